@@ -1,0 +1,42 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both set up what is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+SKILLS := mirror order shout twice spin next edges yell
+TORCH := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+# uv treats a missing find-links folder as an error, pip does not
+LINKS := $(if $(wildcard $(PIP_FIND_LINKS)/.),$(PIP_FIND_LINKS))
+export HF_HUB_OFFLINE := 1
+
+.PHONY: setup demo test check bench docs clean
+
+setup: .venv/done
+
+.venv/done: pyproject.toml
+	@if command -v uv >/dev/null; then \
+	  uv venv --quiet --clear .venv && UV_FIND_LINKS="$(LINKS)" uv pip install --quiet --python $(BIN)/python $(TORCH) -e ".[dev]"; \
+	else \
+	  $(PYTHON) -m venv --clear .venv && $(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH) -e ".[dev]"; \
+	fi
+	@touch $@
+
+demo: .venv/done
+	$(BIN)/consort auto lab:base $(SKILLS:%=lab:%) lab:harmful --task lab:tasks/skills --out runs/demo --force
+
+test: .venv/done
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: .venv/done
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_layers.py tests/test_exported_names.py tests/docs
+
+bench: .venv/done
+	$(BIN)/python benchmarks/start.py
+	$(BIN)/python benchmarks/generate.py
+
+docs: .venv/done
+	$(BIN)/python docs/build.py
+
+clean:
+	rm -rf .venv runs build dist

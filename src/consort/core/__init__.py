@@ -1,0 +1,1 @@
+"""What every layer needs: errors, names, parameters, values, progress, journals. Imports the standard library only."""

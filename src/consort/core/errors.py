@@ -1,0 +1,87 @@
+"""Every error a user can cause: what was wrong, where, and what would be right.
+
+ConsortError                 (exit 2: the user's to mend)
+├── UnknownName              a method, model, task or parameter name that does not exist
+├── BadParameter             a parameter missing, of the wrong type, or out of its range
+├── BadPlan                  a plan that cannot be read
+├── BadCheckpoint            a model folder that is missing, damaged, hostile or of a refused kind
+├── BadData                  a task, corpus or prompt file that cannot be used
+├── Incompatible             checkpoints or models that cannot be combined
+├── Unsupported              a model lacks an ability (logits, score, …) that the strategy needs
+├── OutputExists             the output is not empty and is not a run that can be resumed
+├── MissingExtra             an optional dependency is not installed
+└── EnvironmentFailure       (exit 3: the machine's) disk full, no memory, no permission
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConsortError(Exception):
+    """Base class; `except ConsortError` catches everything that is not a defect of consort.
+
+    `field` names the file, key or argument at fault; `hint` says what would be right.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, field: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+    def within(self, where: str) -> ConsortError:
+        """The same error, its field prefixed by the place that `where` names; returns self."""
+        self.field = f"{where}.{self.field}" if self.field else where
+        return self
+
+
+class UnknownName(ConsortError): ...
+
+
+class BadParameter(ConsortError): ...
+
+
+class BadPlan(ConsortError): ...
+
+
+class BadCheckpoint(ConsortError): ...
+
+
+class BadData(ConsortError): ...
+
+
+class Incompatible(ConsortError): ...
+
+
+class Unsupported(ConsortError): ...
+
+
+class OutputExists(ConsortError): ...
+
+
+class MissingExtra(ConsortError): ...
+
+
+class EnvironmentFailure(ConsortError):
+    exit_code = 3
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint for a misspelt `name`: the nearest known one, else the list of them all."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
+
+
+def listing(faults: Iterable[str], most: int = 10) -> str:
+    """Several faults of one kind in one line: up to `most`, then how many more."""
+    faults = list(faults)
+    more = f"; and {len(faults) - most} more" if len(faults) > most else ""
+    return "; ".join(faults[:most]) + more

@@ -1,0 +1,85 @@
+"""A run folder that survives a kill: an append-only journal of what is done, and where the run came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from consort.core.errors import OutputExists
+from consort.core.files import machine_errors
+
+HEADER = "run"
+
+
+class Journal:
+    """Lines of JSON in `folder/journal.jsonl`; each is synced before `append` returns.
+
+    The first line names the run by `key` (a hash of plan, inputs and seed). Opened again with the same key it
+    continues; with another key it is refused unless `force`. A torn last line (a kill in mid-write) is dropped.
+    """
+
+    def __init__(self, folder: Path, key: str, *, force: bool = False) -> None:
+        self.folder, self.key, self.force = folder, key, force
+        self.path = folder / "journal.jsonl"
+
+    def open(self) -> list[dict[str, Any]]:
+        """Create or continue the run; the records written so far, in order."""
+        with machine_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        lines = list(self._whole_lines())
+        if lines and lines[0].get(HEADER) == self.key:
+            return lines[1:]
+        if any(self.folder.iterdir()) and not self.force:
+            what = "holds another run" if lines else "is not empty"
+            raise OutputExists(what, field=str(self.folder), hint="choose another folder or pass --force")
+        with machine_errors(self.path):
+            self.path.write_bytes(b"")
+        self.append({HEADER: self.key})
+        return []
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+        with machine_errors(self.path), open(self.path, "ab") as file:
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _whole_lines(self) -> Iterator[dict[str, Any]]:
+        if not self.path.exists():
+            return
+        data = self.path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            self.path.write_bytes(whole)
+        for line in whole.splitlines():
+            yield json.loads(line)
+
+
+def provenance(*, plan: Any, inputs: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
+    """What a run's result depends on: plan, inputs (as `weights` describes them), seed, versions. No paths, no hosts."""
+    libraries = ("consort", "torch", "transformers", "safetensors", "numpy")
+    return {
+        "plan": plan,
+        "inputs": list(inputs),
+        "seed": seed,
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in libraries},
+    }
+
+
+def key_of(value: Any) -> str:
+    """A short stable name of a JSON value: 16 hexadecimal digits of its BLAKE2b."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _version(library: str) -> str | None:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,168 @@
+"""One way to name a thing: a decorated definition in a module of a package, or an entry point of another distribution.
+
+What a name means (parameters, paper, summary) is read from source, so listing and checking import no module.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from consort.core.errors import UnknownName, did_you_mean
+from consort.core.params import Param, params_in, params_of
+
+T = TypeVar("T")
+D = TypeVar("D", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of a registered name without importing it. `options` are the decorator's keyword arguments."""
+
+    kind: str
+    name: str
+    module: str
+    summary: str
+    params: tuple[Param, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def paper(self) -> str:
+        return str(self.options.get("paper", ""))
+
+
+class Registry(Generic[T]):
+    """Names to objects of one kind.
+
+    `package` is scanned for top-level definitions decorated with `decorator`; `produces` ("checkpoint", "model" or
+    "") tells plans what an expression of this kind is; `inputs` are arguments that the kind itself adds to each name.
+    """
+
+    def __init__(
+        self, kind: str, package: str, *, decorator: str, produces: str = "", inputs: tuple[Param, ...] = ()
+    ) -> None:
+        self.kind, self.package, self.decorator, self.produces, self.inputs = kind, package, decorator, produces, inputs
+        self._items: dict[str, T] = {}
+        self._entries: dict[str, Entry] = {}
+        self._scanned = False
+
+    def add(self, definition: Callable[..., Any], item: T, **options: Any) -> None:
+        """Register a live definition (what a decorator does). A second definition of one name is a ValueError."""
+        name = name_of(definition.__name__)
+        known = self._entries.get(name)
+        if name in self._items or (known and known.module != definition.__module__):
+            raise ValueError(f"{self.kind} {name!r} is registered twice")
+        self._items[name] = item
+        if known is None:
+            is_class = inspect.isclass(definition)
+            params = params_of(definition.__init__ if is_class else definition, positional=is_class)  # type: ignore[misc]
+            summary = _summary(definition.__doc__)
+            self._entries[name] = Entry(self.kind, name, definition.__module__, summary, params, options)
+
+    def registrar(self, wrap: Callable[..., T] | None = None) -> Callable[..., Callable[[D], D]]:
+        """The decorator of this registry: `@strategy(paper="…")` adds the definition and returns it unchanged.
+
+        `wrap(definition, **options)` makes the registered item; without it the definition itself is the item.
+        """
+
+        def decorator(**options: Any) -> Callable[[D], D]:
+            def register(definition: D) -> D:
+                item: Any = wrap(definition, **options) if wrap else definition
+                self.add(definition, item, **options)
+                return definition
+
+            return register
+
+        return decorator
+
+    def get(self, name: str) -> T:
+        """The object; its module is imported now. Raises UnknownName with a did-you-mean."""
+        entry = self.entry(name)
+        if name not in self._items:
+            importlib.import_module(entry.module)
+        return self._items[name]
+
+    def entry(self, name: str) -> Entry:
+        """What is known of `name` without importing it. Raises UnknownName."""
+        entries = self.entries()
+        if name not in entries:
+            raise UnknownName(f"no {self.kind} named {name!r}", field=name, hint=did_you_mean(name, entries))
+        return entries[name]
+
+    def entries(self) -> Mapping[str, Entry]:
+        """All entries, sorted by name."""
+        self._scan()
+        return dict(sorted(self._entries.items()))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.entries()
+
+    def _scan(self) -> None:
+        if self._scanned:
+            return
+        self._scanned = True
+        spec = importlib.util.find_spec(self.package)
+        for folder in (spec and spec.submodule_search_locations) or []:
+            for file in sorted(Path(folder).glob("*.py")):
+                self._read(file)
+        for point in entry_points(group=self.package):
+            point.load()
+
+    def _read(self, file: Path) -> None:
+        for node in ast.parse(file.read_text("utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                options = _decoration(node, self.decorator)
+                if options is not None:
+                    name = name_of(node.name)
+                    entry = Entry(
+                        self.kind,
+                        name,
+                        f"{self.package}.{file.stem}",
+                        _summary(ast.get_docstring(node)),
+                        _params(node),
+                        options,
+                    )
+                    self._entries.setdefault(name, entry)
+
+
+def name_of(definition: str) -> str:
+    """The registered name of a function or class: `TaskArithmetic` and `task_arithmetic` are `task_arithmetic`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", definition).lower()
+
+
+def _decoration(node: ast.FunctionDef | ast.ClassDef, decorator: str) -> dict[str, Any] | None:
+    for d in node.decorator_list:
+        if isinstance(d, ast.Call) and isinstance(d.func, ast.Name) and d.func.id == decorator:
+            return {k.arg: _literal(k.value) for k in d.keywords if k.arg}
+    return None
+
+
+def _literal(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return ast.unparse(node)
+
+
+def _params(node: ast.FunctionDef | ast.ClassDef) -> tuple[Param, ...]:
+    if isinstance(node, ast.FunctionDef):
+        return params_in(node)
+    for child in node.body:
+        if isinstance(child, ast.FunctionDef) and child.name == "__init__":
+            return params_in(child, positional=True)
+    return ()
+
+
+def _summary(doc: str | None) -> str:
+    return (doc or "").strip().split("\n\n")[0].replace("\n", " ").strip()

@@ -1,0 +1,93 @@
+"""From a checked expression to objects: checkpoints and models, each reference opened once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from consort.core.errors import ConsortError
+from consort.plan.expression import Call, Node, Plan, Reference, dump, read_plan
+from consort.plan.names import find
+from consort.plan.references import folder_of
+
+if TYPE_CHECKING:
+    from consort.models.base import LanguageModel
+    from consort.weights.checkpoint import Checkpoint
+
+
+def build(plan: Plan, wanted: str = "model", *, allow_remote_code: bool = False) -> Any:
+    """The object that a plan describes; `wanted` is "model" or "checkpoint"."""
+    return Builder(plan.seed, allow_remote_code).build(plan.root, wanted)
+
+
+def load(reference: str | Path, *, base: str | Path | Checkpoint | None = None) -> Checkpoint:
+    """A checkpoint, lazy: a model folder, an adapter folder over its base, `lab:NAME`, `hf:ORG/NAME` or a plan file."""
+    if base is None:
+        return build(read_plan(reference), "checkpoint")
+    from consort.weights import open_checkpoint
+
+    opened = load(base) if isinstance(base, str | Path) else base
+    return open_checkpoint(folder_of(str(reference)), base=opened)
+
+
+def model(source: str | Path | Checkpoint) -> LanguageModel:
+    """A language model: from a reference, a plan file, or a checkpoint object."""
+    if isinstance(source, str | Path):
+        return build(read_plan(source), "model")
+    from consort.models import load_model
+
+    return load_model(source)
+
+
+class Builder:
+    """Builds nodes; equal nodes become one object, so a model named twice is loaded once."""
+
+    def __init__(self, seed: int = 0, allow_remote_code: bool = False) -> None:
+        self.seed, self.allow_remote_code = seed, allow_remote_code
+        self._built: dict[str, Any] = {}
+
+    def build(self, node: Node, wanted: str) -> Any:
+        key = f"{wanted} {json.dumps(dump(node), sort_keys=True)}"
+        if key not in self._built:
+            self._built[key] = self._make(node, wanted)
+        return self._built[key]
+
+    def _make(self, node: Node, wanted: str) -> Any:
+        if wanted == "checkpoint" or (isinstance(node, Call) and node.produces == "model"):
+            return self._open(node) if isinstance(node, Reference) else self._call(node)
+        from consort.models import load_model
+
+        if isinstance(node, Reference) and (folder_of(node.text) / "config.json").exists():
+            source: Any = folder_of(node.text)
+            return load_model(
+                source, name=node.text, tokenizer=node.tokenizer, allow_remote_code=self.allow_remote_code
+            )
+        return load_model(self.build(node, "checkpoint"))
+
+    def _open(self, node: Reference) -> Checkpoint:
+        from consort.weights import open_checkpoint
+
+        base = self.build(Reference(node.base), "checkpoint") if node.base else None
+        return open_checkpoint(folder_of(node.text), base=base, allow_remote_code=self.allow_remote_code)
+
+    def _call(self, node: Call) -> Any:
+        registry, entry = find(f"{node.kind}.{node.name}")
+        params = {p.plan_name: p for p in (*registry.inputs, *entry.params)}
+        arguments = {}
+        for key, value in node.arguments.items():
+            param = params[key]
+            arguments[param.name] = self._nodes(value, param.type) if param.is_expression else value
+        try:
+            if registry.kind == "merge":
+                from consort.merge import merge
+
+                return merge(node.name, seed=self.seed, **arguments)
+            return registry.get(node.name)(**arguments)
+        except ConsortError as error:
+            raise error.within(node.name) from None
+
+    def _nodes(self, value: Any, wanted: str) -> Any:
+        if isinstance(value, tuple):
+            return [self.build(v, wanted) for v in value]
+        return self.build(value, wanted)

@@ -1,0 +1,196 @@
+"""From YAML to a checked expression and back.
+
+A mapping with one key is a call of that registered name; a string is a reference to a model. Only arguments whose
+declared type is a checkpoint or a model (or a list of them) are read as expressions; every other value is plain YAML.
+Nothing here imports torch: a plan is checked before anything is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from consort.core.errors import BadPlan, ConsortError, UnknownName, did_you_mean
+from consort.core.params import Param, bind
+from consort.data.yaml import load_yaml
+from consort.plan.names import find
+
+PLAN_KEYS = ("models", "plan", "seed")
+REFERENCE_KEYS = ("hf", "tokenizer", "base")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A model by folder, `lab:NAME` or `hf:ORG/NAME`; `tokenizer: bytes` says that bytes are its tokens."""
+
+    text: str
+    tokenizer: str | None = None
+    base: str | None = None
+    produces: str = field(default="checkpoint", init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A registered name with its arguments: nodes where expressions are declared, else checked plain values."""
+
+    kind: str
+    name: str
+    arguments: Mapping[str, Any]
+    produces: str
+
+
+Node = Reference | Call
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    root: Node
+    seed: int = 0
+
+
+def read_plan(source: str | Path) -> Plan:
+    """A plan from a YAML file, or a reference to a single model (`lab:base`, a folder) given in its place."""
+    text = str(source)
+    if text.endswith((".yml", ".yaml")) or Path(text).is_file():
+        return parse(load_yaml(Path(text)))
+    return Plan(Reference(text))
+
+
+def parse(document: Any) -> Plan:
+    """A YAML value as a plan: `{models, seed, plan}` or a bare expression. Raises BadPlan, BadParameter, UnknownName."""
+    if document is None:
+        raise BadPlan("the plan is empty", field="plan", hint="write one expression, e.g. `ties: {models: [a, b], base: o}`")
+    if isinstance(document, Mapping) and "merge_method" in document:
+        raise BadPlan("mergekit's YAML is not read yet", field="merge_method", hint="write `plan: {ties: {models: […]}}`")
+    if not (isinstance(document, Mapping) and set(document) & set(PLAN_KEYS)):
+        return Plan(_Reader({}).read(document, "plan"))
+    _only(document, PLAN_KEYS, "plan")
+    if "plan" not in document:
+        raise BadPlan("there is no expression", field="plan", hint="write one under `plan:`")
+    return Plan(_Reader(_models(document)).read(document["plan"], "plan"), _seed(document))
+
+
+def _models(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    models = document.get("models") or {}
+    if not isinstance(models, Mapping):
+        raise BadPlan(f"{models!r} is not a mapping", field="models", hint="write `name: reference` lines")
+    return models
+
+
+def _seed(document: Mapping[str, Any]) -> int:
+    seed = document.get("seed", 0)
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise BadPlan(f"{seed!r} is not a seed", field="seed", hint="a whole number, 0 or more")
+    return seed
+
+
+def _only(mapping: Mapping[str, Any], known: Sequence[str], path: str) -> None:
+    for key in mapping:
+        if key not in known:
+            raise BadPlan(f"unknown key {key!r}", field=f"{path}.{key}", hint=did_you_mean(str(key), known))
+
+
+class _Reader:
+    """Reads nodes; holds the plan's own model names and the names being expanded (to refuse circles)."""
+
+    def __init__(self, names: Mapping[str, Any], open_names: tuple[str, ...] = ()) -> None:
+        self.names, self.open_names = names, open_names
+
+    def read(self, value: Any, path: str) -> Node:
+        if isinstance(value, str):
+            return self._reference(value, path)
+        if isinstance(value, Mapping) and "hf" in value:
+            _only(value, REFERENCE_KEYS, path)
+            return _described(value, path)
+        if not isinstance(value, Mapping) or len(value) != 1:
+            found = f"{len(value)} keys ({', '.join(map(str, value))})" if isinstance(value, Mapping) else repr(value)
+            hint = "one registered name with its arguments, e.g. `average: {models: [a, b]}`, or a model"
+            raise BadPlan(f"an expression has one key; this has {found}", field=path, hint=hint)
+        [(name, arguments)] = value.items()
+        return self._call(str(name), arguments, path)
+
+    def _reference(self, text: str, path: str) -> Node:
+        if not text:
+            raise BadPlan("a model's name is empty", field=path, hint="a folder, lab:NAME or hf:ORG/NAME")
+        if text not in self.names:
+            return Reference(text)
+        if text in self.open_names:
+            circle = " -> ".join((*self.open_names, text))
+            raise BadPlan(f"{circle} goes in a circle", field=path, hint="a model cannot be made of itself")
+        return _Reader(self.names, (*self.open_names, text)).read(self.names[text], f"models.{text}")
+
+    def _call(self, name: str, arguments: Any, path: str) -> Call:
+        try:
+            registry, entry = find(name)
+        except UnknownName as error:
+            error.field = f"{path}.{name}"
+            raise
+        where = f"{path}.{name}"
+        if not isinstance(arguments, Mapping):
+            hint = f"write `{name}: {{models: [...]}}`; see `consort methods {entry.name}`"
+            raise BadPlan(f"{name} takes named arguments, not {arguments!r}", field=where, hint=hint)
+        params = (*registry.inputs, *entry.params)
+        try:
+            bound = bind(name, params, arguments, _count(arguments))
+        except ConsortError as error:
+            raise error.within(where) from None
+        given = {p.plan_name: p for p in params if p.plan_name in arguments or p.name in arguments}
+        read = {key: self._argument(p, bound[p.name], f"{where}.{key}") for key, p in given.items()}
+        kept = {key: v for key, v in read.items() if v is not None and not _is_default(given[key], v)}
+        return Call(registry.kind, entry.name, kept, registry.produces)
+
+    def _argument(self, param: Param, value: Any, path: str) -> Any:
+        if not param.is_expression or value is None:
+            return value
+        if not param.many:
+            return self._typed(param, value, path)
+        if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+            raise BadPlan(f"{value!r} is not a list of models", field=path, hint="write `[a, b]`")
+        return tuple(self._typed(param, item, f"{path}[{i}]") for i, item in enumerate(value))
+
+    def _typed(self, param: Param, value: Any, path: str) -> Node:
+        node = self.read(value, path)
+        if param.type == "checkpoint" and node.produces != "checkpoint":
+            hint = "a folder or a merge; a strategy that decides at run time has no weights to merge"
+            raise BadPlan(f"{node.name} is not a checkpoint", field=path, hint=hint)  # type: ignore[union-attr]
+        return node
+
+
+def _described(value: Mapping[str, Any], path: str) -> Reference:
+    for key, text in value.items():
+        if not isinstance(text, str):
+            raise BadPlan(f"{text!r} is not a string", field=f"{path}.{key}", hint="a folder or a name")
+    if value.get("tokenizer") not in (None, "bytes"):
+        raise BadPlan(f"{value['tokenizer']!r} is no tokenizer", field=f"{path}.tokenizer", hint="write `tokenizer: bytes`")
+    return Reference(value["hf"], value.get("tokenizer"), value.get("base"))
+
+
+def _count(arguments: Mapping[str, Any]) -> int | None:
+    models = arguments.get("models")
+    return len(models) if isinstance(models, Sequence) and not isinstance(models, str) else None
+
+
+def _is_default(param: Param, value: Any) -> bool:
+    if param.per_model and isinstance(value, tuple):
+        return param.default is not None and all(v == param.default for v in value)
+    return bool(value == param.default)
+
+
+def dump(plan: Plan | Node) -> Any:
+    """The plan as plain YAML values; parse(dump(p)) == p."""
+    if isinstance(plan, Plan):
+        root = dump(plan.root)
+        return {"seed": plan.seed, "plan": root} if plan.seed else root
+    if isinstance(plan, Reference):
+        options = {"tokenizer": plan.tokenizer, "base": plan.base}
+        given = {key: value for key, value in options.items() if value}
+        return {"hf": plan.text, **given} if given else plan.text
+    return {plan.name: {key: _dump_argument(value) for key, value in plan.arguments.items()}}
+
+
+def _dump_argument(value: Any) -> Any:
+    if isinstance(value, Reference | Call):
+        return dump(value)
+    return [_dump_argument(v) for v in value] if isinstance(value, tuple) else value

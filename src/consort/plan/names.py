@@ -1,0 +1,32 @@
+"""Every name a plan can use, over all registries; imports no method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from consort.core.errors import UnknownName, did_you_mean
+from consort.core.registry import Entry, Registry
+from consort.ensemble.after import after
+from consort.ensemble.during import during
+from consort.merge import methods
+
+REGISTRIES: tuple[Registry[Any], ...] = (after, during, methods)
+
+
+def find(name: str) -> tuple[Registry[Any], Entry]:
+    """The registry and entry of `name` or `kind.name`. Raises UnknownName with a did-you-mean."""
+    kind, _, bare = name.rpartition(".")
+    for registry in REGISTRIES:
+        if kind in ("", registry.kind) and bare in registry:
+            return registry, registry.entry(bare)
+    known = [n for registry in REGISTRIES for n in registry]
+    raise UnknownName(f"no method named {name!r}", field=name, hint=did_you_mean(bare, known))
+
+
+def entries(kind: str | None = None) -> list[Entry]:
+    """All entries, or those of one kind, by kind and name. Raises UnknownName for an unknown kind."""
+    kinds = {registry.kind: registry for registry in REGISTRIES}
+    if kind is not None and kind not in kinds:
+        raise UnknownName(f"no kind of method named {kind!r}", field="kind", hint=did_you_mean(kind, kinds))
+    chosen = [kinds[kind]] if kind else [kinds[k] for k in sorted(kinds)]
+    return [entry for registry in chosen for entry in registry.entries().values()]

@@ -1,0 +1,57 @@
+"""From objects back to the plan that describes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from consort.core.errors import Unsupported
+from consort.core.params import REQUIRED, Param
+from consort.core.registry import Registry, name_of
+from consort.plan.names import REGISTRIES
+from consort.plan.references import reference_of
+
+
+def to_plan(value: Any) -> Any:
+    """The expression (plain YAML values) of a checkpoint or model made by consort; parse and build give it again.
+
+    Strategies keep their arguments under the parameters' own names, so no strategy needs code for this. Raises
+    Unsupported for objects that no plan can name (tensors in memory, fakes).
+    """
+    found = _registered(value)
+    if found:
+        registry, name = found
+        entry = registry.entry(name)
+        params = (*registry.inputs, *entry.params)
+        given = getattr(value, "params", {}) if registry.kind == "merge" else {}
+        arguments = {p.plan_name: _argument(p, _held(value, given, p)) for p in params}
+        return {name: {key: v for key, v in arguments.items() if v is not None}}
+    if getattr(value, "source", None) is not None:
+        tokenizer = getattr(value, "tokenizer_option", None)
+        source = value.source if hasattr(value.source, "keys") else reference_of(value.source)
+        described = to_plan(source) if not isinstance(source, str) else source
+        return {"hf": described, "tokenizer": tokenizer} if tokenizer and isinstance(described, str) else described
+    if getattr(value, "path", None) is not None:
+        return reference_of(value.path)
+    raise Unsupported(f"{getattr(value, 'name', value)!r} is not from a plan", hint="save it to a folder first")
+
+
+def _registered(value: Any) -> tuple[Registry[Any], str] | None:
+    method = getattr(value, "method", None)
+    name = getattr(method, "name", None) or name_of(type(value).__name__)
+    for registry in REGISTRIES:
+        if name in registry and registry.get(name) in (method, type(value)):
+            return registry, name
+    return None
+
+
+def _held(value: Any, given: Any, param: Param) -> Any:
+    return given[param.name] if param.name in given else getattr(value, param.name, None)
+
+
+def _argument(param: Param, held: Any) -> Any:
+    """None for what is absent or the default, so that plans stay short."""
+    if held is None or (param.default is not REQUIRED and held == param.default):
+        return None
+    if param.is_expression:
+        return [to_plan(v) for v in held] if param.many else to_plan(held)
+    return list(held) if isinstance(held, tuple) else held

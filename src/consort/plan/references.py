@@ -1,0 +1,48 @@
+"""What a model's name stands for: a folder, a bundled model, a hub repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from consort.core.errors import BadCheckpoint, Unsupported
+from consort.lab import path as lab_path
+
+LATER = {"openai:": "remote endpoints", "table:": "cached answers"}
+HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md")
+
+
+def folder_of(text: str) -> Path:
+    """The folder that a reference names; a hub repository is fetched (or found in the local hub cache) first."""
+    for prefix, what in LATER.items():
+        if text.startswith(prefix):
+            raise Unsupported(f"{what} are not available yet", field=text, hint="a folder, lab:NAME or hf:ORG/NAME")
+    if text.startswith("lab:"):
+        return lab_path(text.removeprefix("lab:"))
+    if text.startswith("hf:"):
+        return _from_hub(text.removeprefix("hf:"))
+    folder = Path(text).expanduser()
+    if not folder.is_dir():
+        what = "is a file, not a model folder" if folder.exists() else "does not exist"
+        raise BadCheckpoint(what, field=text, hint="give a Hugging Face model folder, lab:NAME or hf:ORG/NAME")
+    return folder
+
+
+def reference_of(folder: Path) -> str:
+    """The shortest text that names a folder again."""
+    zoo = lab_path()
+    return f"lab:{folder.relative_to(zoo)}" if folder.is_relative_to(zoo) else str(folder)
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(HUB_FILES)))
+    except HFValidationError:
+        raise BadCheckpoint("is not a repository name", field=f"hf:{name}", hint="write hf:ORG/NAME") from None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        hint = "check the name and the network, or give a local folder"
+        raise BadCheckpoint(f"cannot be fetched: {reason}", field=f"hf:{name}", hint=hint) from error

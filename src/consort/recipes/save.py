@@ -1,0 +1,24 @@
+"""Save any checkpoint as a Hugging Face folder, with the plan that made it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from consort.core.errors import Unsupported
+from consort.plan import to_plan
+
+if TYPE_CHECKING:
+    from consort.weights import Written
+    from consort.weights.checkpoint import Checkpoint
+
+
+def save(checkpoint: Checkpoint, out: str | Path, **options: Any) -> Written:
+    """Stream `checkpoint` to the folder `out`; `options` are those of `consort.weights.write` (dtype, threads, force)."""
+    from consort.weights import write
+
+    try:
+        plan = to_plan(checkpoint)
+    except Unsupported:
+        plan = None
+    return write(checkpoint, Path(out), plan=plan, seed=getattr(checkpoint, "seed", 0), **options)

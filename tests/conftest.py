@@ -1,0 +1,19 @@
+"""Fixtures for every test."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real models, tokenizers and data; tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("CONSORT_SHARED", ROOT.parent / "shared")) / "data"
+    if not folder.is_dir():
+        pytest.skip("no shared data: set CONSORT_SHARED or put the folder `shared` beside the repository")
+    return folder
