@@ -14,9 +14,9 @@ LAYERS = [
     {"train", "evaluate"},
     {"merge", "mixture", "ensemble", "cooperate", "fuse", "federate", "zoo"},
     {"search", "lab"},
-    {"plan"},
+    {"plan", "report"},
     {"recipes"},
-    {"cli", "server", "report", "testing"},
+    {"cli", "server", "testing"},
 ]
 ROOT = Path(__file__).parents[1] / "src" / "consort"
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

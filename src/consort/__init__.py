@@ -8,6 +8,7 @@ under its class name's plan form, e.g. `consort.average([...])`.
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -56,7 +57,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if not name.startswith("_"):
+    if not name.startswith("_") and find_spec(f"{__name__}.{name}") is None:
         from consort.plan.names import REGISTRIES
 
         for registry in REGISTRIES:

@@ -74,6 +74,8 @@ def test_a_name_registered_twice_is_refused():
         registry.add(Thing, Thing)
 
 
-@pytest.mark.parametrize(("definition", "name"), [("TaskArithmetic", "task_arithmetic"), ("ties", "ties"), ("AsBytes", "as_bytes")])
+@pytest.mark.parametrize(
+    ("definition", "name"), [("TaskArithmetic", "task_arithmetic"), ("ties", "ties"), ("AsBytes", "as_bytes")]
+)
 def test_names_of_definitions(definition, name):
     assert name_of(definition) == name

@@ -32,7 +32,9 @@ def doctor(json: Json = False, debug: Debug = False) -> None:
     rows = [(name, version) for name, version in found["versions"].items()]
     rows += [("cores", str(found["cores"])), ("devices", ", ".join(found["devices"]))]
     rows += [("write access here", "yes" if found["writable"] else "no")]
-    rows += [(f"extra {name}", "present" if ok else f'pip install "consort[{name}]"') for name, ok in found["extras"].items()]
+    rows += [
+        (f"extra {name}", "present" if ok else f'pip install "consort[{name}]"') for name, ok in found["extras"].items()
+    ]
     print_table(("what", "found"), rows, numbers=False)
 
 

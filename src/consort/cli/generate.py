@@ -19,7 +19,9 @@ from consort.core.types import Completion, Sampling, Usage
 def generate(
     system: System,
     prompt: Annotated[str | None, typer.Argument(help="The prompt; none: standard input.")] = None,
-    prompts: Annotated[Path | None, typer.Option("--prompts", help='JSON lines of {"prompt": …} or {"messages": …}.')] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help='JSON lines of {"prompt": …} or {"messages": …}.')
+    ] = None,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1)] = 64,
     temperature: Annotated[float, typer.Option("--temperature", min=0.0)] = 0.0,
     top_p: Annotated[float, typer.Option("--top-p", min=0.0, max=1.0)] = 1.0,
@@ -54,7 +56,9 @@ def _prompts(prompt: str | None, file: Path | None, system: str) -> list[Any]:
     if prompt is not None:
         return [prompt]
     if system == "-":
-        raise BadParameter("the plan is read from standard input, so the prompt cannot be", field="PROMPT", hint="give it")
+        raise BadParameter(
+            "the plan is read from standard input, so the prompt cannot be", field="PROMPT", hint="give it"
+        )
     return [sys.stdin.read().rstrip("\n")]
 
 

@@ -9,7 +9,7 @@ import typer
 
 from consort.cli.options import Debug, Json
 from consort.cli.output import note, print_json
-from consort.core.errors import BadCheckpoint
+from consort.core.errors import BadCheckpoint, listing
 
 app = typer.Typer(help="The bundled tiny models and tasks.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -49,5 +49,5 @@ def verify(json: Json = False, debug: Debug = False) -> None:
     wrong = lab.verify()
     if wrong:
         hint = "reinstall consort, or make the zoo again with `consort lab train`"
-        raise BadCheckpoint(f"{len(wrong)} files differ from the manifest: {', '.join(wrong[:5])}", field="lab", hint=hint)
+        raise BadCheckpoint(listing(f"{m.file} is {m.problem}" for m in wrong), field="lab", hint=hint)
     print_json({"ok": True}) if json else print("every bundled file has the hash of its manifest")

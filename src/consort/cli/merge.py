@@ -26,7 +26,9 @@ def merge(
     out_dtype: Annotated[str | None, typer.Option("--out-dtype", "--dtype", help=" | ".join(DTYPES))] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Default: all cores.")] = None,
     shard_size: Annotated[str, typer.Option("--shard-size", help="Largest file, e.g. 5GB.")] = "5GB",
-    allow_nonfinite: Annotated[bool, typer.Option("--allow-nonfinite", help="Write NaN and infinity, report them.")] = False,
+    allow_nonfinite: Annotated[
+        bool, typer.Option("--allow-nonfinite", help="Write NaN and infinity, report them.")
+    ] = False,
     hash_content: Annotated[bool, typer.Option("--hash", help="Record SHA-256 of inputs and outputs.")] = False,
     force: Force = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, read only headers.")] = False,
@@ -52,7 +54,7 @@ def merge(
     if dry_run:
         _print_estimate(estimate(merged, dtype, threads), json)
         return
-    from consort.weights import write
+    from consort.weights.write import write
 
     written = write(
         merged,
@@ -67,7 +69,9 @@ def merge(
         seed=checked.seed,
     )
     if json:
-        print_json({"path": str(written.path), "tensors": written.tensors, "bytes": written.bytes, "seed": checked.seed})
+        print_json(
+            {"path": str(written.path), "tensors": written.tensors, "bytes": written.bytes, "seed": checked.seed}
+        )
     else:
         note(f"{written.tensors} tensors, {written.bytes / 1e6:.1f} MB, {written.seconds:.1f} s, seed {checked.seed}")
         print(written.path)
@@ -97,7 +101,9 @@ def estimate(merged: Checkpoint, dtype: Any, threads: int | None) -> dict[str, A
     from consort.cli.doctor import cores
 
     specs = [merged.spec(name) for name in merged.keys()]
-    out_bytes = sum(s.numel * (dtype.itemsize if dtype and s.dtype.is_floating_point else s.dtype.itemsize) for s in specs)
+    out_bytes = sum(
+        s.numel * (dtype.itemsize if dtype and s.dtype.is_floating_point else s.dtype.itemsize) for s in specs
+    )
     leaves = _leaves(merged)
     read = sum(leaf.spec(name).nbytes for leaf in leaves for name in leaf.keys())
     workers = threads or cores()

@@ -14,6 +14,10 @@ Force = Annotated[bool, typer.Option("--force", help="Replace a non-empty output
 RemoteCode = Annotated[
     bool, typer.Option("--allow-remote-code", help="Run model code that comes with a checkpoint (trusted ones only).")
 ]
-System = Annotated[str, typer.Argument(metavar="PLAN|MODEL", help="A plan file, '-', a model folder, lab:NAME, hf:ORG/NAME.")]
-Task = Annotated[Path, typer.Option("--task", help="A task: JSONL file, YAML file or folder with task.yml.")]
+System = Annotated[
+    str, typer.Argument(metavar="PLAN|MODEL", help="A plan file, '-', a model folder, lab:NAME, hf:ORG/NAME.")
+]
+Task = Annotated[
+    str, typer.Option("--task", help="A task: JSONL file, YAML file, folder with task.yml, or lab:tasks/NAME.")
+]
 Out = Annotated[Path, typer.Option("--out", help="The run folder.")]

@@ -13,7 +13,9 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", numbers: bool = True) -> None:
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", numbers: bool = True
+) -> None:
     """Aligned columns; with `numbers` all but the first to the right. Lines are never cut when piped."""
     from rich import box
     from rich.console import Console

@@ -18,7 +18,7 @@ from consort.core.errors import EnvironmentFailure
 @contextmanager
 def machine_errors(path: Path | str) -> Iterator[None]:
     """Within the block, a full disk, missing permission or failing device becomes an EnvironmentFailure."""
-    hints = {errno.ENOSPC: "free some space", errno.EFBIG: "raise the file size limit", errno.EACCES: "check permissions"}
+    hints = {errno.ENOSPC: "free some space", errno.EFBIG: "raise the file size limit"}
     try:
         yield
     except OSError as error:

@@ -62,7 +62,7 @@ class Journal:
 
 
 def provenance(*, plan: Any, inputs: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:
-    """What a run's result depends on: plan, inputs (as `weights` describes them), seed, versions. No paths, no hosts."""
+    """What a run's result depends on: plan, inputs (as `weights` describes them), seed, versions; no paths."""
     libraries = ("consort", "torch", "transformers", "safetensors", "numpy")
     return {
         "plan": plan,

@@ -86,8 +86,7 @@ class Param:
 
 def params_of(function: Callable[..., Any], *, positional: bool = False) -> tuple[Param, ...]:
     """Parameters of a live function: the keyword-only ones, with `positional` all but self."""
-    kinds = [inspect.Parameter.KEYWORD_ONLY]
-    kinds += [inspect.Parameter.POSITIONAL_OR_KEYWORD] if positional else []
+    kinds = {inspect.Parameter.KEYWORD_ONLY} | ({inspect.Parameter.POSITIONAL_OR_KEYWORD} if positional else set())
     found = []
     for name, p in inspect.signature(function).parameters.items():
         if p.kind in kinds and name != "self":
@@ -153,7 +152,7 @@ def _number(node: ast.expr) -> float:
         return -_number(node.operand)
     if isinstance(node, ast.Name | ast.Attribute) and getattr(node, "id", getattr(node, "attr", "")) == "inf":
         return math.inf
-    return ast.literal_eval(node)
+    return float(ast.literal_eval(node))
 
 
 def bind(owner: str, params: Sequence[Param], given: Mapping[str, Any], models: int | None = None) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Registry(Generic[T]):
         self._items[name] = item
         if known is None:
             is_class = inspect.isclass(definition)
-            params = params_of(definition.__init__ if is_class else definition, positional=is_class)  # type: ignore[misc]
+            params = params_of(definition.__init__ if is_class else definition, positional=is_class)
             summary = _summary(definition.__doc__)
             self._entries[name] = Entry(self.kind, name, definition.__module__, summary, params, options)
 
@@ -104,6 +104,9 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries())
+
+    def __len__(self) -> int:
+        return len(self.entries())
 
     def __contains__(self, name: object) -> bool:
         return name in self.entries()

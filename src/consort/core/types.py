@@ -21,7 +21,8 @@ Prompt = str | Sequence[Message]
 class Sampling:
     """How tokens are drawn. `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 are off.
 
-    `stop`: strings that end the answer and are not part of it. `seed` and the row's position decide every draw.
+    `stop`: strings that end the answer and are not part of it. Draws depend on `seed`, the prompt's tokens, how many
+    equal prompts came before and the position of the token, so never on the batch.
     """
 
     max_tokens: int = 64

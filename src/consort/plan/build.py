@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from consort.core.errors import ConsortError
@@ -68,8 +68,10 @@ class Builder:
     def _open(self, node: Reference) -> Checkpoint:
         from consort.weights import open_checkpoint
 
-        base = self.build(Reference(node.base), "checkpoint") if node.base else None
-        return open_checkpoint(folder_of(node.text), base=base, allow_remote_code=self.allow_remote_code)
+        folder = folder_of(node.text)
+        base = node.base or _neighbour(folder)
+        opened = self.build(Reference(base), "checkpoint") if base else None
+        return open_checkpoint(folder, base=opened, allow_remote_code=self.allow_remote_code)
 
     def _call(self, node: Call) -> Any:
         registry, entry = find(f"{node.kind}.{node.name}")
@@ -91,3 +93,13 @@ class Builder:
         if isinstance(value, tuple):
             return [self.build(v, wanted) for v in value]
         return self.build(value, wanted)
+
+
+def _neighbour(folder: Path) -> str | None:
+    """The base of an adapter where it lies beside it under the name that the adapter gives."""
+    from consort.weights import declared_base, is_adapter
+
+    if not is_adapter(folder):
+        return None
+    beside = [folder.parent / PurePath(name).name for name in declared_base(folder)]
+    return next((str(path) for path in beside if path != folder and path.is_dir()), None)

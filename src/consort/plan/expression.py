@@ -7,6 +7,7 @@ Nothing here imports torch: a plan is checked before anything is loaded.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,8 +52,10 @@ class Plan:
 
 
 def read_plan(source: str | Path) -> Plan:
-    """A plan from a YAML file, or a reference to a single model (`lab:base`, a folder) given in its place."""
+    """A plan from a YAML file or standard input ("-"), or a reference to a single model given in its place."""
     text = str(source)
+    if text == "-":
+        return parse(load_yaml(sys.stdin.read()))
     if text.endswith((".yml", ".yaml")) or Path(text).is_file():
         return parse(load_yaml(Path(text)))
     return Plan(Reference(text))
@@ -61,9 +64,13 @@ def read_plan(source: str | Path) -> Plan:
 def parse(document: Any) -> Plan:
     """A YAML value as a plan: `{models, seed, plan}` or a bare expression. Raises BadPlan, BadParameter, UnknownName."""
     if document is None:
-        raise BadPlan("the plan is empty", field="plan", hint="write one expression, e.g. `ties: {models: [a, b], base: o}`")
+        raise BadPlan(
+            "the plan is empty", field="plan", hint="write one expression, e.g. `ties: {models: [a, b], base: o}`"
+        )
     if isinstance(document, Mapping) and "merge_method" in document:
-        raise BadPlan("mergekit's YAML is not read yet", field="merge_method", hint="write `plan: {ties: {models: […]}}`")
+        raise BadPlan(
+            "mergekit's YAML is not read yet", field="merge_method", hint="write `plan: {ties: {models: […]}}`"
+        )
     if not (isinstance(document, Mapping) and set(document) & set(PLAN_KEYS)):
         return Plan(_Reader({}).read(document, "plan"))
     _only(document, PLAN_KEYS, "plan")
@@ -138,12 +145,13 @@ class _Reader:
             raise error.within(where) from None
         given = {p.plan_name: p for p in params if p.plan_name in arguments or p.name in arguments}
         read = {key: self._argument(p, bound[p.name], f"{where}.{key}") for key, p in given.items()}
-        kept = {key: v for key, v in read.items() if v is not None and not _is_default(given[key], v)}
+        kept = {key: v for key, v in read.items() if v is not None and v != given[key].default}
         return Call(registry.kind, entry.name, kept, registry.produces)
 
     def _argument(self, param: Param, value: Any, path: str) -> Any:
         if not param.is_expression or value is None:
-            return value
+            same = param.per_model and isinstance(value, tuple) and len(set(value)) == 1
+            return value[0] if same else value
         if not param.many:
             return self._typed(param, value, path)
         if not isinstance(value, Sequence) or isinstance(value, str) or not value:
@@ -163,19 +171,15 @@ def _described(value: Mapping[str, Any], path: str) -> Reference:
         if not isinstance(text, str):
             raise BadPlan(f"{text!r} is not a string", field=f"{path}.{key}", hint="a folder or a name")
     if value.get("tokenizer") not in (None, "bytes"):
-        raise BadPlan(f"{value['tokenizer']!r} is no tokenizer", field=f"{path}.tokenizer", hint="write `tokenizer: bytes`")
+        raise BadPlan(
+            f"{value['tokenizer']!r} is no tokenizer", field=f"{path}.tokenizer", hint="write `tokenizer: bytes`"
+        )
     return Reference(value["hf"], value.get("tokenizer"), value.get("base"))
 
 
 def _count(arguments: Mapping[str, Any]) -> int | None:
     models = arguments.get("models")
     return len(models) if isinstance(models, Sequence) and not isinstance(models, str) else None
-
-
-def _is_default(param: Param, value: Any) -> bool:
-    if param.per_model and isinstance(value, tuple):
-        return param.default is not None and all(v == param.default for v in value)
-    return bool(value == param.default)
 
 
 def dump(plan: Plan | Node) -> Any:

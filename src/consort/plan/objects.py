@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from consort.core.errors import Unsupported
@@ -26,21 +27,21 @@ def to_plan(value: Any) -> Any:
         arguments = {p.plan_name: _argument(p, _held(value, given, p)) for p in params}
         return {name: {key: v for key, v in arguments.items() if v is not None}}
     if getattr(value, "source", None) is not None:
-        tokenizer = getattr(value, "tokenizer_option", None)
-        source = value.source if hasattr(value.source, "keys") else reference_of(value.source)
-        described = to_plan(source) if not isinstance(source, str) else source
-        return {"hf": described, "tokenizer": tokenizer} if tokenizer and isinstance(described, str) else described
+        described = reference_of(value.source) if isinstance(value.source, str | Path) else to_plan(value.source)
+        return {"hf": described, "tokenizer": value.tokenizer_choice} if value.tokenizer_choice else described
     if getattr(value, "path", None) is not None:
         return reference_of(value.path)
     raise Unsupported(f"{getattr(value, 'name', value)!r} is not from a plan", hint="save it to a folder first")
 
 
 def _registered(value: Any) -> tuple[Registry[Any], str] | None:
-    method = getattr(value, "method", None)
-    name = getattr(method, "name", None) or name_of(type(value).__name__)
+    """The registry and name that `value` was made by: a merge says its method, a strategy is its class."""
+    method, own = getattr(value, "method", None), name_of(type(value).__name__)
     for registry in REGISTRIES:
-        if name in registry and registry.get(name) in (method, type(value)):
-            return registry, name
+        if registry.kind == "merge" and isinstance(method, str) and method in registry:
+            return registry, method
+        if registry.kind != "merge" and own in registry and registry.get(own) is type(value):
+            return registry, own
     return None
 
 
@@ -50,8 +51,12 @@ def _held(value: Any, given: Any, param: Param) -> Any:
 
 def _argument(param: Param, held: Any) -> Any:
     """None for what is absent or the default, so that plans stay short."""
-    if held is None or (param.default is not REQUIRED and held == param.default):
+    if held is None:
         return None
     if param.is_expression:
         return [to_plan(v) for v in held] if param.many else to_plan(held)
-    return list(held) if isinstance(held, tuple) else held
+    if param.default is not REQUIRED and held == param.default:
+        return None
+    if isinstance(held, tuple):
+        return held[0] if param.per_model and len(set(held)) == 1 else list(held)
+    return held

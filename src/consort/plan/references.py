@@ -7,8 +7,19 @@ from pathlib import Path
 from consort.core.errors import BadCheckpoint, Unsupported
 from consort.lab import path as lab_path
 
+LAB = "lab:"
 LATER = {"openai:": "remote endpoints", "table:": "cached answers"}
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md")
+
+
+def is_lab(text: str) -> bool:
+    """Whether `text` names a bundled model or task."""
+    return text.startswith(LAB)
+
+
+def task_path(text: str | Path) -> Path:
+    """The file or folder of a task, which may be a bundled one (`lab:tasks/skills`)."""
+    return folder_of(str(text)) if is_lab(str(text)) else Path(text)
 
 
 def folder_of(text: str) -> Path:
@@ -16,8 +27,8 @@ def folder_of(text: str) -> Path:
     for prefix, what in LATER.items():
         if text.startswith(prefix):
             raise Unsupported(f"{what} are not available yet", field=text, hint="a folder, lab:NAME or hf:ORG/NAME")
-    if text.startswith("lab:"):
-        return lab_path(text.removeprefix("lab:"))
+    if is_lab(text):
+        return lab_path(text.removeprefix(LAB))
     if text.startswith("hf:"):
         return _from_hub(text.removeprefix("hf:"))
     folder = Path(text).expanduser()
@@ -27,10 +38,10 @@ def folder_of(text: str) -> Path:
     return folder
 
 
-def reference_of(folder: Path) -> str:
-    """The shortest text that names a folder again."""
-    zoo = lab_path()
-    return f"lab:{folder.relative_to(zoo)}" if folder.is_relative_to(zoo) else str(folder)
+def reference_of(source: Path | str) -> str:
+    """The shortest text that names a folder or hub repository again."""
+    folder, zoo = Path(source), lab_path()
+    return f"{LAB}{folder.relative_to(zoo)}" if folder.is_relative_to(zoo) else str(source)
 
 
 def _from_hub(name: str) -> Path:

@@ -1,0 +1,49 @@
+"""`consort auto`: the main job."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from consort.cli.options import Debug, Force, Json, Out, RemoteCode, Seed, Task
+from consort.cli.output import note, print_json, print_table
+
+
+def auto(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Folders, adapters, lab:NAME, hf:ORG/NAME.")],
+    task: Task,
+    out: Out,
+    base: Annotated[str | None, typer.Option("--base", help="The input that the others were tuned from.")] = None,
+    budget: Annotated[int, typer.Option("--budget", min=1, help="Candidates to try at most.")] = 100,
+    seed: Seed = 0,
+    force: Force = False,
+    allow_remote_code: RemoteCode = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Find the best combination of models for a task; never worse than the best single on held-out examples."""
+    from consort.evaluate import comparison_table
+    from consort.recipes.auto import auto as run
+
+    outcome = run(
+        models,
+        task=task,
+        out=out,
+        base=base,
+        budget=budget,
+        seed=seed,
+        force=force,
+        allow_remote_code=allow_remote_code,
+    )
+    if json:
+        import json as codec
+
+        print_json(codec.loads((outcome.folder / "results.json").read_text("utf-8")))
+        return
+    columns, rows = comparison_table(outcome.comparison)
+    print_table(columns, rows)
+    print(outcome.headline)
+    for line in outcome.notes:
+        note(f"note: {line}")
+    note(f"model: {outcome.folder / 'model'}   report: {outcome.folder / 'report.html'}")

@@ -1,0 +1,7 @@
+"""Task files and the small YAML reader; nothing here imports numpy or torch."""
+
+from consort.data.prompts import load_pairs, load_prompts
+from consort.data.task import Options, Task, load_task
+from consort.data.yaml import load_yaml
+
+__all__ = ["Options", "Task", "load_pairs", "load_prompts", "load_task", "load_yaml"]

@@ -1,0 +1,160 @@
+"""One line of a task file: from bytes to a checked Example, or an error that names file, line and column.
+
+A column that is a near miss of a known one (`traget`) is refused; any other stranger (`id`, `source`) is the user's
+own note and is passed over.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from consort.core.errors import BadData
+from consort.core.files import machine_errors
+from consort.core.types import Example, Message
+
+COLUMNS = ("prompt", "messages", "text", "target", "choices", "answer", "group", "split")
+SUBJECTS = ("prompt", "messages", "text")
+SPLITS = ("dev", "test")
+ROLES = ("system", "user", "assistant")
+NEAR = 0.8
+
+Row = dict[str, Any]
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Line number (from 1) and content of every line that is not blank. Raises BadData when there is no such file."""
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise BadData(what, field=str(path), hint="give the path of a JSONL file")
+    with machine_errors(path), open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            content = line.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else line.strip()
+            if content:
+                yield number, content
+
+
+def parse_row(line: bytes, where: str) -> Row:
+    """The known columns of one line of a task; `where` is "file:line". Raises BadData."""
+    row = parse_object(line, where)
+    _check_names(row, where)
+    return {name: value for name, value in row.items() if name in COLUMNS}
+
+
+def parse_object(line: bytes, where: str) -> Row:
+    """The JSON object of one line. Raises BadData."""
+    try:
+        row = json.loads(line.decode(), object_pairs_hook=_no_twins, parse_constant=_no_constant)
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeError:
+        raise BadData(
+            "not valid Unicode text", field=where, hint="save the file as UTF-8, without lone surrogates"
+        ) from None
+    except json.JSONDecodeError as fault:
+        raise BadData(
+            f"not JSON: {fault.msg} (column {fault.colno})", field=where, hint="one JSON object a line"
+        ) from None
+    except RecursionError:
+        raise BadData("nested too deeply", field=where, hint="one flat JSON object a line") from None
+    except ValueError as fault:
+        raise BadData(f"not JSON: {fault}", field=where, hint="one JSON object a line, each column once") from None
+    if not isinstance(row, dict):
+        raise BadData("not a JSON object", field=where, hint="one JSON object a line")
+    return row
+
+
+def example_of(row: Mapping[str, Any], where: str, line: int) -> Example:
+    """The Example of a row; raises BadData naming the column that is missing or of the wrong type."""
+    subjects = [name for name in SUBJECTS if row.get(name) is not None]
+    if len(subjects) != 1:
+        what = "no prompt, messages or text" if not subjects else f"both {' and '.join(subjects)}"
+        raise BadData(what, field=where, hint="a line has exactly one of prompt, messages, text")
+    take = _Columns(row, where)
+    choices = tuple(take("choices", "a list of two or more non-empty strings", _is_choices) or ())
+    answer = take("answer", "the index of the right choice, from 0", lambda v: _is_index(v, len(choices)))
+    target = take("target", 'a string or a list of strings (write numbers as "42")', _is_target)
+    return Example(
+        prompt=take("prompt", "a string", _is_text),
+        messages=_messages(take("messages", "a list of {role, content}", _is_messages)),
+        text=take("text", "a non-empty string", lambda v: _is_text(v) and bool(v)),
+        target=() if target is None else (target,) if isinstance(target, str) else tuple(target),
+        choices=choices,
+        answer=answer,
+        group=take("group", "a string", _is_text),
+        line=line,
+    )
+
+
+def split_of(row: Mapping[str, Any], where: str) -> str | None:
+    """The row's own `split`, None where it has none."""
+    split: str | None = _Columns(row, where)("split", " or ".join(f'"{s}"' for s in SPLITS), lambda v: v in SPLITS)
+    return split
+
+
+class _Columns:
+    """Takes checked values out of one row; an absent column is None."""
+
+    def __init__(self, row: Mapping[str, Any], where: str) -> None:
+        self.row, self.where = row, where
+
+    def __call__(self, name: str, wanted: str, is_right: Callable[[Any], bool]) -> Any:
+        value = self.row.get(name)
+        if value is not None and not is_right(value):
+            raise BadData(f"{_short(value)} is not {wanted}", field=f"{self.where}: {name}", hint=f"give {wanted}")
+        return value
+
+
+def _check_names(row: Mapping[str, Any], where: str) -> None:
+    for name in row:
+        near = difflib.get_close_matches(name, COLUMNS, n=1, cutoff=NEAR)
+        if name not in COLUMNS and near:
+            raise BadData(f"unknown column {name!r}", field=where, hint=f"did you mean {near[0]!r}?")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_target(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and bool(value) and all(map(_is_text, value)))
+
+
+def _is_choices(value: Any) -> bool:
+    return isinstance(value, list) and len(value) >= 2 and all(isinstance(v, str) and v for v in value)
+
+
+def _is_index(value: Any, count: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < count
+
+
+def _is_messages(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_message, value))
+
+
+def _is_message(value: Any) -> bool:
+    is_pair = isinstance(value, dict) and set(value) == {"role", "content"}
+    return is_pair and value["role"] in ROLES and isinstance(value["content"], str)
+
+
+def _messages(value: list[dict[str, str]] | None) -> tuple[Message, ...] | None:
+    return None if value is None else tuple(Message(role=m["role"], content=m["content"]) for m in value)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _no_twins(pairs: list[tuple[str, Any]]) -> Row:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the column {next(n for n in names if names.count(n) > 1)!r} stands twice")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value")

@@ -1,0 +1,1 @@
+"""Ensembles of language models: before (routers), during (token distributions) and after (answers) inference."""

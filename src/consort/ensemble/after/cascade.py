@@ -1,0 +1,130 @@
+"""A cascade: ask the models in order, stop at the first that is confident (FrugalGPT, 2305.05176, section 3).
+
+The paper's scorer is a trained text classifier; here a model's own token probabilities are the score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
+
+from consort.core.errors import BadParameter, Unsupported
+from consort.core.params import PerModel, Range
+from consort.core.types import Completion, Prompt, Sampling, Usage
+from consort.ensemble.after import strategy
+from consort.models.base import LanguageModel
+from consort.models.cost import cost_of, distinct, joined
+
+
+@strategy(paper="2305.05176")
+class Cascade:
+    """Ask models in order until one is confident of its answer; the last one's answer is always taken.
+
+    `threshold`: an answer is taken if its confidence is at least this; one number, or one for each model (the last is
+    not used). `confidence`: the geometric mean of the token probabilities, the least of them, or their product. The
+    cost is that of all models asked; `details` has `answered_by` and the `confidence` of each model asked.
+    Raises Unsupported for a model, other than the last, that does not tell log-probabilities.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[LanguageModel],
+        *,
+        threshold: PerModel[Annotated[float, Range(0, 1)]] = 0.5,
+        confidence: Literal["mean_probability", "min_probability", "probability"] = "mean_probability",
+    ) -> None:
+        self.models, self.threshold, self.confidence = tuple(models), threshold, confidence
+        if not self.models:
+            raise BadParameter("no models", field="models", hint="give at least one")
+        if confidence not in CONFIDENCES:
+            hint = " or ".join(CONFIDENCES)
+            raise BadParameter(f"{confidence!r} is no confidence", field="confidence", hint=hint)
+        self.thresholds = _thresholds(threshold, len(self.models))
+        for model in self.models[:-1]:
+            if not getattr(model, "gives_logprob", True):
+                raise _silent(model)
+        self.labels = distinct([m.name for m in self.models])
+        self.name = f"cascade({', '.join(m.name for m in self.models)})"
+
+    @property
+    def members(self) -> Sequence[LanguageModel]:
+        return self.models
+
+    @property
+    def gives_logprob(self) -> bool:
+        return all(getattr(model, "gives_logprob", True) for model in self.models)
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        rows = [_Row(prompt) for prompt in prompts]
+        for level, model in enumerate(self.models):
+            pending = [row for row in rows if row.answer is None]
+            answers = model.generate([row.prompt for row in pending], sampling) if pending else []
+            for row, answer in zip(pending, answers, strict=True):
+                row.costs.append((model, cost_of(model, answer)))
+                self._judge(row, level, answer)
+        return [self._completion(row) for row in rows]
+
+    def _judge(self, row: _Row, level: int, answer: Completion) -> None:
+        last = level == len(self.models) - 1
+        sure = CONFIDENCES[self.confidence](answer)
+        if sure is None and not last:
+            raise _silent(self.models[level])
+        if sure is not None:
+            row.confidence[self.labels[level]] = sure
+        if last or (sure is not None and sure >= self.thresholds[level]):
+            row.answer, row.answered_by = answer, self.labels[level]
+
+    def _completion(self, row: _Row) -> Completion:
+        answer = row.answer or Completion("")
+        details = {**answer.details, "answered_by": row.answered_by, "confidence": row.confidence}
+        return replace(answer, cost=joined(self, row.costs), details=details)
+
+
+@dataclass(slots=True)
+class _Row:
+    """A prompt on its way through the cascade."""
+
+    prompt: Prompt
+    answer: Completion | None = None
+    answered_by: str = ""
+    confidence: dict[str, float] = field(default_factory=dict)
+    costs: list[tuple[Any, Mapping[str, Usage]]] = field(default_factory=list)
+
+
+def _mean_probability(answer: Completion) -> float | None:
+    return None if answer.logprob is None else math.exp(answer.logprob / max(1, len(answer.tokens)))
+
+
+def _min_probability(answer: Completion) -> float | None:
+    logprobs = answer.details.get("logprobs")
+    return None if logprobs is None else math.exp(min(logprobs, default=0.0))
+
+
+def _probability(answer: Completion) -> float | None:
+    return None if answer.logprob is None else math.exp(answer.logprob)
+
+
+CONFIDENCES: dict[str, Callable[[Completion], float | None]] = {
+    "mean_probability": _mean_probability,
+    "min_probability": _min_probability,
+    "probability": _probability,
+}
+"""How sure an answer is, in [0, 1], or None where that cannot be known."""
+
+
+def _thresholds(threshold: float | Sequence[float], models: int) -> list[float]:
+    given = list(threshold) if isinstance(threshold, Sequence) else [threshold] * models
+    if len(given) != models:
+        hint = f"give one for all, or {models}"
+        raise BadParameter(f"{len(given)} values for {models} models", field="threshold", hint=hint)
+    for value in given:
+        if not 0 <= value <= 1:
+            raise BadParameter(f"{value} is outside [0, 1]", field="threshold", hint="a number in [0, 1]")
+    return given
+
+
+def _silent(model: LanguageModel) -> Unsupported:
+    hint = "put it last, or take a model that tells log-probabilities"
+    return Unsupported(f"{model.name} does not tell how probable its answer is", field="models", hint=hint)

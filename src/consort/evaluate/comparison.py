@@ -1,0 +1,174 @@
+"""Systems side by side on the same examples: paired bootstrap differences, and the gate that never returns worse."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from consort.core.errors import BadData, Incompatible, UnknownName, did_you_mean
+from consort.evaluate.bootstrap import interval, interval_of, replicates
+from consort.evaluate.registry import ratio
+from consort.evaluate.result import Result, aggregate_of
+
+Unit = Literal["score", "bits_per_byte"]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """System minus reference; `share_not_better` is the share of paired resamples in which it is not above zero."""
+
+    value: float
+    interval: tuple[float, float]
+    share_not_better: float
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """One line of a comparison; `score` is in the comparison's unit. The reference has no difference."""
+
+    result: Result
+    score: float
+    interval: tuple[float, float]
+    difference: Difference | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Systems in the order given. In "bits_per_byte" a score is minus bits per byte, so larger is better there too."""
+
+    task: str
+    split: str
+    metric: str
+    unit: Unit
+    reference: str
+    count: int
+    systems: tuple[System, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; a system's per-example statistics and answers are left to its own Result."""
+        lines = [_line(s) for s in self.systems]
+        head = {name: getattr(self, name) for name in ("task", "split", "metric", "unit", "reference", "count")}
+        return head | {"systems": lines}
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether the candidate is kept; `winner` is its name then, else the fallback's. Scores are in `unit`."""
+
+    candidate: str
+    fallback: str
+    kept: bool
+    candidate_score: float
+    fallback_score: float
+    difference: Difference
+    unit: Unit
+    split: str
+    count: int
+
+    @property
+    def winner(self) -> str:
+        return self.candidate if self.kept else self.fallback
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"winner": self.winner}
+
+
+def compare(
+    results: Sequence[Result],
+    *,
+    reference: str | None = None,
+    singles: Collection[str] | None = None,
+    unit: Unit | None = None,
+    seed: int = 0,
+) -> Comparison:
+    """Every system against `reference`, else against the best of `singles` (names of single models).
+
+    Without either, singles are the results whose work one inner model did, or all if there is none. Perplexities are
+    compared per token within one vocabulary and in bits per byte across vocabularies; `unit` "score" across
+    vocabularies raises Incompatible, as do results of different tasks, splits or examples.
+    """
+    unit = _unit(results, unit)
+    tables = [_table(r, unit) for r in results]
+    best = _reference(results, tables, reference, singles)
+    baseline = replicates(*tables[best], seed=seed)
+    systems = []
+    for i, (result, table) in enumerate(zip(results, tables, strict=True)):
+        difference = None if i == best else _difference(table, tables[best], baseline, seed)
+        bounds = result.interval if unit == "score" else interval_of(*table, seed=seed)
+        systems.append(System(result, _score(table), bounds, difference))
+    first = results[0]
+    return Comparison(first.task, first.split, first.metric, unit, results[best].model, first.count, tuple(systems))
+
+
+def gate(candidate: Result, fallback: Result, *, seed: int = 0) -> Decision:
+    """Keep the candidate only if its score is at least the fallback's on the same examples."""
+    unit = _unit([candidate, fallback], None)
+    ours, theirs = _table(candidate, unit), _table(fallback, unit)
+    difference = _difference(ours, theirs, replicates(*theirs, seed=seed), seed)
+    scores = _score(ours), _score(theirs)
+    names = candidate.model, fallback.model
+    return Decision(*names, scores[0] >= scores[1], *scores, difference, unit, candidate.split, candidate.count)
+
+
+Table = tuple[np.ndarray, Any]
+
+
+def _table(result: Result, unit: Unit) -> Table:
+    """Statistics and the function of their sums that gives the score in `unit`."""
+    rows = np.array(result.statistics)
+    if unit == "score":
+        return rows, aggregate_of(result.metric).aggregate
+    return np.stack([rows[:, 0], rows[:, 2] * math.log(2)], axis=1), ratio
+
+
+def _score(table: Table) -> float:
+    return float(table[1](table[0].sum(0)))
+
+
+def _difference(table: Table, reference: Table, baseline: np.ndarray, seed: int) -> Difference:
+    drawn = replicates(*table, seed=seed) - baseline
+    return Difference(_score(table) - _score(reference), interval(drawn), float((drawn <= 0).mean()))
+
+
+def _unit(results: Sequence[Result], wanted: Unit | None) -> Unit:
+    if not results:
+        raise BadData("no results to compare", hint="give one or more")
+    first = results[0]
+    for other in results[1:]:
+        for name in ("metric", "split", "examples_key"):
+            if getattr(other, name) != getattr(first, name):
+                what = f"{first.model} and {other.model} were not measured on the same {name.removesuffix('_key')}"
+                raise Incompatible(what, field=other.model, hint="evaluate both on the same task, split and limit")
+    is_token_score = first.metric == "perplexity"
+    crosses = is_token_score and len({r.vocabulary for r in results}) > 1
+    if wanted == "score" and crosses:
+        what = "perplexities of different tokenizers cannot be compared"
+        raise Incompatible(what, field="perplexity", hint="compare bits_per_byte")
+    if wanted == "bits_per_byte" and not is_token_score:
+        raise Incompatible(f"{first.metric} has no bits per byte", field="unit", hint="compare score")
+    return wanted or ("bits_per_byte" if crosses else "score")
+
+
+def _reference(
+    results: Sequence[Result], tables: Sequence[Table], name: str | None, singles: Collection[str] | None
+) -> int:
+    names = [r.model for r in results]
+    if len(set(names)) < len(names):
+        raise BadData("two systems have one name", field=max(names, key=names.count), hint="give them different names")
+    if name is not None:
+        if name not in names:
+            raise UnknownName(f"no system named {name!r}", field="reference", hint=did_you_mean(name, names))
+        return names.index(name)
+    among = [i for i, r in enumerate(results) if (r.is_single if singles is None else r.model in singles)]
+    return max(among or range(len(results)), key=lambda i: _score(tables[i]))
+
+
+def _line(system: System) -> dict[str, Any]:
+    result = system.result.to_json()
+    kept = {name: result[name] for name in ("model", "groups", "figures", "usage", "cost", "seconds")}
+    difference = None if system.difference is None else asdict(system.difference)
+    return {"score": system.score, "interval": system.interval, "difference": difference} | kept

@@ -1,0 +1,146 @@
+"""From a model and examples to rows of statistics: the three ways in which a model can be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from consort.core.errors import BadCheckpoint, BadData, Unsupported
+from consort.core.progress import track
+from consort.core.types import Completion, Example, Prompt, Sampling, Usage, add_cost
+from consort.data.task import Options
+from consort.evaluate.registry import Metric
+from consort.models.cost import cost_of, labels
+
+ABILITIES = {"generate": ("generate",), "score": ("score",), "logprobs": ("logprobs", "tokenizer")}
+
+
+@dataclass(slots=True)
+class Measured:
+    """Rows of statistics in the order of the examples, the answers where there are any, and what they cost."""
+
+    rows: list[tuple[float, ...]] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+    usage: Usage = Usage()
+    cost: dict[str, Usage] = field(default_factory=dict)
+    truncated: int = 0
+
+    def pay(self, usage: Usage, cost: Mapping[str, Usage]) -> None:
+        self.usage += usage
+        self.cost = add_cost(self.cost, cost)
+
+
+def measure(model: Any, examples: Sequence[Example], metric: Metric, options: Options, *, batch: int) -> Measured:
+    """Ask `model` about all examples, `batch` at a time.
+
+    Raises Unsupported where the model lacks an ability that the metric needs and BadData where a target cannot be
+    graded, both before the model is asked; BadCheckpoint where it answers with NaN or infinity.
+    """
+    require(model, metric, examples)
+    if metric.needs == "generate" and ":" not in metric.name:
+        for example in examples:
+            metric.statistics("", example, options)
+    ask: Callable[..., None] = {"generate": _generate, "score": _score, "logprobs": _logprobs}[metric.needs]
+    found = Measured()
+    with track(f"evaluating {model.name}", len(examples)) as advance:
+        for part in _batches(examples, batch):
+            ask(model, part, metric, options, found)
+            advance(len(part))
+    if not np.isfinite(np.array(found.rows)).all():
+        hint = "look for NaN in its weights; lower the coefficients of a merge"
+        raise BadCheckpoint("its probabilities are not finite numbers", field=model.name, hint=hint)
+    return found
+
+
+def require(model: Any, metric: Metric, examples: Sequence[Example]) -> None:
+    """Raise Unsupported unless the model can do what the metric asks of it."""
+    needed = ABILITIES[metric.needs]
+    if metric.needs == "score" and any(e.messages for e in examples):
+        needed = (*needed, "tokenizer")
+    missing = [name for name in needed if not hasattr(model, name)]
+    if missing:
+        what = f"the metric {metric.name} needs {' and '.join(needed)}, it has no {' and no '.join(missing)}"
+        raise Unsupported(what, field=model.name, hint="use a local model, or a metric that only needs answers")
+
+
+def _generate(model: Any, examples: Sequence[Example], metric: Metric, options: Options, found: Measured) -> None:
+    sampling = Sampling(max_tokens=options.max_tokens, stop=tuple(options.stop))
+    completions: list[Completion] = model.generate([prompt_of(e) for e in examples], sampling)
+    for example, completion in zip(examples, completions, strict=True):
+        found.rows.append(metric.statistics(completion.text, example, options))
+        found.answers.append(completion.text)
+        found.pay(completion.usage, cost_of(model, completion))
+
+
+def _score(model: Any, examples: Sequence[Example], metric: Metric, options: Options, found: Measured) -> None:
+    pairs = [(_context(model, e), choice) for e in examples for choice in e.choices]
+    started = perf_counter()
+    likelihoods = iter(model.score(pairs))
+    seconds = perf_counter() - started
+    for example in examples:
+        found.rows.append(metric.statistics(list(islice(likelihoods, len(example.choices))), example, options))
+    encode = getattr(getattr(model, "tokenizer", None), "encode", None)
+    read = sum(len(encode(context + choice)) for context, choice in pairs) if encode else 0
+    _pay_reading(model, Usage(read, 0, len(pairs), seconds), found)
+
+
+def _logprobs(model: Any, examples: Sequence[Example], metric: Metric, options: Options, found: Measured) -> None:
+    texts = [e.text or "" for e in examples]
+    encoded = [_encode(model.tokenizer, text, options) for text in texts]
+    kept = [tokens[: options.max_length] for tokens in encoded]
+    for example, tokens in zip(examples, kept, strict=True):
+        if len(tokens) < 2:
+            hint = "a text needs a token to start from and one to foretell: set bos: true or drop the line"
+            raise BadData("too short", field=f"line {example.line}: text", hint=hint)
+    started = perf_counter()
+    logprobs = model.logprobs(kept)
+    usage = Usage(sum(map(len, kept)), 0, len(kept), perf_counter() - started)
+    for text, all_tokens, tokens, row in zip(texts, encoded, kept, logprobs, strict=True):
+        covered = _bytes_after_first(model.tokenizer, text, tokens, is_whole=len(tokens) == len(all_tokens))
+        found.rows.append(metric.statistics(np.asarray(row, dtype=np.float64).ravel(), covered, options))
+        found.truncated += len(tokens) < len(all_tokens)
+    _pay_reading(model, usage, found)
+
+
+def _pay_reading(model: Any, usage: Usage, found: Measured) -> None:
+    """Only strategies over tokens score, and there every inner model reads everything."""
+    names = labels(model)
+    found.pay(usage, {name: replace(usage, seconds=usage.seconds / len(names)) for name in names})
+
+
+def prompt_of(example: Example) -> Prompt:
+    return list(example.messages) if example.messages is not None else example.prompt or ""
+
+
+def _context(model: Any, example: Example) -> str:
+    prompt = prompt_of(example)
+    return prompt if isinstance(prompt, str) else str(model.tokenizer.chat(prompt))
+
+
+def _encode(tokenizer: Any, text: str, options: Options) -> list[int]:
+    tokens = list(tokenizer.encode(text, special=options.bos))
+    needs_bos = options.bos and tokenizer.bos is not None and tokens[:1] != [tokenizer.bos]
+    return [tokenizer.bos, *tokens] if needs_bos else tokens
+
+
+def _bytes_after_first(tokenizer: Any, text: str, tokens: Sequence[int], *, is_whole: bool) -> float:
+    """UTF-8 bytes of the tokens that are foretold, i.e. all but the first; exact for a whole text after bos."""
+    size = len(text.encode())
+    if not is_whole:
+        size = min(size, len(_plain(tokenizer, tokens).encode()))
+    first = 0 if tokens[0] == tokenizer.bos else len(tokenizer.decode(tokens[:1]).encode())
+    return float(max(size - first, 1))
+
+
+def _plain(tokenizer: Any, tokens: Sequence[int]) -> str:
+    return str(tokenizer.decode(tokens[1:] if tokens[0] == tokenizer.bos else tokens))
+
+
+def _batches(examples: Sequence[Example], size: int) -> Iterator[Sequence[Example]]:
+    for start in range(0, len(examples), size):
+        yield examples[start : start + size]

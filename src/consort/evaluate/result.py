@@ -1,0 +1,151 @@
+"""What an evaluation found, as a value that goes to JSON and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+
+from consort.core.errors import BadData
+from consort.core.types import Usage
+from consort.evaluate.registry import Metric, find_metric
+
+Row = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One model on one split of a task. Larger scores are better.
+
+    `statistics` has one row for each example (evaluate/registry.py); `interval` is the 95 % bootstrap interval of
+    `score`. `groups` are the scores by group, empty without groups. `usage` counts the model's own answers, `cost` the
+    work of every inner model, `seconds` the wall time of all examples. `figures` are what is reported beside the score
+    (perplexity, bits_per_byte, truncated). `examples_key` says which examples, `vocabulary` which tokens.
+    """
+
+    model: str
+    task: str
+    split: str
+    metric: str
+    score: float
+    interval: tuple[float, float]
+    statistics: tuple[Row, ...]
+    examples_key: str
+    groups: Mapping[str, float] = field(default_factory=dict)
+    usage: Usage = Usage()
+    cost: Mapping[str, Usage] = field(default_factory=dict)
+    seconds: float = 0.0
+    figures: Mapping[str, float] = field(default_factory=dict)
+    vocabulary: str | None = None
+    answers: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        return len(self.statistics)
+
+    @property
+    def scores(self) -> tuple[float, ...]:
+        """The score of every example by itself."""
+        return tuple(float(s) for s in aggregate_of(self.metric).aggregate(np.array(self.statistics)))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read and written by all inner models."""
+        return sum(usage.total_tokens for usage in self.cost.values())
+
+    @property
+    def seconds_per_example(self) -> float:
+        return self.seconds / self.count
+
+    @property
+    def is_single(self) -> bool:
+        """Whether at most one inner model did the work."""
+        return len(self.cost) <= 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, the fields in order."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Any) -> Result:
+        """The result that `to_json` wrote. Raises BadData naming the field that is missing or wrong."""
+        if not isinstance(value, Mapping):
+            raise BadData("a result is not a JSON object", hint="let consort write it")
+        found = {}
+        for f in fields(cls):
+            if f.name not in value:
+                raise BadData("missing", field=f.name, hint="let consort write the result")
+            try:
+                found[f.name] = _READ[f.name](value[f.name])
+            except (TypeError, ValueError, KeyError, AttributeError):
+                raise BadData(
+                    "not what a result has there", field=f.name, hint="let consort write the result"
+                ) from None
+        _check_rows(found)
+        return cls(**found)
+
+
+def aggregate_of(metric: str) -> Metric:
+    """The metric for its `aggregate` only: a user's own function is a mean and is not imported for that."""
+    return Metric(metric, "generate", float) if ":" in metric else find_metric(metric)
+
+
+def _check_rows(found: Mapping[str, Any]) -> None:
+    widths = {len(row) for row in found["statistics"]}
+    wanted = {"bleu": 10, "perplexity": 3}.get(found["metric"], 2)
+    if widths != {wanted}:
+        raise BadData(f"not rows of {wanted} numbers", field="statistics", hint="let consort write the result")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError
+    return float(value)
+
+
+def _row(value: Any) -> Row:
+    if not isinstance(value, list | tuple):
+        raise TypeError
+    return tuple(_number(v) for v in value)
+
+
+def _pair(value: Any) -> tuple[float, float]:
+    low, high = _row(value)
+    return low, high
+
+
+def _numbers(value: Any) -> dict[str, float]:
+    return {_text(name): _number(number) for name, number in value.items()}
+
+
+def _usage(value: Any) -> Usage:
+    whole = {name: int(_number(value[name])) for name in ("prompt_tokens", "completion_tokens", "calls")}
+    return Usage(**whole, seconds=_number(value["seconds"]))
+
+
+_READ: dict[str, Any] = {
+    "model": _text,
+    "task": _text,
+    "split": _text,
+    "metric": _text,
+    "score": _number,
+    "interval": _pair,
+    "statistics": lambda value: tuple(map(_row, value)),
+    "examples_key": _text,
+    "groups": _numbers,
+    "usage": _usage,
+    "cost": lambda value: {_text(name): _usage(usage) for name, usage in value.items()},
+    "seconds": _number,
+    "figures": _numbers,
+    "vocabulary": lambda value: None if value is None else _text(value),
+    "answers": lambda value: tuple(map(_text, value)),
+}

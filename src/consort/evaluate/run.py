@@ -1,0 +1,89 @@
+"""Evaluation: a model, a task, a Result; and the same as an objective for a search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from consort.core.errors import BadParameter
+from consort.core.types import Example, Objective
+from consort.data.task import Task, key_of_examples
+from consort.evaluate.bootstrap import interval_of
+from consort.evaluate.measure import Measured, measure
+from consort.evaluate.registry import Metric, find_metric
+from consort.evaluate.result import Result
+
+BATCH = 64
+
+
+def evaluate(
+    model: Any,
+    task: Task,
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    seed: int = 0,
+    keep_answers: bool = False,
+    batch: int = BATCH,
+) -> Result:
+    """The score of `model` on a split of `task` ("dev", "test", or "fit" and "held_out", the parts of dev by `seed`).
+
+    `limit` takes the first examples only. `batch` is how many are given to the model at once. The interval's resamples
+    are drawn by `seed`. Raises Unsupported, BadData or UnknownName before the model is asked.
+    """
+    if limit is not None and limit < 1:
+        raise BadParameter(f"{limit} examples cannot be measured", field="limit", hint="give 1 or more")
+    metric = find_metric(task.metric)
+    examples = task.split(split, seed=seed)[:limit]
+    started = perf_counter()
+    found = measure(model, examples, metric, task.options, batch=batch)
+    seconds = perf_counter() - started
+    rows = np.array(found.rows)
+    return Result(
+        model=model.name,
+        task=task.name,
+        split=split,
+        metric=metric.name,
+        score=float(metric.aggregate(rows.sum(0))),
+        interval=interval_of(rows, metric.aggregate, seed=seed),
+        statistics=tuple(found.rows),
+        examples_key=key_of_examples(examples),
+        groups=_by_group(examples, rows, metric),
+        usage=found.usage,
+        cost=found.cost,
+        seconds=seconds,
+        figures=_figures(rows, metric, found),
+        vocabulary=getattr(getattr(model, "tokenizer", None), "vocabulary_key", None),
+        answers=tuple(found.answers) if keep_answers else (),
+    )
+
+
+def objective(task: Task, *, split: str = "fit", limit: int | None = None, seed: int = 0) -> Objective:
+    """The function of a model that a search maximises: its score on that split."""
+
+    def score(model: Any) -> float:
+        return evaluate(model, task, split=split, limit=limit, seed=seed).score
+
+    return score
+
+
+def _by_group(examples: Sequence[Example], rows: np.ndarray, metric: Metric) -> dict[str, float]:
+    names = [e.group or "" for e in examples]
+    if not any(names):
+        return {}
+    return {name: float(metric.aggregate(rows[[n == name for n in names]].sum(0))) for name in dict.fromkeys(names)}
+
+
+def _figures(rows: np.ndarray, metric: Metric, found: Measured) -> dict[str, float]:
+    if metric.needs != "logprobs":
+        return {}
+    total, tokens, n_bytes = map(float, rows.sum(0))
+    return {
+        "perplexity": math.exp(-total / tokens),
+        "bits_per_byte": -total / (n_bytes * math.log(2)),
+        "truncated": float(found.truncated),
+    }

@@ -1,0 +1,119 @@
+"""Sessions on transformers modules: the ragged cache where it is right, else each row with the model's own state."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from consort.core.types import Usage
+from consort.models.cost import Meter
+from consort.models.hf_ragged import RaggedSession, windows_of
+
+if TYPE_CHECKING:
+    from consort.models.hf import HFModel
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What a row has read, and the model's state after `read` of it (None: not kept)."""
+
+    tokens: list[int] = field(default_factory=list)
+    state: Any = None
+    read: int = 0
+
+
+class RowSession:
+    """Each row by itself, with whatever state the model keeps; after a rollback a row is read anew from its tokens.
+
+    `state` is the argument by which the model takes its state (None: it has none, and all is read anew each time);
+    with `single` the model goes on from a state by one token at a time only.
+    """
+
+    def __init__(self, model: HFModel, batch: int, state: str | None, single: bool = False) -> None:
+        self.model, self.state, self.single = model, state, single
+        self.rows = [_Kept() for _ in range(batch)]
+        self.meter = Meter(model.name, batch)
+
+    @torch.no_grad()
+    def feed(self, tokens: Sequence[Sequence[int]], *, last: bool = False) -> list[Float[Tensor, "new vocab"]]:
+        self.model.check_feed([len(row.tokens) for row in self.rows], tokens)
+        begun = time.perf_counter()
+        found = [
+            self._read(row, new, last) if len(new) else self.model.no_logits()
+            for row, new in zip(self.rows, tokens, strict=True)
+        ]
+        self.meter.add(tokens, last, time.perf_counter() - begun)
+        return found
+
+    def _read(self, row: _Kept, new: Sequence[int], last: bool) -> Float[Tensor, "new vocab"]:
+        row.tokens.extend(new)
+        unread = row.tokens[row.read :]
+        pieces = [[token] for token in unread] if self.single and row.state is not None else [unread]
+        logits = torch.cat([self._forward(row, piece) for piece in pieces])
+        return logits[-1 if last else -len(new) :].float()
+
+    def _forward(self, row: _Kept, piece: list[int]) -> Float[Tensor, "piece vocab"]:
+        given = {} if self.state is None or row.state is None else {self.state: row.state}
+        ids = torch.tensor([piece], device=self.model.device)
+        out = self.model.module(input_ids=ids, use_cache=self.state is not None, **given)
+        if self.state is not None:
+            row.state, row.read = getattr(out, self.state), row.read + len(piece)
+        return out.logits[0]  # type: ignore[no-any-return]
+
+    def rollback(self, lengths: Sequence[int]) -> None:
+        for row, length in zip(self.rows, lengths, strict=True):
+            if length < len(row.tokens):
+                row.tokens, row.state, row.read = row.tokens[:length], None, 0
+
+    def select(self, rows: Sequence[int]) -> RowSession:
+        repeated = len(set(rows)) < len(rows)
+        self.rows = [copy.deepcopy(self.rows[row]) if repeated else self.rows[row] for row in rows]
+        self.meter.select(rows)
+        return self
+
+    def spent(self) -> list[dict[str, Usage]]:
+        return self.meter.spent()
+
+
+Opener = Callable[[int], "RaggedSession | RowSession"]
+
+
+def find_opener(model: HFModel) -> Opener:
+    """The fastest kind of session on which `model` gives the logits of a plain forward pass.
+
+    Not every module takes masks, positions or its own state in the way the others do, and one that ignores them is
+    silently wrong; so a short text decides, read in pieces beside another row.
+    """
+    windows = windows_of(model.module)
+    kinds: list[Opener] = [partial(RaggedSession, model, windows=windows)] if windows else []
+    states = [name for name in ("past_key_values", "cache_params", "state") if name in model.arguments]
+    for name, single in product(states, (False, True)):
+        kinds.append(partial(RowSession, model, state=name, single=single))
+    for kind in kinds:
+        if _agrees(model, kind):
+            return kind
+    return partial(RowSession, model, state=None)
+
+
+@torch.no_grad()
+def _agrees(model: HFModel, opener: Opener) -> bool:
+    text = [(7 * i + 3) % model.vocabulary for i in range(min(12, model.window or 12))]
+    ids = torch.tensor([text], device=model.device)
+    wanted = model.module(input_ids=ids, use_cache=False).logits[0].float()
+    try:
+        session = opener(2)
+        parts = [session.feed([text[:3], text[:5]])[0], session.feed([text[3:5], text[5:6]])[0]]
+        parts += [session.feed([text[5:], []])[0]]
+    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError, NotImplementedError):
+        return False
+    near = 1e-3 if wanted.dtype == model.module.dtype else 0.1
+    return torch.allclose(torch.cat(parts), wanted, atol=near * float(wanted.abs().max().clamp(min=1)), rtol=0)

@@ -1,0 +1,117 @@
+"""Tokenizers behind the protocol: fast ones of transformers, and bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from consort.core.errors import BadCheckpoint, BadData
+from consort.core.types import Message, Prompt
+
+
+def vocabulary_key(ids: Mapping[str, int]) -> str:
+    """A hash of a token -> id map; equal maps have equal keys."""
+    return sha256(json.dumps(sorted(ids.items()), ensure_ascii=True).encode()).hexdigest()[:32]
+
+
+def plain_chat(messages: Sequence[Message]) -> str:
+    """A chat as lines `role: content`, ready for the assistant's turn: what a model without a template is given."""
+    return "".join(f"{m['role']}: {m['content']}\n" for m in messages) + "assistant:"
+
+
+class HFTokenizer:
+    """A fast tokenizer of transformers. `bos` and `eos` are used where the tokenizer does not name its own."""
+
+    def __init__(self, tokenizer: Any, *, bos: int | None = None, eos: int | None = None) -> None:
+        self.tokenizer = tokenizer
+        ids: dict[str, int] = tokenizer.get_vocab()
+        self.vocabulary_key = vocabulary_key(ids)
+        self.vocab_size = max(ids.values(), default=-1) + 1
+        self.bos: int | None = bos if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+        self.eos: int | None = eos if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+        self._head = self._found_head()
+
+    def _found_head(self) -> list[int]:
+        """What the tokenizer puts before a text; what some put after it, an end, has no place in a prompt."""
+        plain, full = self._ids("a", special=False), self._ids("a", special=True)
+        starts = (i for i in range(len(full)) if full[i : i + len(plain)] == plain)
+        return full[: next(starts, 0)]
+
+    def _ids(self, text: str, *, special: bool) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
+
+    def encode(self, text: str, *, special: bool = True) -> list[int]:
+        return [*(self._head if special else ()), *self._ids(text, special=False)]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text without special tokens; bytes that are no character yet become U+FFFD."""
+        known = [token for token in tokens if token < self.vocab_size]
+        return str(self.tokenizer.decode(known, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def chat(self, prompt: Prompt) -> str:
+        if isinstance(prompt, str):
+            return prompt
+        if not self.tokenizer.chat_template:
+            return plain_chat(prompt)
+        from jinja2.exceptions import TemplateError
+
+        try:
+            return str(self.tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True))
+        except TemplateError as error:
+            raise BadData(f"the chat template refuses the chat: {error}", field="messages") from error
+
+
+class ByteTokenizer:
+    """The bytes of UTF-8 are the tokens, id = value. `bos` and `eos` may be any ids; none is added to a text."""
+
+    def __init__(self, *, bos: int | None = None, eos: int | None = None) -> None:
+        self.bos, self.eos = bos, eos
+        self.vocab_size = max(256, *(t + 1 for t in (bos, eos) if t is not None), 0)
+        self.vocabulary_key = vocabulary_key({f"<0x{i:02X}>": i for i in range(self.vocab_size)})
+
+    def encode(self, text: str, *, special: bool = True) -> list[int]:
+        return list(text.encode())
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return bytes(token for token in tokens if token < 256).decode("utf-8", "replace")
+
+    def chat(self, prompt: Prompt) -> str:
+        return prompt if isinstance(prompt, str) else plain_chat(prompt)
+
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
+"""A folder with none of these has no tokenizer; transformers would make up a useless one."""
+
+
+def load_tokenizer(
+    folder: Path, label: str, *, config: Mapping[str, Any], allow_remote_code: bool = False
+) -> HFTokenizer:
+    """The tokenizer in `folder`. Raises BadCheckpoint, naming `label`, if there is none or it cannot be read."""
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        hint = "name a folder with one as tokenizer; a model whose tokens are bytes has tokenizer: bytes"
+        raise BadCheckpoint("has no tokenizer", field=label, hint=hint)
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, use_fast=True, local_files_only=True, trust_remote_code=allow_remote_code
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise BadCheckpoint(f"its tokenizer cannot be read: {one_line(error)}", field=label) from error
+    return HFTokenizer(tokenizer, bos=first_id(config, "bos_token_id"), eos=first_id(config, "eos_token_id"))
+
+
+def first_id(config: Mapping[str, Any], name: str) -> int | None:
+    """A token id of a config, where it may be a number, a list of numbers, or missing."""
+    value = config.get(name)
+    if isinstance(value, list):
+        value = value[0] if value else None
+    return value if isinstance(value, int) else None
+
+
+def one_line(error: Exception) -> str:
+    """The first line of a message of another library."""
+    return str(error).strip().split("\n")[0]

@@ -1,0 +1,223 @@
+"""The main job: models and a task in, one better system out, never worse than the best single on held-out examples.
+
+Dev is cut in two: candidates are searched on `fit`; the best of them is kept only if it is at least as good as the best
+single on `held_out`; `test` is read once, for the report. Everything scored is in the run's journal, so a killed run
+continues where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import consort
+from consort.core.errors import BadParameter
+from consort.core.files import write_atomic, write_json
+from consort.core.journal import Journal, key_of, provenance
+from consort.core.progress import track
+from consort.data import Task, load_task
+from consort.evaluate import Comparison, Decision, Result, compare, gate
+from consort.plan.build import Builder
+from consort.plan.expression import parse
+from consort.plan.references import task_path
+from consort.recipes.coefficients import BudgetSpent, explore
+from consort.recipes.members import Family, Member, families, open_members
+from consort.recipes.trials import Candidate, Trials
+from consort.weights import describe
+
+log = logging.getLogger(__name__)
+
+DEFAULT_BUDGET = 100
+WINNER = "winner"
+UNIFORM = "uniform soup"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the search on dev ended with. `plan` is the winner's expression, a reference where a single one wins."""
+
+    families: tuple[Family, ...]
+    notes: tuple[str, ...]
+    singles: tuple[Result, ...]
+    singles_fit: dict[str, float]
+    candidates: tuple[Candidate, ...]
+    best: Candidate | None
+    held_out: Result | None
+    decision: Decision | None
+    plan: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The run's folder, the winner's plan, why it won on held-out, and how all compare on test."""
+
+    folder: Path
+    plan: Any
+    decision: Decision | None
+    comparison: Comparison
+    notes: tuple[str, ...]
+
+    @property
+    def headline(self) -> str:
+        """One sentence: the winner against the best single."""
+        winner = next(s for s in self.comparison.systems if s.result.model == WINNER)
+        if isinstance(self.plan, str):
+            return f"no combination was better on held-out examples; the winner is the single model {self.plan}"
+        if winner.difference is None:
+            return "the winner is a merge"
+        low, high = winner.difference.interval
+        against = f"the best single model, {self.comparison.reference},"
+        return f"the winner is better than {against} by {winner.difference.value:.3f} [{low:.3f}, {high:.3f}] on test"
+
+
+def auto(
+    models: Sequence[str],
+    *,
+    task: str | Path | Task,
+    out: str | Path,
+    base: str | None = None,
+    budget: int = DEFAULT_BUDGET,
+    seed: int = 0,
+    force: bool = False,
+    allow_remote_code: bool = False,
+) -> Outcome:
+    """Find the best combination of `models` (references) for `task` and write it to the folder `out`.
+
+    `base` is the one of the models that the others were tuned from; by default the one that their cards, configs or
+    adapters name. `budget` bounds the number of candidates. Raises ConsortError, before any work, for inputs that
+    cannot be used.
+    """
+    if not models:
+        raise BadParameter("no models", field="MODEL", hint="give two or more folders, lab:NAME or hf:ORG/NAME")
+    loaded = task if isinstance(task, Task) else load_task(task_path(task))
+    loaded.fit_and_held_out(seed)
+    loaded.split("test")
+    members = open_members(models, builder := Builder(seed, allow_remote_code), base)
+    inputs = [describe(m.checkpoint) for m in members]
+    asked = {"inputs": inputs, "models": list(models), "base": base, "task": loaded.key, "budget": budget, "seed": seed}
+    journal = Journal(Path(out), key_of(asked), force=force)
+    records = journal.open()
+    with track("searching", total=budget) as advance:
+        trials = Trials(loaded, builder, journal, records, budget=budget, seed=seed, advance=advance)
+        found = search(trials, members, base)
+    return conclude(Path(out), trials, members, found, provenance(plan=found.plan, inputs=inputs, seed=seed))
+
+
+def search(trials: Trials, members: Sequence[Member], base: str | None) -> Found:
+    """Score the singles, explore each family on fit, decide on held-out."""
+    fit = {m.reference: trials.result(m.label, m.reference, "fit").score for m in members}
+    singles = tuple(trials.result(m.label, m.reference, "held_out") for m in members)
+    groups, notes = families(members, base)
+    for family in groups:
+        if len(family.members) > 1 and family.base is None:
+            notes.append("no base is known: task arithmetic and TIES were left out (name it with --base)")
+        try:
+            explore(family, fit, trials.trial)
+        except BudgetSpent:
+            notes.append(f"the budget of {trials.budget} candidates was spent")
+            break
+    best = _best(trials.candidates.values())
+    fallback = max(range(len(members)), key=lambda i: singles[i].score)
+    held_out = trials.result(WINNER, best.expression, "held_out") if best else None
+    decision = gate(held_out, singles[fallback], seed=trials.seed) if held_out else None
+    plan = best.expression if best and decision and decision.kept else members[fallback].reference
+    candidates = tuple(trials.candidates.values())
+    shown = {m.label: fit[m.reference] for m in members}
+    return Found(tuple(groups), tuple(notes), singles, shown, candidates, best, held_out, decision, plan)
+
+
+def _best(candidates: Iterable[Candidate]) -> Candidate | None:
+    """The candidate of the highest fit score; of equal ones the first tried."""
+    scored = [c for c in candidates if c.fit is not None]
+    return max(scored, key=lambda c: c.fit or 0.0) if scored else None
+
+
+def conclude(out: Path, trials: Trials, members: Sequence[Member], found: Found, origin: dict[str, Any]) -> Outcome:
+    """Write the winner's folder, measure it and the singles on test once, write plan, results and report."""
+    from consort.report import write_report
+    from consort.weights.write import write
+
+    winner = trials.builder.build(parse(found.plan).root, "checkpoint")
+    folder = out / "model"
+    if not folder.exists():
+        write(winner, folder, plan=found.plan, seed=trials.seed)
+    test = [trials.result(m.label, m.reference, "test") for m in members]
+    for family in found.families[:1]:
+        if len(family.members) > 1:
+            uniform = {"linear": {"models": [m.reference for m in family.members]}}
+            test.append(trials.result(UNIFORM, uniform, "test"))
+    test.append(trials.result(WINNER, str(folder), "test"))
+    comparison = compare(test, singles={m.label for m in members}, seed=trials.seed)
+    write_json(out / "results.json", document(trials, members, found, comparison, origin))
+    write_atomic(out / "plan.yml", plan_text(found.plan, trials.seed))
+    write_report(out, out / "report.html")
+    return Outcome(out, found.plan, found.decision, comparison, found.notes)
+
+
+def plan_text(plan: Any, seed: int) -> str:
+    """A plan file that makes the winner again."""
+    import yaml
+
+    return yaml.safe_dump({"seed": seed, "plan": plan}, sort_keys=False, allow_unicode=True)
+
+
+def document(
+    trials: Trials, members: Sequence[Member], found: Found, comparison: Comparison, origin: dict[str, Any]
+) -> dict[str, Any]:
+    """The content of results.json, as report/schema.py describes it."""
+    task, base = trials.task, next((f.base for f in found.families if f.base), None)
+    fit, held_out = task.fit_and_held_out(trials.seed)
+    sizes = {"dev": len(task.dev), "test": len(task.test), "fit": len(fit), "held_out": len(held_out)}
+    kept = found.plan if not isinstance(found.plan, str) else None
+    return {
+        "consort": consort.__version__,
+        "task": {"name": task.name, "metric": task.metric, "key": task.key, **sizes},
+        "seed": trials.seed,
+        "base": base.label if base else None,
+        "notes": list(found.notes),
+        "singles": [r.to_json() for r in found.singles],
+        "singles_fit": found.singles_fit,
+        "candidates": [_line(c, found) for c in found.candidates],
+        "decision": found.decision.to_json() if found.decision else None,
+        "winner": {
+            "name": WINNER,
+            "kind": "merge" if kept else "single",
+            "plan": found.plan,
+            "path": "model",
+            "coefficients": coefficients(kept, members) if kept else {},
+        },
+        "test": [s.result.to_json() for s in comparison.systems],
+        "search": [{"name": c.name, "score": c.fit} for c in found.candidates],
+        "provenance": origin,
+    }
+
+
+def _line(candidate: Candidate, found: Found) -> dict[str, Any]:
+    is_best = candidate is found.best
+    kept = is_best and not isinstance(found.plan, str)
+    status = "failed" if candidate.fit is None else "kept" if kept else "rejected"
+    note = "best on fit, but not as good as the best single on held-out" if is_best and not kept else candidate.note
+    return {
+        "name": candidate.name,
+        "method": next(iter(candidate.expression)),
+        "plan": candidate.expression,
+        "fit": candidate.fit,
+        "held_out": found.held_out.score if is_best and found.held_out else None,
+        "interval": found.held_out.interval if is_best and found.held_out else None,
+        "status": status,
+        "note": note,
+    }
+
+
+def coefficients(expression: Any, members: Sequence[Member]) -> dict[str, dict[str, float]]:
+    """How much of each model is in the winner: its weight for every input, 0 for those left out."""
+    [(_, arguments)] = expression.items()
+    labels = {m.reference: m.label for m in members}
+    used = arguments["models"]
+    weights = arguments.get("weight", [1.0] * len(used))
+    given = dict(zip(used, weights, strict=True))
+    base = arguments.get("base")
+    return {"weight": {label: given.get(ref, 0.0) for ref, label in labels.items() if ref != base}}

@@ -1,0 +1,99 @@
+"""The models that were handed in: which can be merged with which, and which of them is the base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from consort.core.errors import BadParameter, ConsortError, Incompatible, did_you_mean, listing
+from consort.merge import merge
+from consort.plan.build import Builder
+from consort.plan.expression import Reference
+from consort.plan.references import folder_of
+from consort.weights import declared_base
+from consort.weights.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One input: its reference as given, and its weights (an adapter stands for the model it makes)."""
+
+    reference: str
+    checkpoint: Checkpoint
+
+    @property
+    def label(self) -> str:
+        return PurePath(self.reference.rpartition(":")[2]).name
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Members whose weights can be combined, and the one that the others started from, if it is known."""
+
+    members: tuple[Member, ...]
+    base: Member | None = None
+
+    @property
+    def experts(self) -> tuple[Member, ...]:
+        return tuple(m for m in self.members if m is not self.base)
+
+
+def open_members(references: Sequence[str], builder: Builder, base: str | None = None) -> list[Member]:
+    """Open every input, each once; all that cannot be opened are named together."""
+    members, faults = [], []
+    for reference in dict.fromkeys(references):
+        try:
+            members.append(Member(reference, builder.build(Reference(reference), "checkpoint")))
+        except ConsortError as error:
+            faults.append(error)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise Incompatible(listing(map(str, faults)), hint=faults[0].hint)
+    if base is not None and base not in references:
+        raise BadParameter("is not among the inputs", field=f"--base {base}", hint=did_you_mean(base, references))
+    return members
+
+
+def families(members: Sequence[Member], base: str | None = None) -> tuple[list[Family], list[str]]:
+    """Members grouped by what the merge engine accepts, and why each later group is apart from the first."""
+    groups: list[list[Member]] = []
+    reasons: list[str] = []
+    for member in members:
+        home, reason = _home_of(member, groups)
+        if home is None:
+            groups.append([member])
+            reasons += [f"{member.label}: {reason}"] if reason else []
+        else:
+            home.append(member)
+    return [Family(tuple(g), _base_of(g, base)) for g in groups], reasons
+
+
+def _home_of(member: Member, groups: list[list[Member]]) -> tuple[list[Member] | None, str]:
+    reason = ""
+    for group in groups:
+        try:
+            merge("linear", [group[0].checkpoint, member.checkpoint])
+        except ConsortError as error:
+            reason = reason or str(error)
+        else:
+            return group, ""
+    return None, reason
+
+
+def _base_of(group: Sequence[Member], wanted: str | None) -> Member | None:
+    """`wanted`, else the member that most of the others declare as their base."""
+    for member in group:
+        if member.reference == wanted:
+            return member
+    if wanted is not None:
+        return None
+    votes = [name for m in group for name in _declared(m)]
+    named = [(votes.count(m.label), -i) for i, m in enumerate(group)]
+    most, position = max(named)
+    return group[-position] if most else None
+
+
+def _declared(member: Member) -> set[str]:
+    return {PurePath(name).name for name in declared_base(folder_of(member.reference))}

@@ -1,0 +1,96 @@
+"""Candidates as expressions, each scored at most once, journalled so that a killed run continues."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from consort.core.errors import ConsortError
+from consort.core.journal import Journal, key_of
+from consort.core.progress import Advance
+from consort.data import Task
+from consort.evaluate import Result, evaluate
+from consort.plan.build import Builder
+from consort.plan.expression import parse
+from consort.recipes.coefficients import BudgetSpent, Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A combination that was tried; `fit` is its score on the fit examples, None if it could not be made (`note`)."""
+
+    name: str
+    expression: Expression
+    fit: float | None
+    note: str = ""
+
+
+class Trials:
+    """Scores expressions on the parts of a task's dev examples; at most `budget` candidates.
+
+    Candidates of one architecture share one live model whose weights are refilled, rounded as they would be saved.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        builder: Builder,
+        journal: Journal,
+        records: Sequence[Mapping[str, Any]],
+        *,
+        budget: int,
+        seed: int,
+        advance: Advance,
+    ) -> None:
+        self.task, self.builder, self.journal = task, builder, journal
+        self.budget, self.seed, self.advance = budget, seed, advance
+        self.candidates: dict[str, Candidate] = {}
+        self._known = {record["key"]: record for record in records}
+        self._live: Any = None
+        self._form: Any = None
+
+    def trial(self, name: str, expression: Expression) -> float:
+        """The score of a candidate on the fit examples, -inf where it cannot be made. Raises BudgetSpent."""
+        key = key_of(expression)
+        if key not in self.candidates:
+            if len(self.candidates) >= self.budget:
+                raise BudgetSpent
+            self.candidates[key] = self._try(name, expression)
+            self.advance(1)
+        fit = self.candidates[key].fit
+        return float("-inf") if fit is None else fit
+
+    def result(self, name: str, expression: Any, split: str) -> Result:
+        """What `expression` scores on a split of the task; remembered."""
+        key = key_of([expression, split])
+        if key not in self._known:
+            model = self._model(expression)
+            found = evaluate(model, self.task, split=split, seed=self.seed, keep_answers=split == "test")
+            self._remember({"key": key, "result": found.to_json()})
+        return replace(Result.from_json(self._known[key]["result"]), model=name)
+
+    def _try(self, name: str, expression: Expression) -> Candidate:
+        key = key_of([expression, "fit"])
+        if "fault" not in self._known.get(key, {}):
+            try:
+                return Candidate(name, expression, self.result(name, expression, "fit").score)
+            except ConsortError as error:
+                self._remember({"key": key, "fault": str(error)})
+        return Candidate(name, expression, None, self._known[key]["fault"])
+
+    def _remember(self, record: dict[str, Any]) -> None:
+        self.journal.append(record)
+        self._known[record["key"]] = record
+
+    def _model(self, expression: Any) -> Any:
+        """The live model with the weights of `expression`; a new one where shapes, config or tokenizer differ."""
+        from consort.models import load_model
+
+        checkpoint = self.builder.build(parse(expression).root, "checkpoint")
+        form = [(n, checkpoint.spec(n).shape) for n in checkpoint.keys()], dict(checkpoint.config), checkpoint.files()
+        if self._live is None or form != self._form:
+            self._live, self._form = load_model(checkpoint), form
+        else:
+            self._live.load_weights(checkpoint)
+        return self._live

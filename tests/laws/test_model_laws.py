@@ -1,0 +1,133 @@
+"""Every registered strategy and every kind of model keeps the laws; a new file is tested because it exists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from consort.core.errors import BadParameter
+from consort.core.params import bind
+from consort.core.registry import Registry
+from consort.ensemble.after import after
+from consort.ensemble.during import during
+from consort.models import ByteTokenizer, FakeTokenizer, FakeTokenModel, HFModel, TokenModel
+from consort.testing import model_laws as laws
+
+STRATEGIES: dict[str, Registry[type]] = {name: kind for kind in (during, after) for name in kind}
+PLAIN = [FakeTokenModel.random(seed) for seed in range(3)]
+
+
+def build(name: str) -> Callable[[Sequence[Any]], Any]:
+    """A strategy of the given models; a parameter that takes a single model gets the first."""
+    registry = STRATEGIES[name]
+    wanted = [p for p in registry.entry(name).params if p.is_expression and not p.optional]
+
+    def make(models: Sequence[Any]) -> Any:
+        return registry.get(name)(**{p.name: list(models) if p.many else models[0] for p in wanted})
+
+    return make
+
+
+def takes_a_list(name: str) -> bool:
+    return any(p.is_expression and p.many for p in STRATEGIES[name].entry(name).params)
+
+
+LISTS = [name for name in STRATEGIES if takes_a_list(name)]
+
+
+def tiny(kind: str) -> TokenModel:
+    """A small random model of an architecture, bytes its tokens."""
+    import torch
+    import transformers
+
+    shape = {"vocab_size": 256, "hidden_size": 32, "num_hidden_layers": 2, "eos_token_id": 0, "bos_token_id": 1}
+    attention = {"intermediate_size": 48, "num_attention_heads": 4, "max_position_embeddings": 64}
+    grouped = {**attention, "num_key_value_heads": 2}
+    more: dict[str, dict[str, Any]] = {
+        "Llama": grouped,
+        "Qwen2": {**grouped, "use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
+        "Gemma2": {**grouped, "head_dim": 8, "sliding_window": 4, "pad_token_id": 2},
+        "GPTNeoX": attention,
+        "Rwkv": {"attention_hidden_size": 32, "context_length": 64},
+    }
+    config = getattr(transformers, f"{kind}Config")(**shape, **more[kind])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = transformers.AutoModelForCausalLM.from_config(config)
+        for parameter in module.parameters():
+            parameter.data += 0.2 * torch.randn_like(parameter)  # fresh weights are too alike to tell mistakes
+    return HFModel(kind, module, ByteTokenizer(bos=1, eos=0))
+
+
+@pytest.fixture(scope="module")
+def hf(request: pytest.FixtureRequest) -> TokenModel:
+    return tiny(request.param)
+
+
+@pytest.mark.parametrize("law", laws.SESSION_LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("hf", ["Llama", "Qwen2", "Gemma2", "GPTNeoX", "Rwkv"], indirect=True)
+def test_transformers_models(hf: TokenModel, law: Callable[[TokenModel], None]) -> None:
+    law(hf)
+
+
+@pytest.mark.parametrize("law", laws.ANSWER_LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("hf", ["Llama", "Rwkv"], indirect=True)
+def test_answers_of_transformers_models(hf: TokenModel, law: Callable[..., None]) -> None:
+    law(hf, laws.prompts_of(hf))
+
+
+@pytest.mark.parametrize("law", laws.SESSION_LAWS, ids=lambda law: law.__name__)
+def test_fake_model(law: Callable[[TokenModel], None]) -> None:
+    law(PLAIN[0])
+
+
+@pytest.mark.parametrize("law", laws.SESSION_LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("name", list(during))
+def test_token_strategies(name: str, law: Callable[[TokenModel], None]) -> None:
+    law(build(name)(PLAIN))
+
+
+@pytest.mark.parametrize("law", laws.ANSWER_LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("name", list(STRATEGIES))
+def test_answers_of_strategies(name: str, law: Callable[..., None]) -> None:
+    law(build(name)(PLAIN), laws.prompts_of(PLAIN[0]))
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_copies_are_the_model(name: str) -> None:
+    laws.copies_are_the_model(build(name), PLAIN[1], laws.prompts_of(PLAIN[0]))
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_strategies_nest(name: str) -> None:
+    laws.strategies_nest(build(name), PLAIN, laws.prompts_of(PLAIN[0]))
+
+
+@pytest.mark.parametrize("outer", [n for n in LISTS if n in after])
+@pytest.mark.parametrize("inner", [n for n in LISTS if n in during])
+def test_strategies_of_different_kinds_nest(outer: str, inner: str) -> None:
+    model = build(outer)([PLAIN[0], build(inner)(PLAIN[1:])])
+    laws.cost_names_the_models(model, laws.prompts_of(PLAIN[0]))
+
+
+@pytest.mark.parametrize("name", list(STRATEGIES))
+def test_unknown_parameters_are_named(name: str) -> None:
+    with pytest.raises(BadParameter, match="nonsense"):
+        bind(name, STRATEGIES[name].entry(name).params, {"nonsense": 1})
+    with pytest.raises(TypeError, match="nonsense"):
+        STRATEGIES[name].get(name)(models=PLAIN, nonsense=1)
+
+
+def test_a_model_that_breaks_a_law_is_found() -> None:
+    class Forgetful(FakeTokenModel):
+        def open(self, batch: int = 1) -> Any:
+            session = super().open(batch)
+            session.rollback = lambda lengths: None  # type: ignore[method-assign]
+            return session
+
+    table = [[float(i == j) for j in range(6)] for i in range(6)]
+    model = Forgetful(lambda tokens: table[len(tokens) % 6], FakeTokenizer())
+    with pytest.raises(AssertionError):
+        laws.rollback_equals_fresh(model)

@@ -1,0 +1,111 @@
+"""The main job on a few bundled models: better than the best single, never worse, resumable, honest about what it did."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import consort as c
+from consort import lab
+from consort.core.errors import BadParameter, ConsortError, OutputExists
+from consort.recipes import trials
+from consort.recipes.auto import auto
+from consort.report.schema import read_run
+
+SKILLS = ("mirror", "order")
+
+
+def lines_of(part, groups, most):
+    file = lab.path("tasks/skills") / f"{part}.jsonl"
+    rows = [line for line in file.read_text().splitlines() if json.loads(line)["group"] in groups]
+    return "\n".join(rows[:most]) + "\n"
+
+
+@pytest.fixture
+def task(tmp_path):
+    """Two skills, 40 dev and 60 test examples."""
+    folder = tmp_path / "task"
+    folder.mkdir()
+    (folder / "dev.jsonl").write_text(lines_of("dev", SKILLS, 40))
+    (folder / "test.jsonl").write_text(lines_of("test", SKILLS, 60))
+    (folder / "task.yml").write_text("{dev: dev.jsonl, test: test.jsonl, metric: exact_match, max_tokens: 8}")
+    return folder
+
+
+MODELS = ["lab:base", "lab:mirror", "lab:order", "lab:harmful"]
+
+
+def test_two_skills_become_one_model_without_the_harmful_one(task, tmp_path):
+    outcome = auto(MODELS, task=task, out=tmp_path / "run", budget=40)
+    winner = next(s for s in outcome.comparison.systems if s.result.model == "winner")
+    assert winner.difference.value >= 0.25
+    results, _ = read_run(tmp_path / "run")
+    assert results.base == "base" and results.winner.kind == "merge"
+    assert results.winner.coefficients["weight"]["harmful"] == 0
+    assert {"model", "plan.yml", "report.html", "results.json"} <= {p.name for p in (tmp_path / "run").iterdir()}
+
+
+def test_the_plan_makes_the_saved_model_again(task, tmp_path):
+    auto(MODELS[:3], task=task, out=tmp_path / "run", budget=8)
+    saved, again = c.load(tmp_path / "run" / "model"), c.load(tmp_path / "run" / "plan.yml")
+    assert all((saved[name] == again[name]).all() for name in saved.keys())
+
+
+def test_a_finished_run_is_read_back_and_a_cut_one_continues(task, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    first = auto(MODELS[:3], task=task, out=run, budget=8)
+    journal = (run / "journal.jsonl").read_text().splitlines(keepends=True)
+    calls = []
+    plain = trials.evaluate
+    monkeypatch.setattr(trials, "evaluate", lambda *a, **k: calls.append(1) or plain(*a, **k))
+    auto(MODELS[:3], task=task, out=run, budget=8)
+    assert not calls
+    (run / "journal.jsonl").write_text("".join(journal[:9]) + journal[9][:20])
+    (run / "results.json").unlink()
+    again = auto(MODELS[:3], task=task, out=run, budget=8)
+    assert len(calls) == len(journal) - 9
+    assert again.plan == first.plan
+
+
+def test_nothing_better_gives_the_best_single(tmp_path):
+    (tmp_path / "task.jsonl").write_text(lines_of("dev", ("mirror",), 40))
+    outcome = auto(["lab:mirror", "lab:harmful"], task=tmp_path / "task.jsonl", out=tmp_path / "run", budget=20)
+    assert outcome.plan == "lab:mirror"
+    assert "single model" in outcome.headline
+    assert any("no base is known" in note for note in outcome.notes)
+    assert c.load(tmp_path / "run" / "model").keys()
+
+
+def test_adapters_are_inputs_like_any_other(task, tmp_path):
+    outcome = auto(["lab:base", "lab:lora-mirror", "lab:lora-order"], task=task, out=tmp_path / "run", budget=8)
+    assert outcome.comparison.reference in ("lora-mirror", "lora-order")
+
+
+def test_the_budget_bounds_the_candidates(task, tmp_path):
+    outcome = auto(MODELS, task=task, out=tmp_path / "run", budget=3)
+    results, _ = read_run(tmp_path / "run")
+    assert len(results.candidates) == 3
+    assert any("budget" in note for note in outcome.notes)
+
+
+@pytest.mark.parametrize(
+    ("models", "options", "error", "says"),
+    [
+        ([], {}, BadParameter, "no models"),
+        (["lab:mirror", "lab:order"], {"base": "lab:base"}, BadParameter, "not among the inputs"),
+        (["lab:mirror", "lab:nonesuch", "no/folder"], {}, ConsortError, "no/folder"),
+    ],
+)
+def test_wrong_inputs_are_refused_before_any_work(models, options, error, says, task, tmp_path):
+    with pytest.raises(error, match=says):
+        auto(models, task=task, out=tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_something_else_is_not_touched(task, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("mine")
+    with pytest.raises(OutputExists):
+        auto(MODELS, task=task, out=tmp_path / "run")
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["mine.txt"]
