@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import Any
 
 import pytest
 
+from consort.cooperate.transfer import transfer
 from consort.core.errors import BadParameter
 from consort.core.params import bind
 from consort.core.registry import Registry
@@ -15,17 +17,18 @@ from consort.ensemble.during import during
 from consort.models import ByteTokenizer, FakeTokenizer, FakeTokenModel, HFModel, TokenModel
 from consort.testing import model_laws as laws
 
-STRATEGIES: dict[str, Registry[type]] = {name: kind for kind in (during, after) for name in kind}
+STRATEGIES: dict[str, Registry[type]] = {name: kind for kind in (during, transfer, after) for name in kind}
 PLAIN = [FakeTokenModel.random(seed) for seed in range(3)]
 
 
 def build(name: str) -> Callable[[Sequence[Any]], Any]:
-    """A strategy of the given models; a parameter that takes a single model gets the first."""
+    """A strategy of the given models; parameters that take a single model get them in turn."""
     registry = STRATEGIES[name]
     wanted = [p for p in registry.entry(name).params if p.is_expression and not p.optional]
 
     def make(models: Sequence[Any]) -> Any:
-        return registry.get(name)(**{p.name: list(models) if p.many else models[0] for p in wanted})
+        turn = cycle(models)
+        return registry.get(name)(**{p.name: list(models) if p.many else next(turn) for p in wanted})
 
     return make
 
@@ -35,6 +38,9 @@ def takes_a_list(name: str) -> bool:
 
 
 LISTS = [name for name in STRATEGIES if takes_a_list(name)]
+TOKEN_STRATEGIES = [
+    name for kind in (during, transfer) for name in kind if issubclass(STRATEGIES[name].get(name), TokenModel)
+]
 
 
 def tiny(kind: str) -> TokenModel:
@@ -84,7 +90,7 @@ def test_fake_model(law: Callable[[TokenModel], None]) -> None:
 
 
 @pytest.mark.parametrize("law", laws.SESSION_LAWS, ids=lambda law: law.__name__)
-@pytest.mark.parametrize("name", list(during))
+@pytest.mark.parametrize("name", TOKEN_STRATEGIES)
 def test_token_strategies(name: str, law: Callable[[TokenModel], None]) -> None:
     law(build(name)(PLAIN))
 

@@ -54,7 +54,7 @@ def merge(
     if dry_run:
         _print_estimate(estimate(merged, dtype, threads), json)
         return
-    from consort.weights.write import write
+    from consort.weights import write
 
     written = write(
         merged,

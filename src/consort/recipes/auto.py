@@ -138,7 +138,7 @@ def _best(candidates: Iterable[Candidate]) -> Candidate | None:
 def conclude(out: Path, trials: Trials, members: Sequence[Member], found: Found, origin: dict[str, Any]) -> Outcome:
     """Write the winner's folder, measure it and the singles on test once, write plan, results and report."""
     from consort.report import write_report
-    from consort.weights.write import write
+    from consort.weights import write
 
     winner = trials.builder.build(parse(found.plan).root, "checkpoint")
     folder = out / "model"

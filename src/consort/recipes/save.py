@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def save(checkpoint: Checkpoint, out: str | Path, **options: Any) -> Written:
     """Stream `checkpoint` to the folder `out`; `options` are those of `consort.weights.write`."""
-    from consort.weights.write import write
+    from consort.weights import write
 
     try:
         plan = to_plan(checkpoint)

@@ -16,8 +16,9 @@ from torch import Tensor
 from consort.core.errors import BadParameter
 from consort.core.params import REQUIRED, Param, params_of
 from consort.merge import merge, methods
+from consort.merge.arithmetic import added
 from consort.merge.blocks import BLOCK
-from consort.merge.engine import Merged, added
+from consort.merge.engine import Merged
 from consort.merge.method import Method
 from consort.merge.randomness import stream_key, uniform
 from consort.weights.checkpoint import Memory, ranges

@@ -1,0 +1,137 @@
+"""Which tensors of the inputs make which tensor of the output: decided from headers and configs alone.
+
+Every tensor of the inputs is merged, or the merge is refused with all faults at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import torch
+
+from consort.core.errors import BadParameter, Incompatible, did_you_mean, listing
+from consort.weights.checkpoint import Checkpoint, Spec
+from consort.weights.family import differences, layer_of, role_of, text_config
+from consort.weights.fit import fitted, of_role
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+COPIED = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """How one tensor of the output is made: `sources` names it in each input; `copied` where it is not computed."""
+
+    name: str
+    spec: Spec
+    sources: tuple[str, ...]
+    compute: torch.dtype
+    copied: bool
+
+
+def labels(inputs: Sequence[Checkpoint]) -> list[str]:
+    """Names of the inputs for messages; equal ones are told apart by their number."""
+    names = [c.name for c in inputs]
+    return [f"{n} (input {i})" if names.count(n) > 1 else n for i, n in enumerate(names, 1)]
+
+
+def dtype_named(value: torch.dtype | str | None, field: str) -> torch.dtype | None:
+    """A floating dtype by name or as it is. Raises BadParameter."""
+    if isinstance(value, str):
+        value = DTYPES.get(value.removeprefix("torch."), value)
+    if value is not None and value not in DTYPES.values():
+        hint = did_you_mean(str(value), DTYPES)
+        raise BadParameter(f"{value} is not a dtype that a merge can have", field=field, hint=hint)
+    return value  # type: ignore[return-value]
+
+
+def match(inputs: Sequence[Checkpoint], dtype: torch.dtype | None) -> dict[str, Job]:
+    """The jobs by name of the output tensor, in the order of the first input. Raises Incompatible."""
+    specs = [_specs(c) for c in inputs]
+    sources = _sources(inputs, specs)
+    faults = [f"config {difference}" for difference in differences([c.config for c in inputs if c.config])]
+    jobs = {}
+    for name, found in sources.items():
+        fault = _fault(name, found, specs, labels(inputs))
+        if fault:
+            faults.append(fault)
+        else:
+            jobs[name] = _job(name, found, [s[n] for s, n in zip(specs, found, strict=True)], dtype)
+    if faults:
+        hint = "merge models of one architecture and size; " if len(inputs) > 1 else ""
+        raise Incompatible(listing(faults), hint=f"{hint}every tensor must be in every input, with one shape")
+    return jobs
+
+
+def _specs(checkpoint: Checkpoint) -> dict[str, Spec]:
+    names = checkpoint.keys()
+    return {name: checkpoint.spec(name) for name in names}
+
+
+def _sources(inputs: Sequence[Checkpoint], specs: Sequence[Mapping[str, Spec]]) -> dict[str, tuple[str, ...]]:
+    """For each output name its name in every input, "" where an input lacks it.
+
+    A tied input contributes its embedding as its head; where all are tied, there is no head.
+    """
+    result = {}
+    for name in dict.fromkeys(name for spec in specs for name in spec):
+        found = [_source(name, c.config, spec) for c, spec in zip(inputs, specs, strict=True)]
+        if name in found or "" in found:
+            result[name] = tuple(found)
+    return result
+
+
+def _source(name: str, config: Mapping[str, Any], specs: Mapping[str, Spec]) -> str:
+    """What an input has for the output's tensor `name`, "" for nothing; a tied model its embedding for the head."""
+    tied = _tied_to(name, config, specs) if _is_head(name) else None
+    return tied or (name if name in specs else "")
+
+
+def _fault(name: str, found: Sequence[str], specs: Sequence[Mapping[str, Spec]], names: Sequence[str]) -> str | None:
+    missing = [label for label, source in zip(names, found, strict=True) if not source]
+    if missing:
+        return f"{name} is missing from {', '.join(missing)}"
+    mine = [spec[source] for spec, source in zip(specs, found, strict=True)]
+    if len({s.shape for s in mine}) > 1:
+        shapes = ", ".join(f"{list(s.shape)} in {label}" for s, label in zip(mine, names, strict=True))
+        return f"{name} is {shapes}"
+    odd = {s.dtype for s in mine} - set(DTYPES.values()) - COPIED
+    if odd:
+        return f"{name} is {_listed(odd)}: quantised tensors cannot be merged, dequantise them first"
+    if any(s.dtype in COPIED for s in mine) and len({s.dtype for s in mine}) > 1:
+        return f"{name} is {_listed({s.dtype for s in mine})}"
+    return None
+
+
+def _listed(dtypes: set[torch.dtype]) -> str:
+    return ", ".join(sorted(str(d).removeprefix("torch.") for d in dtypes))
+
+
+def _job(name: str, sources: tuple[str, ...], specs: Sequence[Spec], dtype: torch.dtype | None) -> Job:
+    promoted = reduce(torch.promote_types, (s.dtype for s in specs))
+    copied = promoted in COPIED
+    compute = torch.float64 if promoted == torch.float64 else torch.float32
+    out = promoted if copied or dtype is None else dtype
+    return Job(name, Spec(specs[0].shape, out), sources, compute, copied)
+
+
+def merged_config(donor: Checkpoint, jobs: Mapping[str, Job]) -> dict[str, Any]:
+    """The donor's config, made to fit the output; untied where the output has a head and an input had none."""
+    head_of_embedding = any(_is_head(name) and set(job.sources) != {name} for name, job in jobs.items())
+    return fitted(donor.config, {name: job.spec for name, job in jobs.items()}, untied=head_of_embedding)
+
+
+def _is_head(name: str) -> bool:
+    return role_of(name) == "head" and layer_of(name) is None
+
+
+def _tied_to(head: str, config: Mapping[str, Any], specs: Mapping[str, Spec]) -> str | None:
+    """The embedding that stands for the head in a tied model, None where the model has a head of its own."""
+    tied = text_config(config).get("tie_word_embeddings", config.get("tie_word_embeddings"))
+    embeddings = of_role(specs, "embedding")
+    if tied is False or (tied is None and head in specs) or len(embeddings) != 1:
+        return None
+    return embeddings[0]

@@ -1,0 +1,115 @@
+"""What a merge method is: a pure function of the stacked tensors of one name, and what the engine must know of it.
+
+    @method(paper="2306.01708", on="deltas", statistic=thresholds, symmetric=True, base="required")
+    def ties(deltas, stat, *, weight: PerModel[float] = 1.0, ...): ...
+
+The function gets the stack `(model, *shape)`: of the models' tensors with `on="weights"` (preceded by the base's when
+`base="required"`), of their differences from the base with `on="deltas"` (from zero where an optional base is not
+given); what it returns is then added to the base. Names of further positional arguments ask for more: `stat` is the
+result of `statistic`, `uniform` numbers in [0, 1) for each entry of each model. All else is keyword-only: parameters.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from consort.core.params import Param, bind, params_of
+from consort.merge.blocks import Blocks, Grain, InMemory, shaped
+from consort.merge.registry import methods
+
+BaseUse = Literal["required", "optional", "ignored"]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A registered merge method.
+
+    `statistic(blocks, *, ...)` is computed once for a tensor before it is merged, with those parameters of the method
+    that it names. `check(*, ...)`, likewise, raises BadParameter for parameters that make no sense together.
+    `symmetric`: the order of the models does not matter. `inputs`: least and greatest number of models.
+    """
+
+    name: str
+    function: Callable[..., Tensor]
+    params: tuple[Param, ...]
+    paper: str
+    on: Literal["weights", "deltas"]
+    grain: Grain
+    statistic: Callable[..., Any] | None
+    check: Callable[..., None] | None
+    symmetric: bool
+    inputs: tuple[int, int | None]
+    base: BaseUse
+
+    @property
+    def random(self) -> bool:
+        """Whether the function draws: it has an argument `uniform`."""
+        return "uniform" in _arguments(self.function)
+
+    def refuse(self, params: Mapping[str, Any]) -> None:
+        """Raises BadParameter for bound parameters that make no sense together."""
+        if self.check:
+            self.check(**_named(self.check, params))
+
+    def measure(self, blocks: Blocks, params: Mapping[str, Any]) -> Any:
+        """The statistic of one tensor, None for a method without one."""
+        return self.statistic(blocks, **_named(self.statistic, params)) if self.statistic else None
+
+    def apply(self, stack: Tensor, stat: Any, uniform: Tensor | None, params: Mapping[str, Any]) -> Tensor:
+        """The function, given what it asks for."""
+        extra = _named(self.function, {"stat": stat, "uniform": uniform})
+        return self.function(stack, **extra, **params)
+
+    def __call__(
+        self,
+        stack: Float[Tensor, "model *shape"],
+        *,
+        uniform: Float[Tensor, "model *shape"] | None = None,
+        **params: Any,
+    ) -> Float[Tensor, "*shape"]:
+        """The method on whole tensors in memory, without an engine: parameters checked, statistic, function.
+
+        Nothing is added to a base. Raises BadParameter.
+        """
+        bound = bind(self.name, self.params, params, len(stack) - (self.on == "weights" and self.base == "required"))
+        self.refuse(bound)
+        stat = self.measure(InMemory(stack, uniform, self.grain), bound)
+        shape = stack.shape[1:]
+        drawn = None if uniform is None else shaped(uniform.flatten(1), shape, self.grain)
+        return self.apply(shaped(stack.flatten(1), shape, self.grain), stat, drawn, bound).reshape(shape)
+
+
+def _named(function: Callable[..., Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in params.items() if k in _arguments(function)}
+
+
+@cache
+def _arguments(function: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
+
+
+def _wrap(
+    function: Callable[..., Tensor],
+    *,
+    paper: str = "",
+    on: Literal["weights", "deltas"] = "weights",
+    grain: Grain = "entry",
+    statistic: Callable[..., Any] | None = None,
+    check: Callable[..., None] | None = None,
+    symmetric: bool = False,
+    inputs: tuple[int, int | None] = (1, None),
+    base: BaseUse = "ignored",
+) -> Method:
+    params = params_of(function)
+    return Method(function.__name__, function, params, paper, on, grain, statistic, check, symmetric, inputs, base)
+
+
+method = methods.registrar(_wrap)
+"""The decorator that registers a function as a merge method; its keyword arguments are the fields of `Method`."""

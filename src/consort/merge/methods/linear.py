@@ -1,0 +1,21 @@
+"""Weighted average of weights, a model soup (Wortsman et al. 2022, arXiv 2203.05482)."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from consort.core.params import PerModel
+from consort.merge.arithmetic import per_model, refuse_cancelling, task_vector
+from consort.merge.method import method
+
+
+@method(paper="2203.05482", on="weights", check=refuse_cancelling, symmetric=True, inputs=(1, None), base="ignored")
+def linear(
+    weights: Float[Tensor, "model *shape"], *, weight: PerModel[float] = 1.0, normalize: bool = True
+) -> Float[Tensor, "*shape"]:
+    """Weighted average of the models: Σ w_i X_i / Σ w_i.
+
+    `normalize`: divide by the sum of the weights.
+    """
+    return task_vector(weights, per_model(weight, len(weights)), normalize=normalize, lambda_=1.0)

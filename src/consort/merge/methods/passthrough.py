@@ -1,0 +1,14 @@
+"""One model as it is, or scaled."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from consort.merge.method import method
+
+
+@method(on="weights", symmetric=False, inputs=(1, 1), base="ignored")
+def passthrough(weights: Float[Tensor, "model *shape"], *, scale: float = 1.0) -> Float[Tensor, "*shape"]:
+    """One model, every weight multiplied by `scale`."""
+    return weights[0] * scale

@@ -1,0 +1,127 @@
+"""Reads the same range of a tensor from all inputs, stacked as a method wants it, into memory that is used again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from consort.core.errors import Incompatible
+from consort.merge.blocks import Block, Blocks, ranges, shaped
+from consort.merge.matching import Job
+from consort.merge.method import Method
+from consort.merge.randomness import stream_key, uniform
+from consort.weights.checkpoint import Checkpoint, Memory
+
+
+class Part(NamedTuple):
+    """A range of one tensor: what the method sees, and the base that its result is added to."""
+
+    block: Block
+    base: Float[Tensor, "entries"] | None
+
+
+class Reader:
+    """Stacks the inputs of a merge. Every thread has its own memory; what is returned is valid until the next call."""
+
+    def __init__(self, method: Method, models: Sequence[Checkpoint], base: Checkpoint | None, seed: int) -> None:
+        self.method, self.models, self.seed = method, models, seed
+        self.base = None if method.base == "ignored" else base
+        self.inputs = [*models] if base is None else [*models, base]
+        self._memory = threading.local()
+
+    @property
+    def height(self) -> int:
+        """Length of the model axis of the stack."""
+        return len(self.models) + (self.method.on == "weights" and self.base is not None)
+
+    def read(self, job: Job, start: int, stop: int) -> Part:
+        """Entries [start, stop) of all inputs."""
+        stack = self._buffer("stack", self.height * (stop - start), job.compute).view(self.height, -1)
+        base = None
+        if self.method.on == "deltas" and self.base is not None:
+            base = self._flat(self.base, job.sources[-1], start, stop, self._buffer("base", stop - start, job.compute))
+        self._fill(stack, base, job, start, stop)
+        shape, grain = job.spec.shape, self.method.grain
+        drawn = self._uniform(job, start, stop) if self.method.random else None
+        return Part(Block(shaped(stack, shape, grain), None if drawn is None else shaped(drawn, shape, grain)), base)
+
+    def _fill(self, stack: Tensor, base: Tensor | None, job: Job, start: int, stop: int) -> None:
+        sources = list(zip(self.models, job.sources, strict=False))
+        if self.method.on == "weights" and self.base is not None:
+            sources.insert(0, (self.base, job.sources[-1]))
+        for row, (checkpoint, name) in zip(stack, sources, strict=True):
+            flat = self._flat(checkpoint, name, start, stop, row)
+            if base is not None:
+                torch.sub(flat, base, out=row)
+            elif flat is not row:
+                row.copy_(flat)
+
+    def _flat(self, checkpoint: Checkpoint, name: str, start: int, stop: int, memory: Tensor) -> Tensor:
+        """The range as it lies in memory where it already has the dtype of `memory`, else read into `memory`."""
+        if isinstance(checkpoint, Memory):
+            whole = checkpoint[name]
+            if whole.dtype == memory.dtype:
+                return whole.view(-1)[start:stop]
+        checkpoint.read_into(name, start, stop, memory)
+        return memory
+
+    def _uniform(self, job: Job, start: int, stop: int) -> Float[Tensor, "model entries"]:
+        keys = [stream_key(self.seed, self.method.name, job.name, i) for i in range(len(self.models))]
+        return torch.stack([uniform(key, start, stop) for key in keys])
+
+    def _buffer(self, role: str, entries: int, dtype: torch.dtype) -> Tensor:
+        """The first `entries` of this thread's memory for `role`, which grows to the largest ever asked for."""
+        buffers: dict[Any, Tensor] = self._memory.__dict__
+        found = buffers.get((role, dtype))
+        if found is None or found.numel() < entries:
+            found = buffers[role, dtype] = torch.empty(entries, dtype=dtype)
+        return found[:entries]
+
+    def copy(self, job: Job, start: int, stop: int, out: Shaped[Tensor, "entries"]) -> None:
+        """Entries of a tensor that is not computed. Raises Incompatible where the inputs differ."""
+        first, other = (torch.empty(stop - start, dtype=job.spec.dtype) for _ in range(2))
+        self.inputs[0].read_into(job.sources[0], start, stop, first)
+        for checkpoint, name in zip(self.inputs[1:], job.sources[1:], strict=True):
+            checkpoint.read_into(name, start, stop, other)
+            if not torch.equal(first, other):
+                message = f"{_dtype(job)} values differ between {self.inputs[0].name} and {checkpoint.name}"
+                raise Incompatible(message, field=job.name, hint="integer tensors are copied, so they must be equal")
+        out.copy_(first)
+
+
+def _dtype(job: Job) -> str:
+    return str(job.spec.dtype).removeprefix("torch.")
+
+
+@dataclass(frozen=True, slots=True)
+class Stacks:
+    """The blocks of the tensors that `jobs` make, one after another; of several jobs the shape is that of a vector."""
+
+    reader: Reader
+    jobs: Sequence[Job]
+    of_model: Callable[[Callable[[Blocks], Any]], Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        shapes = [job.spec.shape for job in self.jobs]
+        return shapes[0] if len(shapes) == 1 else (sum(job.spec.numel for job in self.jobs),)
+
+    @property
+    def models(self) -> int:
+        return self.reader.height
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float64 if any(job.compute == torch.float64 for job in self.jobs) else torch.float32
+
+    def __iter__(self) -> Iterator[Block]:
+        for job in self.jobs:
+            for start, stop in ranges(job.spec.shape, self.reader.method.grain, 0, job.spec.numel):
+                block = self.reader.read(job, start, stop).block
+                yield block._replace(stack=block.stack.to(self.dtype))

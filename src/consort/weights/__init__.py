@@ -1,0 +1,44 @@
+"""Checkpoints at rest: read, viewed, adapted and written without loading a model."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "Adapted": "lora",
+    "Adapter": "lora",
+    "Cast": "views",
+    "Checkpoint": "checkpoint",
+    "Delta": "views",
+    "Difference": "family",
+    "Folder": "folder",
+    "Memory": "checkpoint",
+    "Renamed": "views",
+    "Selected": "views",
+    "Spec": "checkpoint",
+    "Written": "writer",
+    "declared_base": "card",
+    "describe": "card",
+    "differences": "family",
+    "is_adapter": "opening",
+    "layer_count": "family",
+    "layer_of": "family",
+    "leaves": "checkpoint",
+    "open_adapter": "lora",
+    "open_checkpoint": "opening",
+    "open_folder": "folder",
+    "role_of": "family",
+    "vocabulary_axis": "family",
+    "whole": "checkpoint",
+    "write": "writer",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `import consort.weights` alone does not import torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,38 @@
+"""One door for weights at rest: a path to a model folder or to an adapter folder becomes a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from consort.core.errors import BadCheckpoint
+from consort.weights.card import declared_base
+from consort.weights.checkpoint import Checkpoint
+from consort.weights.folder import CONFIG, check_directory, open_folder
+from consort.weights.lora import ADAPTER_CONFIG, Adapted, open_adapter
+
+
+def open_checkpoint(path: str | Path, *, base: Checkpoint | None = None, allow_remote_code: bool = False) -> Checkpoint:
+    """The checkpoint in a folder, checked as far as headers tell; an adapter's folder needs its `base`.
+
+    Raises BadCheckpoint, Incompatible, Unsupported. An adapter's base is never fetched from where its folder says:
+    that is a stranger's word.
+    """
+    path = Path(path)
+    check_directory(path)
+    if not is_adapter(path):
+        return open_folder(path, allow_remote_code=allow_remote_code)
+    adapter = open_adapter(path)
+    if base is None:
+        named = next(iter(declared_base(path)), None)
+        hint = f"give its base, which it calls {named!r}" if named else "give the base it was trained on"
+        raise BadCheckpoint("is an adapter, not a model", field=str(path), hint=hint)
+    return Adapted(base, adapter)
+
+
+def is_adapter(path: str | Path) -> bool:
+    """Whether a folder holds an adapter rather than a model (peft may save the model's configuration beside it)."""
+    path = Path(path)
+    if not (path / ADAPTER_CONFIG).is_file():
+        return False
+    has_weights = any(not file.name.startswith("adapter_") for file in path.glob("*.safetensors"))
+    return not ((path / CONFIG).is_file() and has_weights)

@@ -1,0 +1,187 @@
+"""Tensors computed chunk by chunk on several threads and written where they belong; the bytes depend on neither."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from consort.core.files import machine_errors
+from consort.core.progress import Advance
+from consort.weights.checkpoint import CHUNK, Checkpoint, bytes_of, ranges
+from consort.weights.layout import Place
+from consort.weights.store import Disk, Partial
+
+SYNC_BYTES = 1 << 28
+"""Written between two syncs; a kill loses at most this much and the tensors that are under way."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    """A tensor that is not finished: chunks still missing and non-finite entries so far."""
+
+    chunks: int
+    nonfinite: int = 0
+
+
+@dataclass
+class Stream:
+    """Moves the tensors `places` of `ckpt` into open files. Raises the error of the first chunk that fails.
+
+    Where `stop_at_nonfinite`, no tensor is begun after one with NaN or infinity is met. Either way the first faulty
+    tensor, in order of size, is the same whatever the threads.
+    """
+
+    ckpt: Checkpoint
+    places: Sequence[Place]
+    handles: Sequence[int]
+    partial: Partial
+    disk: Disk
+    stop_at_nonfinite: bool
+    advance: Advance
+    nonfinite: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._order = sorted(self.places, key=lambda place: -place.spec.numel)
+        self._tasks = enumerate(_tasks(self._order))
+        self._open: dict[str, _Progress] = {}
+        self._done: dict[str, int] = {}
+        self._errors: dict[int, BaseException] = {}
+        self._unsynced = 0
+        self._stop = False
+        self._lock, self._sync_lock = threading.Lock(), threading.Lock()
+
+    def run(self, threads: int) -> None:
+        """All of it. `nonfinite` then has the count for each tensor that has any, in order of size."""
+        with one_torch_thread():
+            workers = [threading.Thread(target=self._work, name=f"write-{n}") for n in range(threads - 1)]
+            try:
+                for worker in workers:
+                    worker.start()
+                self._work()
+            finally:
+                self._stop = True
+                for worker in workers:
+                    if worker.ident is not None:
+                        worker.join()
+        if self._errors:
+            raise min(self._errors.items(), key=lambda item: (isinstance(item[1], Exception), item[0]))[1]
+        self._sync()
+        found = self.nonfinite
+        self.nonfinite = {place.name: found[place.name] for place in self._order if place.name in found}
+
+    def _work(self) -> None:
+        buffers: dict[torch.dtype, Tensor] = {}
+        with torch.no_grad():
+            while (task := self._next()) is not None:
+                number, (place, start, stop) = task
+                try:
+                    self._move(place, start, stop, buffers)
+                except BaseException as error:  # a chunk that is lost must never go unnoticed
+                    with self._lock:
+                        self._errors[number] = error
+
+    def _next(self) -> tuple[int, tuple[Place, int, int]] | None:
+        with self._lock:
+            if self._stop or self._errors:
+                return None
+            task = next(self._tasks, None)
+            if task is None:
+                return None
+            place, start, _ = task[1]
+            if start == 0:
+                if self.nonfinite and self.stop_at_nonfinite:
+                    self._tasks = enumerate(iter(()))
+                    return None
+                self._open[place.name] = _Progress(max(1, -(-place.spec.numel // CHUNK)))
+            return task
+
+    def _move(self, place: Place, start: int, stop: int, buffers: dict[torch.dtype, Tensor]) -> None:
+        dtype = place.spec.dtype
+        if dtype not in buffers:
+            buffers[dtype] = torch.empty(CHUNK, dtype=dtype)
+        out = buffers[dtype][: stop - start]
+        self.ckpt.read_into(place.name, start, stop, out)
+        nonfinite = count_nonfinite(out)
+        data = bytes_of(out)
+        with machine_errors(self.partial.out):
+            self.disk.write_at(self.handles[place.shard], data, place.offset + start * dtype.itemsize)
+        self._note(place.name, nonfinite, len(data))
+
+    def _note(self, name: str, nonfinite: int, nbytes: int) -> None:
+        with self._lock:
+            tensor = self._open[name]
+            tensor.chunks -= 1
+            tensor.nonfinite += nonfinite
+            if nonfinite:
+                self.nonfinite[name] = tensor.nonfinite
+            if tensor.chunks == 0:
+                self._done[name] = self._open.pop(name).nonfinite
+            self._unsynced += nbytes
+            due = self._unsynced >= SYNC_BYTES
+        self.advance(nbytes)
+        if due and self._sync_lock.acquire(blocking=False):
+            try:
+                self._sync()
+            finally:
+                self._sync_lock.release()
+
+    def _sync(self) -> None:
+        """Data first, then the journal's word that it is there."""
+        with self._lock:
+            done, self._done, self._unsynced = self._done, {}, 0
+        with machine_errors(self.partial.out):
+            for handle in self.handles:
+                self.disk.sync(handle)
+        self.partial.record({k: n for k, n in done.items() if not (n and self.stop_at_nonfinite)})
+
+
+def count_nonfinite(values: Tensor) -> int:
+    """NaN and infinities among `values`."""
+    if not values.dtype.is_floating_point or values.numel() == 0:
+        return 0
+    if values.dtype.itemsize == 1:
+        values = values.to(torch.float32)
+    low, high = torch.aminmax(values)  # NaN passes through both: one quick pass says that all is well
+    if low.isfinite() and high.isfinite():
+        return 0
+    return int(values.numel() - values.isfinite().sum())
+
+
+def default_threads() -> int:
+    """The processors this process may use, 8 at most."""
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+_single = {"users": 0, "before": 0}
+_single_lock = threading.Lock()
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """torch computes on one thread inside the block; the setting is global, so the last to leave restores it."""
+    with _single_lock:
+        if _single["users"] == 0:
+            _single["before"] = torch.get_num_threads()
+            torch.set_num_threads(1)
+        _single["users"] += 1
+    try:
+        yield
+    finally:
+        with _single_lock:
+            _single["users"] -= 1
+            if _single["users"] == 0:
+                torch.set_num_threads(_single["before"])
+
+
+def _tasks(places: Sequence[Place]) -> Iterator[tuple[Place, int, int]]:
+    for place in places:
+        if place.spec.numel == 0:
+            yield place, 0, 0
+        for start, stop in ranges(place.spec.numel, CHUNK):
+            yield place, start, stop
