@@ -1,0 +1,109 @@
+"""One training loop: any model, any batches, any loss; killed and started again it comes to the same weights."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from consort.core.errors import BadParameter
+from consort.train.state import load_state, save_state
+
+Batch = TypeVar("Batch")
+Progress = Callable[[int, float], None]
+"""Called after every step with the number of steps done and the loss of the last one (nats)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a model is trained: `steps` updates at a peak learning rate of `lr`.
+
+    `warmup` is the fraction of the steps over which the rate rises linearly from 0; then it stays (`constant`) or
+    falls to 0 along half a cosine. `clip` bounds the norm of the gradient. `betas` are AdamW's, `momentum` SGD's.
+    """
+
+    steps: int
+    lr: float
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.99)
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in ("adamw", "sgd"):
+            raise BadParameter(f"unknown optimizer {self.optimizer!r}", field="optimizer", hint="adamw or sgd")
+        if self.schedule not in ("cosine", "constant"):
+            raise BadParameter(f"unknown schedule {self.schedule!r}", field="schedule", hint="cosine or constant")
+        for name, value in (("steps", self.steps), ("lr", self.lr), ("clip", self.clip)):
+            if not value > 0:
+                raise BadParameter(f"{name} is {value}", field=name, hint="a number above 0")
+        if not 0 <= self.warmup < 1:
+            raise BadParameter(f"warmup is {self.warmup}", field="warmup", hint="a fraction in [0, 1)")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of update number `step`, counted from 0; never 0, so that no update is wasted."""
+        rise = max(1, round(self.warmup * self.steps))
+        if step < rise:
+            return self.lr * (step + 1) / rise
+        if self.schedule == "constant":
+            return self.lr
+        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, self.steps - rise)))
+
+
+def fit(
+    model: nn.Module,
+    batch: Callable[[random.Random], Batch],
+    loss: Callable[[nn.Module, Batch], Tensor],
+    recipe: Recipe,
+    *,
+    seed: int | str,
+    state: Path | None = None,
+    every: int = 200,
+    progress: Progress | None = None,
+) -> float:
+    """Train `model` in place and return the loss of the last step.
+
+    Step t draws its batch from a generator seeded by (`seed`, t) alone, so that a run resumed from `state`, which is
+    written every `every` steps, sees what an uninterrupted run would have seen. Only parameters that require a
+    gradient are trained and stored. Raises BadCheckpoint if `state` belongs to another recipe, seed or model.
+    """
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    optimizer = _optimizer(list(parameters.values()), recipe)
+    label = f"{recipe} seed={seed}"
+    start = load_state(state, label, parameters, optimizer) if state is not None and state.exists() else 0
+    model.train()
+    value = math.nan
+    for step in range(start, recipe.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.rate(step)
+        optimizer.zero_grad(set_to_none=True)
+        result = loss(model, batch(random.Random(f"{seed}:{step}")))
+        result.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(parameters.values(), recipe.clip)
+        optimizer.step()
+        value = result.item()
+        if progress is not None:
+            progress(step + 1, value)
+        if state is not None and (step + 1) % every == 0:
+            save_state(state, label, step + 1, parameters, optimizer)
+    model.eval()
+    return value
+
+
+def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, foreach=False
+        )
+    return torch.optim.AdamW(
+        parameters, lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, foreach=False
+    )
