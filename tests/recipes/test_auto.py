@@ -1,4 +1,4 @@
-"""The main job on a few bundled models: better than the best single, never worse, resumable, honest about what it did."""
+"""The main job on a few bundled models: better than the best single, never worse, resumable, honest."""
 
 from __future__ import annotations
 

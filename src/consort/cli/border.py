@@ -21,6 +21,8 @@ MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, err
 def run(arguments: list[str]) -> int:
     """Run the program; returns its exit code. `--debug` adds the traceback."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # threads that spin while they wait made small models twenty times slower on a busy machine (LOG.md)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from consort.cli.app import app
 
     try:
