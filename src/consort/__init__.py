@@ -61,7 +61,7 @@ def __getattr__(name: str) -> Any:
         from consort.plan.names import REGISTRIES
 
         for registry in REGISTRIES:
-            if registry.produces == "model" and name in registry:
+            if registry.kind != "merge" and name in registry:
                 return registry.get(name)
     raise AttributeError(f"module 'consort' has no attribute {name!r}")
 

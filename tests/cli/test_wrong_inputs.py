@@ -137,7 +137,7 @@ def test_damaged_or_hostile_models_are_refused(damage, model, tmp_path, refused)
         ("linear: {models: [lab:mirror, no/such/folder]}", "does not exist"),
         ("linear: {models: [lab:mirror, lab:b-base]}", "one architecture"),
         ("average: {models: [lab:mirror, lab:order]}", "not a checkpoint"),
-        ("merge_method: linear", "mergekit"),
+        ("merge_method: linear", "exactly one of models, slices, modules"),
     ],
 )
 def test_wrong_plans_are_refused(text, says, tmp_path, refused):

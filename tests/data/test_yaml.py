@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consort.core.errors import BadData, BadPlan
-from consort.data.yaml import MAX_BYTES, load_yaml
+from consort.data.yaml import MAX_BYTES, dump_yaml, load_yaml
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -22,8 +21,13 @@ def test_values_are_plain():
 
 
 @given(PLAIN)
-def test_what_pyyaml_writes_is_read_back(value):
-    assert load_yaml(yaml.safe_dump(value)) == value
+def test_what_is_written_is_read_back(value):
+    assert load_yaml(dump_yaml(value)) == value
+
+
+@pytest.mark.parametrize("text", ["0E0", "1e5", "010", "2024-01-01", "=", "yes", "null", "a: b", ""])
+def test_text_that_looks_like_something_else_stays_text(text):
+    assert load_yaml(dump_yaml({text: [text]})) == {text: [text]}
 
 
 def test_aliases_and_merge_keys_work():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from consort.merge import merge, methods
-from consort.testing.merge_laws import LARGE, LAWS, Law, arguments, inputs, near, same
+from consort.merge import methods
+from consort.testing.merge_laws import LARGE, LAWS, Law, arguments, inputs, merge, near, same
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)

@@ -21,7 +21,7 @@ def test_importing_the_package_imports_no_torch() -> None:
 
 
 def test_reading_and_writing_import_neither_transformers_nor_peft() -> None:
-    modules = "card checkpoint family fit folder header layout lora opening paths shards store stream views write"
+    modules = "card checkpoint family fit folder header layout lora opening paths store stream views vocab writer"
     imports = "".join(f"import consort.weights.{module}\n" for module in modules.split())
     script = (
         f"{imports}import sys; sys.exit(any(name in sys.modules for name in ('transformers', 'peft', 'safetensors')))"

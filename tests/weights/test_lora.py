@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from consort.core.errors import BadCheckpoint, Incompatible, Unsupported
 from consort.weights.checkpoint import Checkpoint, Memory
+from consort.weights.folder import open_folder
 from consort.weights.lora import Adapted, open_adapter
 from consort.weights.opening import open_checkpoint
+from consort.weights.store import Disk
+from consort.weights.writer import write
 
 MakeAdapter = Callable[..., Path]
 MODULE = "base_model.model.layer"
@@ -127,42 +130,39 @@ def test_a_pickled_adapter_is_refused(make_adapter: MakeAdapter) -> None:
         open_checkpoint(path, base=IDENTITY)
 
 
-VARIANTS: dict[str, dict[str, Any]] = {
-    "lora": {"target_modules": ["q_proj", "v_proj", "down_proj"]},
-    "rslora": {"target_modules": ["q_proj", "up_proj"], "use_rslora": True},
-    "patterns": {"target_modules": ["q_proj", "k_proj"], "rank_pattern": {"k_proj": 2}, "alpha_pattern": {"q_.*": 3}},
-    "dora": {"target_modules": ["q_proj", "o_proj"], "use_dora": True},
-    "embedding": {"target_modules": ["embed_tokens", "v_proj"]},
-    "saved": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"], "bias": "none"},
-}
+def test_an_adapter_that_names_no_base_is_called_that(make_adapter: MakeAdapter) -> None:
+    with pytest.raises(BadCheckpoint, match="adapter_config.json: base_model_name_or_path: .* names no base"):
+        open_checkpoint(make_adapter(HAND, base_model_name_or_path=None))
 
 
-@pytest.mark.filterwarnings("ignore")  # peft warns of its own use of transformers and of its choices
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_equal_to_pefts_merge_and_unload(variant: str, tmp_path: Path) -> None:
-    peft = pytest.importorskip("peft")
-    transformers = pytest.importorskip("transformers")
-    sizes = {
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "vocab_size": 32,
-    }
-    torch.manual_seed(0)
-    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, tie_word_embeddings=False))
-    model.save_pretrained(tmp_path / "base")
-    adapted = peft.get_peft_model(model, peft.LoraConfig(r=4, lora_alpha=8, **VARIANTS[variant]))
-    with torch.no_grad():
-        for name, parameter in adapted.named_parameters():
-            if "lora_" in name or "modules_to_save" in name:
-                parameter.add_(0.05 * torch.randn_like(parameter))
-    adapted.save_pretrained(tmp_path / "adapter")
-    expected = adapted.merge_and_unload().state_dict()
-    base = open_checkpoint(tmp_path / "base")
-    ours = open_checkpoint(tmp_path / "adapter", base=base)
-    assert set(ours.keys()) == set(expected)
-    untouched = load_file(tmp_path / "base" / "model.safetensors")
-    for name, tensor in expected.items():
-        assert torch.allclose(ours[name], tensor, atol=1e-6, rtol=1e-5), name
-    assert any(not torch.equal(ours[name], untouched[name]) for name in untouched)
+TIED = {"tie_word_embeddings": True, "vocab_size": 2}
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+
+
+def test_a_head_adapted_apart_from_its_embedding_is_untied(make_adapter: MakeAdapter, tmp_path: Path) -> None:
+    base = Memory({EMBEDDING: torch.eye(2)}, TIED, name="base")
+    adapted = Adapted(base, make_adapter(factors([[1.0, 1.0]], [[1.0], [2.0]], "base_model.model.lm_head")))
+    assert adapted.keys() == [EMBEDDING, HEAD] and adapted.config["tie_word_embeddings"] is False
+    assert adapted[EMBEDDING].tolist() == [[1, 0], [0, 1]] and adapted[HEAD].tolist() == [[3, 2], [4, 5]]
+    saved = Adapted(base, make_adapter({"base_model.model.lm_head.weight": torch.ones(2, 2)}))
+    write(saved, tmp_path / "out")
+    with open_folder(tmp_path / "out") as folder:
+        assert folder[HEAD].tolist() == [[1, 1], [1, 1]] and folder.config["tie_word_embeddings"] is False
+
+
+def test_an_adapter_is_never_cached(make_adapter: MakeAdapter, tmp_path: Path) -> None:
+    """A crashed run leaves nothing that a later one could take for complete (specification, section 3, case 18)."""
+    first = open_checkpoint(make_adapter(HAND), base=IDENTITY)
+    with pytest.raises(RuntimeError, match="power"):
+        write(first, tmp_path / "out", disk=Failing())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["adapter"]
+    assert open_checkpoint(make_adapter(HAND, lora_alpha=4), base=IDENTITY)["layer.weight"].tolist() == [[5, 4], [8, 9]]
+    assert sorted(entry.name for entry in (tmp_path / "adapter").iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+
+
+class Failing(Disk):
+    def write_at(self, handle: int, data: memoryview, offset: int) -> None:
+        raise RuntimeError("no power")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import consort
-from consort.cli import auto, doctor, evaluate, generate, lab, merge, methods, report, score
+from consort.cli import auto, collect, doctor, evaluate, generate, lab, merge, methods, report, score
 
 app = typer.Typer(
     help="Many language models made to work as one: merge, ensemble, cooperate; measured and saved.",
@@ -22,6 +22,7 @@ app.command("merge")(merge.merge)
 app.command("generate")(generate.generate)
 app.command("score")(score.score)
 app.command("eval")(evaluate.evaluate)
+app.command("collect")(collect.collect)
 app.command("methods")(methods.methods)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)

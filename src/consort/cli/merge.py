@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,11 +40,11 @@ def merge(
     debug: Debug = False,
 ) -> None:
     """Merge checkpoints by a plan; killed and run again it resumes."""
-    from consort.plan import Plan, build, dump, read_plan
+    from consort.plan import build, dump, read_plan
 
     checked = read_plan(plan)
     if seed is not None:
-        checked = Plan(checked.root, seed)
+        checked = replace(checked, seed=seed)
     if checked.root.produces != "checkpoint":
         hint = "`consort generate`, `score` and `eval` run it; it has no weights to write"
         raise BadPlan("this plan is a model made at run time, not a checkpoint", field="plan", hint=hint)
@@ -67,6 +69,7 @@ def merge(
         hash_content=hash_content,
         plan=dump(checked),
         seed=checked.seed,
+        extra=_mergekit_config(checked.mergekit),
     )
     if json:
         print_json(
@@ -75,6 +78,18 @@ def merge(
     else:
         note(f"{written.tensors} tensors, {written.bytes / 1e6:.1f} MB, {written.seconds:.1f} s, seed {checked.seed}")
         print(written.path)
+
+
+def _mergekit_config(documents: Sequence[Any]) -> dict[str, bytes]:
+    """The mergekit file that the plan was translated from, under the name that mergekit gives it; without paths."""
+    if not documents:
+        return {}
+    import yaml
+
+    from consort.weights.card import without_paths
+
+    text = yaml.safe_dump_all(map(without_paths, documents), sort_keys=False, allow_unicode=True)
+    return {"mergekit_config.yml": text.encode()}
 
 
 def size_of(text: str) -> int:
@@ -135,6 +150,6 @@ def _print_plan(document: Any, json: bool) -> None:
     if json:
         print_json(document)
         return
-    import yaml
+    from consort.data import dump_yaml
 
-    print(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), end="")
+    print(dump_yaml(document), end="")

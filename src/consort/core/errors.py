@@ -22,7 +22,8 @@ from collections.abc import Iterable
 class ConsortError(Exception):
     """Base class; `except ConsortError` catches everything that is not a defect of consort.
 
-    `field` names the file, key or argument at fault; `hint` says what would be right.
+    `field` names the file, key or argument at fault; `hint` says what would be right; `faults` are the errors that this
+    one stands for, where several were found.
     """
 
     exit_code = 2
@@ -32,13 +33,18 @@ class ConsortError(Exception):
         self.message = message
         self.field = field
         self.hint = hint
+        self.faults: tuple[ConsortError, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.field else self.message
 
     def within(self, where: str) -> ConsortError:
         """The same error, its field prefixed by the place that `where` names; returns self."""
-        self.field = f"{where}.{self.field}" if self.field else where
+        if self.faults:
+            whole = together([fault.within(where) for fault in self.faults])
+            self.message, self.hint = whole.message, whole.hint
+        else:
+            self.field = f"{where}.{self.field}" if self.field else where
         return self
 
 
@@ -85,3 +91,16 @@ def listing(faults: Iterable[str], most: int = 10) -> str:
     faults = list(faults)
     more = f"; and {len(faults) - most} more" if len(faults) > most else ""
     return "; ".join(faults[:most]) + more
+
+
+def together(faults: Iterable[ConsortError]) -> ConsortError:
+    """One error for several, of the class that they share; a single one stays as it is."""
+    each = [part for fault in faults for part in (fault.faults or (fault,))]
+    if len(each) == 1:
+        return each[0]
+    kinds = {type(fault) for fault in each}
+    kind = kinds.pop() if len(kinds) == 1 else ConsortError
+    hints = dict.fromkeys(f"{fault.field}: {fault.hint}" for fault in each if fault.hint)
+    error = kind(f"{len(each)} faults: {listing(map(str, each))}", hint=listing(hints))
+    error.faults = tuple(each)
+    return error

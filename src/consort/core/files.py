@@ -6,24 +6,69 @@ import errno
 import hashlib
 import json
 import os
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from consort.core.errors import EnvironmentFailure
+from consort.core.errors import BadData, BadParameter, ConsortError, EnvironmentFailure
+
+MISTAKES = {
+    errno.EEXIST: "a file of this name, or of a folder above it, is in the way; name another",
+    errno.EISDIR: "this is a folder; name a file",
+    errno.ELOOP: "links that lead in a circle; name another",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.ENOENT: "the folder above does not exist or takes no new entries; make it or name another",
+    errno.ENOTDIR: "a part of this path is a file, not a folder; name another",
+}
+"""What the system says of a path that cannot be meant, and how to mend it."""
+PARTIAL_BYTES = 32
+"""How much longer than an output's own name the temporary name beside it may be."""
 
 
 @contextmanager
 def machine_errors(path: Path | str) -> Iterator[None]:
-    """Within the block, a full disk, missing permission or failing device becomes an EnvironmentFailure."""
+    """Within the block, a full disk, missing permission or failing device becomes an EnvironmentFailure.
+
+    A path that cannot be meant (one that goes through a file, too long a name) becomes a BadParameter.
+    """
     hints = {errno.ENOSPC: "free some space", errno.EFBIG: "raise the file size limit"}
     try:
         yield
     except OSError as error:
+        if error.errno in MISTAKES:
+            what = (error.strerror or str(error)).lower()
+            raise BadParameter(what, field=str(path), hint=MISTAKES[error.errno]) from error
         hint = hints.get(error.errno or 0, "check the disk and its permissions")
         raise EnvironmentFailure(error.strerror or str(error), field=str(path), hint=hint) from error
+
+
+def check_place(out: Path | str) -> None:
+    """Refuse a path that no output can have, before anything is made there: BadParameter, EnvironmentFailure."""
+    if not str(out):
+        raise BadParameter("the path is empty", field="out", hint="name a folder; `.` is the current one")
+    path = Path(os.path.abspath(out))
+    with machine_errors(out):
+        above = next(folder for folder in path.parents if os.path.lexists(folder))
+        if not above.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        longest = os.pathconf(above, "PC_NAME_MAX") - PARTIAL_BYTES
+        if any(len(os.fsencode(part)) > longest for part in path.relative_to(above).parts):
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        if not path.exists() and not os.access(above, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def read_stdin(field: str, error: type[ConsortError] = BadData) -> str:
+    """All of standard input, which must be UTF-8."""
+    try:
+        text = sys.stdin.read()
+        text.encode()
+    except UnicodeError:
+        raise error("is not UTF-8 text", field=field, hint="give UTF-8 on standard input") from None
+    return text
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -45,8 +90,26 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Atomic, indented, keys in the given order; NaN and infinity are refused (they are not JSON)."""
-    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Atomic, indented, keys in the given order; NaN and infinity are refused (they are not JSON).
+
+    A list without objects stands on one line: thousands of numbers are read by programs, not by people.
+    """
+    write_atomic(path, _laid_out(value, "\n") + "\n")
+
+
+def _laid_out(value: Any, newline: str) -> str:
+    """JSON text of `value`; `newline` is a line break with the indentation of the value's own line."""
+    inner = newline + "  "
+    if isinstance(value, Mapping) and value:
+        pairs = (f"{_plain(str(key))}: {_laid_out(item, inner)}" for key, item in value.items())
+        return "{" + inner + f",{inner}".join(pairs) + newline + "}"
+    if isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+        return "[" + inner + f",{inner}".join(_laid_out(item, inner) for item in value) + newline + "]"
+    return _plain(value)
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def sync_folder(path: Path) -> None:

@@ -6,13 +6,13 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from consort.core.errors import OutputExists
-from consort.core.files import machine_errors
+from consort.core.errors import BadData, OutputExists
+from consort.core.files import check_place, machine_errors
 
 HEADER = "run"
 
@@ -21,18 +21,33 @@ class Journal:
     """Lines of JSON in `folder/journal.jsonl`; each is synced before `append` returns.
 
     The first line names the run by `key` (a hash of plan, inputs and seed). Opened again with the same key it
-    continues; with another key it is refused unless `force`. A torn last line (a kill in mid-write) is dropped.
+    continues; with another key it is refused unless `force`. A torn last line (a kill in mid-write) is dropped. A line
+    that is damaged otherwise, or whose record is not `sound`, is refused; with `force` the run then starts anew.
     """
 
-    def __init__(self, folder: Path, key: str, *, force: bool = False) -> None:
-        self.folder, self.key, self.force = folder, key, force
+    def __init__(
+        self,
+        folder: Path,
+        key: str,
+        *,
+        force: bool = False,
+        sound: Callable[[Mapping[str, Any]], bool] = lambda record: True,
+    ) -> None:
+        self.folder, self.key, self.force, self.sound = folder, key, force, sound
         self.path = folder / "journal.jsonl"
 
     def open(self) -> list[dict[str, Any]]:
-        """Create or continue the run; the records written so far, in order."""
+        """Create or continue the run; the records written so far, in order.
+
+        Raises OutputExists, BadData for a damaged line, BadParameter for a path that no folder can have.
+        """
+        check_place(self.folder)
+        for path in (self.folder, self.path):
+            if path.is_symlink():
+                raise OutputExists("is a link", field=str(path), hint="name a folder that is none, or a new one")
         with machine_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        lines = list(self._whole_lines())
+        lines = self._lines_or_none() if self.force else list(self._whole_lines())
         if lines and lines[0].get(HEADER) == self.key:
             return lines[1:]
         if any(self.folder.iterdir()) and not self.force:
@@ -53,12 +68,29 @@ class Journal:
     def _whole_lines(self) -> Iterator[dict[str, Any]]:
         if not self.path.exists():
             return
-        data = self.path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            self.path.write_bytes(whole)
-        for line in whole.splitlines():
-            yield json.loads(line)
+        with machine_errors(self.path):
+            data = self.path.read_bytes()
+            whole = data[: data.rfind(b"\n") + 1]
+            if len(whole) < len(data):
+                self.path.write_bytes(whole)
+        for number, line in enumerate(whole.splitlines(), 1):
+            yield self._record(line, number)
+
+    def _lines_or_none(self) -> list[dict[str, Any]]:
+        try:
+            return list(self._whole_lines())
+        except BadData:
+            return []
+
+    def _record(self, line: bytes, number: int) -> dict[str, Any]:
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict) or not (HEADER in record if number == 1 else self.sound(record)):
+            hint = "delete the file, or pass --force to start the run anew"
+            raise BadData("is damaged", field=f"{self.path}:{number}", hint=hint)
+        return record
 
 
 def provenance(*, plan: Any, inputs: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:

@@ -10,6 +10,9 @@ importing the method's module, hence without torch. The grammar of annotations:
     Annotated[T, Range(low, high)]       a number in the closed interval [low, high]
     T | None                             may be left out
     Checkpoint, LanguageModel, TokenModel, Scorer (or a Sequence of them): an expression in a plan
+    Sequence[Slice]                      layers of checkpoints: a list of {model: EXPRESSION, layers: [a, b]}
+
+Where `bind` is told so, a value may be a schedule over layers and names (core/schedule.py).
 """
 
 from __future__ import annotations
@@ -21,12 +24,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, Union
 
-from consort.core.errors import BadParameter, did_you_mean
+from consort.core.errors import BadParameter, ConsortError, did_you_mean, together
+from consort.core.schedule import is_schedule, read_schedule
 
 T = TypeVar("T")
 PerModel = Union[T, Sequence[T]]  # noqa: UP007  (a generic alias; `|` needs Python 3.12)
 
-EXPRESSIONS = {"Checkpoint": "checkpoint", "LanguageModel": "model", "TokenModel": "model", "Scorer": "model"}
+EXPRESSIONS = {
+    "Checkpoint": "checkpoint",
+    "LanguageModel": "model",
+    "Scorer": "model",
+    "Slice": "slice",
+    "TokenModel": "model",
+}
 NUMBERS = {"float", "int"}
 
 
@@ -42,7 +52,7 @@ REQUIRED = Required()
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Bounds of a number, both included: `Annotated[float, Range(0, 1)]`; `inf` is allowed."""
+    """Bounds of a number, both included: `Annotated[float, Range(0, 1)]`; a bound may be `inf`, a value may not."""
 
     low: float
     high: float
@@ -53,7 +63,10 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """One parameter: `type` is float, int, bool, str, choice, checkpoint or model."""
+    """One parameter: `type` is float, int, bool, str, choice, checkpoint, model or slice.
+
+    `fixed`: it has one value for all tensors, whatever `bind` allows the others.
+    """
 
     name: str
     type: str
@@ -63,6 +76,7 @@ class Param:
     per_model: bool = False
     many: bool = False
     optional: bool = False
+    fixed: bool = False
 
     @property
     def plan_name(self) -> str:
@@ -155,21 +169,38 @@ def _number(node: ast.expr) -> float:
     return float(ast.literal_eval(node))
 
 
-def bind(owner: str, params: Sequence[Param], given: Mapping[str, Any], models: int | None = None) -> dict[str, Any]:
+def bind(
+    owner: str,
+    params: Sequence[Param],
+    given: Mapping[str, Any],
+    models: int | None = None,
+    *,
+    schedules: bool = False,
+) -> dict[str, Any]:
     """Check the values `given` (by plan or Python name) against `params` and fill in defaults.
 
-    A per-model parameter becomes a tuple of `models` values. Expressions pass unchecked. Raises BadParameter.
+    A per-model parameter becomes a tuple of `models` values. Expressions pass unchecked. With `schedules` a value may
+    be one; it becomes a `Gradient` or `ByName`. Raises BadParameter, which names all faults where there are several.
     """
     by_name = {p.name: p for p in params} | {p.plan_name: p for p in params}
+    faults: list[ConsortError] = []
     for key in given:
         if key not in by_name:
             hint = did_you_mean(str(key), {p.plan_name for p in params})
-            raise BadParameter(f"{owner} has no parameter {key!r}", field=str(key), hint=hint)
-    named = {by_name[key].name: value for key, value in given.items()}
-    return {p.name: _checked(owner, p, named.get(p.name, p.default), models) for p in params}
+            faults.append(BadParameter(f"{owner} has no parameter {key!r}", field=str(key), hint=hint))
+    named = {by_name[key].name: value for key, value in given.items() if key in by_name}
+    bound = {}
+    for p in params:
+        try:
+            bound[p.name] = _checked(owner, p, named.get(p.name, p.default), models, schedules)
+        except BadParameter as fault:
+            faults.append(fault)
+    if faults:
+        raise together(faults)
+    return bound
 
 
-def _checked(owner: str, p: Param, value: Any, models: int | None) -> Any:
+def _checked(owner: str, p: Param, value: Any, models: int | None, schedules: bool) -> Any:
     if value is REQUIRED and not p.optional:
         raise BadParameter(f"{owner} needs {p.plan_name}", field=p.plan_name, hint=f"{p.plan_name}: {p.describe()}")
     if value is REQUIRED or (value is None and (p.optional or p.default is None)):
@@ -177,21 +208,30 @@ def _checked(owner: str, p: Param, value: Any, models: int | None) -> Any:
     if p.is_expression:
         return value
     if p.per_model:
-        return _checked_per_model(p, value, models)
+        return _checked_per_model(p, value, models, schedules)
     if p.many:
         if not isinstance(value, Sequence) or isinstance(value, str):
             raise _bad(p, value, "a list")
         return tuple(check(p, v) for v in value)
-    return check(p, value)
+    return _one(p, value, schedules)
 
 
-def _checked_per_model(p: Param, value: Any, models: int | None) -> tuple[Any, ...]:
+def _checked_per_model(p: Param, value: Any, models: int | None, schedules: bool) -> tuple[Any, ...]:
     is_list = isinstance(value, Sequence) and not isinstance(value, str)
     values = list(value) if is_list else [value] * (models or 1)
     if models is not None and len(values) != models:
         message = f"{len(values)} values for {models} models"
         raise BadParameter(message, field=p.plan_name, hint=f"give one value for all, or {models}")
-    return tuple(check(p, v) for v in values)
+    return tuple(_one(p, v, schedules) for v in values)
+
+
+def _one(p: Param, value: Any, schedules: bool) -> Any:
+    if not (schedules and not p.fixed and is_schedule(value)):
+        return check(p, value)
+    try:
+        return read_schedule(value, lambda leaf: check(p, leaf))
+    except ConsortError as error:
+        raise error.within(p.plan_name) from None
 
 
 def check(p: Param, value: Any) -> Any:
@@ -212,10 +252,10 @@ def check(p: Param, value: Any) -> Any:
 def _checked_number(p: Param, value: Any) -> float | int:
     try:
         number = None if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         number = None
-    if number is None or math.isnan(number) or (p.type == "int" and not number.is_integer()):
-        raise _bad(p, value, {"int": "a whole number", "float": "a number"}[p.type])
+    if number is None or not math.isfinite(number) or (p.type == "int" and not number.is_integer()):
+        raise _bad(p, value, {"int": "a whole number", "float": "a finite number"}[p.type])
     if p.range and not p.range.low <= number <= p.range.high:
         raise BadParameter(f"{value} is outside {p.range}", field=p.plan_name, hint=f"a number in {p.range}")
     return int(number) if p.type == "int" else number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
 
@@ -19,10 +19,18 @@ Prompt = str | Sequence[Message]
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn. `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 are off.
+    """How tokens are drawn. Everything but `max_tokens` is off by default: `temperature` 0 is greedy.
+
+    Logits are changed first: `logit_bias` (pairs of token and number) is added; `repetition_penalty` divides positive
+    and multiplies negative logits of tokens in prompt or answer (1909.05858); `frequency_penalty` for each time a token
+    is in the answer, and `presence_penalty` once, are subtracted; before `min_tokens` the answer cannot end. Then come
+    temperature and the cuts, each on what the one before has left: `top_k` likeliest tokens; the fewest that have
+    `top_p` of the probability; tokens of at least `min_p` times the likeliest's (2407.01082); the fewest of least
+    surprise about surprise that have `typical_p` (2202.00666).
 
     `stop`: strings that end the answer and are not part of it. Draws depend on `seed`, the prompt's tokens, how many
-    equal prompts came before and the position of the token, so never on the batch.
+    equal prompts came before and the position of the token, so never on the batch; `seeds` gives each prompt its own
+    seed instead, and then equal prompts of equal seed have equal answers.
     """
 
     max_tokens: int = 64
@@ -31,6 +39,24 @@ class Sampling:
     top_k: int = 0
     stop: tuple[str, ...] = ()
     seed: int = 0
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    min_tokens: int = 0
+    seeds: tuple[int, ...] = ()
+
+    def of_rows(self, rows: Sequence[int]) -> Sampling:
+        """The same for some of the prompts: each keeps its own seed."""
+        return replace(self, seeds=tuple(self.seeds[row] for row in rows)) if self.seeds else self
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether logits are changed by what has been read or written, or by a bias."""
+        penalties = (self.frequency_penalty, self.presence_penalty, self.min_tokens, self.logit_bias)
+        return self.repetition_penalty != 1 or any(penalties)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +86,8 @@ class Completion:
     """An answer. `usage` counts the answer itself; `cost` the work of every inner model, by name.
 
     `logprob` is the summed log-probability (nats) of `tokens` before sampling transforms, None where it is unknown.
-    `finish_reason` is "stop" or "length". `details` is what a strategy wants to tell (who was chosen, scores).
+    `finish_reason` is "stop", "length" or "cancelled". `details` is what a strategy wants to tell (who was chosen,
+    scores).
     """
 
     text: str

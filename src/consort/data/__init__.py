@@ -2,6 +2,6 @@
 
 from consort.data.prompts import load_pairs, load_prompts
 from consort.data.task import Options, Task, load_task
-from consort.data.yaml import load_yaml
+from consort.data.yaml import dump_yaml, load_yaml
 
-__all__ = ["Options", "Task", "load_pairs", "load_prompts", "load_task", "load_yaml"]
+__all__ = ["Options", "Task", "dump_yaml", "load_pairs", "load_prompts", "load_task", "load_yaml"]

@@ -7,6 +7,7 @@ and a file that aliases blow up to more than a million values is refused before 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,22 @@ class _Loader(yaml.SafeLoader):
         return event
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in OWN_TAGS]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", INTEGER, list("-+0123456789"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+.0123456789"))
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that puts in quotes what this reader would take for something else."""
+
+
+for _side in (_Loader, _Dumper):
+    _side.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in OWN_TAGS]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    _side.add_implicit_resolver("tag:yaml.org,2002:int", INTEGER, list("-+0123456789"))
+    _side.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+.0123456789"))
+
+
+def dump_yaml(value: Any) -> str:
+    """Plain values as YAML text that `load_yaml` reads back to equal values; keys in the given order."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def load_yaml(source: Path | str, *, error: type[ConsortError] = BadPlan) -> Any:
@@ -56,12 +67,22 @@ def load_yaml(source: Path | str, *, error: type[ConsortError] = BadPlan) -> Any
     Raises `error` with `field` "file:line:column" for a missing or oversized (1 MB) file, bad syntax, a tag, a
     duplicate key, or nesting without end.
     """
+    return _load(source, error, _build)
+
+
+def load_documents(source: Path | str, *, error: type[ConsortError] = BadPlan) -> list[Any]:
+    """The plain values of all documents of a YAML file or text; [None] where it is empty. Raises as `load_yaml`."""
+    documents: list[Any] = _load(source, error, _build_all)
+    return documents
+
+
+def _load(source: Path | str, error: type[ConsortError], build: Callable[[str], Any]) -> Any:
     name = str(source) if isinstance(source, Path) else "plan"
     text = _read(source, error) if isinstance(source, Path) else source
     if len(text.encode(errors="surrogatepass")) > MAX_BYTES:
         raise error(f"larger than {MAX_BYTES:,} bytes", field=name, hint="a YAML file here is a short text")
     try:
-        return _build(text)
+        return build(text)
     except _Refused as refused:
         raise error(str(refused), field=_place(name, refused.mark), hint=refused.hint) from None
     except yaml.reader.ReaderError as fault:
@@ -103,6 +124,18 @@ def _build(text: str) -> Any:
         return loader.construct_document(root)
     finally:
         loader.dispose()
+
+
+def _build_all(text: str) -> list[Any]:
+    loader, documents = _Loader(text), []
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            _count(node, {}, set())
+            documents.append(loader.construct_document(node))
+    finally:
+        loader.dispose()
+    return [d for d in documents if d is not None] or [None]
 
 
 def _count(node: yaml.Node, known: dict[int, int], above: set[int]) -> int:

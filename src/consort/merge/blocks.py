@@ -17,6 +17,8 @@ from torch import Tensor
 
 Grain = Literal["entry", "row", "tensor"]
 BLOCK = 2**18
+SAMPLED = 2**11
+"""Entries of one part of a sample."""
 
 
 class Block(NamedTuple):
@@ -27,6 +29,7 @@ class Block(NamedTuple):
 
     stack: Float[Tensor, "model *part"]
     uniform: Float[Tensor, "model *part"] | None = None
+    statistics: Float[Tensor, "model *stat"] | None = None
 
     @property
     def drawn(self) -> Float[Tensor, "model *part"]:
@@ -34,6 +37,13 @@ class Block(NamedTuple):
         if self.uniform is None:
             raise ValueError("the method has no argument `uniform`")
         return self.uniform
+
+    @property
+    def measured(self) -> Float[Tensor, "model *part"]:
+        """The statistics of a method that has one for every entry."""
+        if self.statistics is None:
+            raise ValueError("the method takes no statistics of entries")
+        return self.statistics
 
 
 @runtime_checkable
@@ -53,6 +63,12 @@ class Blocks(Protocol):
         """float32, or float64 where an input is float64."""
 
     def __iter__(self) -> Iterator[Block]: ...
+
+    def sample(self) -> Iterator[Block]:
+        """Small parts, evenly spread, for estimates."""
+
+    def tensors(self) -> Iterator[Blocks]:
+        """The blocks of each tensor by itself: inside `of_model` there are many."""
 
     def of_model(self, statistic: Callable[[Blocks], Any]) -> Any:
         """`statistic` of all tensors of the merge taken together, computed once."""
@@ -79,6 +95,19 @@ def ranges(shape: Sequence[int], grain: Grain, start: int, stop: int) -> Iterato
         yield max(first, start), min(first + length, stop)
 
 
+def spread(shape: Sequence[int], grain: Grain, parts: int) -> Iterator[tuple[int, int]]:
+    """Flat ranges of a few thousand entries, of whole grains, that lie evenly over the tensor."""
+    total = prod(shape)
+    for number in range(parts):
+        start = total * number // parts
+        yield next(ranges(shape, grain, start, min(start + SAMPLED, total)))
+
+
+def sampled_parts(entries: int) -> int:
+    """How many parts a sample of so many entries has."""
+    return max(16, min(256, entries // BLOCK))
+
+
 def shaped(flat: Tensor, shape: Sequence[int], grain: Grain) -> Tensor:
     """A flat stack `(model, entries)` in the form that a method of this grain works on."""
     if grain == "row":
@@ -93,6 +122,7 @@ class InMemory:
     stack: Float[Tensor, "model *shape"]
     uniform: Float[Tensor, "model *shape"] | None
     grain: Grain
+    statistics: Float[Tensor, "model *stat"] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -108,10 +138,20 @@ class InMemory:
 
     def __iter__(self) -> Iterator[Block]:
         for start, stop in ranges(self.shape, self.grain, 0, prod(self.shape)):
-            yield Block(*(None if t is None else self._part(t, start, stop) for t in (self.stack, self.uniform)))  # type: ignore[arg-type]
+            parts = (self.stack, self.uniform, self.statistics)
+            yield Block(*(None if t is None else self._part(t, start, stop) for t in parts))  # type: ignore[arg-type]
 
     def _part(self, whole: Tensor, start: int, stop: int) -> Tensor:
+        if self.grain == "tensor":
+            return whole
         return shaped(whole.flatten(1)[:, start:stop].contiguous(), self.shape, self.grain)
+
+    def sample(self) -> Iterator[Block]:
+        for start, stop in spread(self.shape, self.grain, sampled_parts(prod(self.shape))):
+            yield Block(self._part(self.stack, start, stop))
+
+    def tensors(self) -> Iterator[Blocks]:
+        yield self
 
     def of_model(self, statistic: Callable[[Blocks], Any]) -> Any:
         return statistic(self)

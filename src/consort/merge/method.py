@@ -6,7 +6,8 @@
 The function gets the stack `(model, *shape)`: of the models' tensors with `on="weights"` (preceded by the base's when
 `base="required"`), of their differences from the base with `on="deltas"` (from zero where an optional base is not
 given); what it returns is then added to the base. Names of further positional arguments ask for more: `stat` is the
-result of `statistic`, `uniform` numbers in [0, 1) for each entry of each model. All else is keyword-only: parameters.
+result of `statistic`, `uniform` numbers in [0, 1) for each entry of each model, `statistics` what was collected of the
+models (see `weights.stats`), stacked like the models. All else is keyword-only: parameters.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ class Method:
 
     `statistic(blocks, *, ...)` is computed once for a tensor before it is merged, with those parameters of the method
     that it names. `check(*, ...)`, likewise, raises BadParameter for parameters that make no sense together.
-    `symmetric`: the order of the models does not matter. `inputs`: least and greatest number of models.
+    `symmetric`: the order of the models does not matter. `inputs`: least and greatest number of models. `statistics`
+    is the kind ("fisher", "gram") of statistics that each model must come with, "" for none; a tensor that has none is
+    merged without, in the finest grain.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Method:
     symmetric: bool
     inputs: tuple[int, int | None]
     base: BaseUse
+    statistics: str = ""
 
     @property
     def random(self) -> bool:
@@ -62,9 +66,16 @@ class Method:
         """The statistic of one tensor, None for a method without one."""
         return self.statistic(blocks, **_named(self.statistic, params)) if self.statistic else None
 
-    def apply(self, stack: Tensor, stat: Any, uniform: Tensor | None, params: Mapping[str, Any]) -> Tensor:
+    def apply(
+        self,
+        stack: Tensor,
+        stat: Any,
+        uniform: Tensor | None,
+        params: Mapping[str, Any],
+        statistics: Tensor | None = None,
+    ) -> Tensor:
         """The function, given what it asks for."""
-        extra = _named(self.function, {"stat": stat, "uniform": uniform})
+        extra = _named(self.function, {"stat": stat, "uniform": uniform, "statistics": statistics})
         return self.function(stack, **extra, **params)
 
     def __call__(
@@ -72,6 +83,7 @@ class Method:
         stack: Float[Tensor, "model *shape"],
         *,
         uniform: Float[Tensor, "model *shape"] | None = None,
+        statistics: Float[Tensor, "model *stat"] | None = None,
         **params: Any,
     ) -> Float[Tensor, "*shape"]:
         """The method on whole tensors in memory, without an engine: parameters checked, statistic, function.
@@ -80,10 +92,13 @@ class Method:
         """
         bound = bind(self.name, self.params, params, len(stack) - (self.on == "weights" and self.base == "required"))
         self.refuse(bound)
-        stat = self.measure(InMemory(stack, uniform, self.grain), bound)
+        stat = self.measure(InMemory(stack, uniform, self.grain, statistics), bound)
         shape = stack.shape[1:]
         drawn = None if uniform is None else shaped(uniform.flatten(1), shape, self.grain)
-        return self.apply(shaped(stack.flatten(1), shape, self.grain), stat, drawn, bound).reshape(shape)
+        if statistics is not None and self.grain != "tensor":
+            statistics = shaped(statistics.flatten(1), shape, self.grain)
+        merged = self.apply(shaped(stack.flatten(1), shape, self.grain), stat, drawn, bound, statistics)
+        return merged.reshape(shape)
 
 
 def _named(function: Callable[..., Any], params: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,9 +121,11 @@ def _wrap(
     symmetric: bool = False,
     inputs: tuple[int, int | None] = (1, None),
     base: BaseUse = "ignored",
+    statistics: str = "",
 ) -> Method:
     params = params_of(function)
-    return Method(function.__name__, function, params, paper, on, grain, statistic, check, symmetric, inputs, base)
+    name = function.__name__
+    return Method(name, function, params, paper, on, grain, statistic, check, symmetric, inputs, base, statistics)
 
 
 method = methods.registrar(_wrap)

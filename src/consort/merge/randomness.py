@@ -24,8 +24,16 @@ def stream_key(seed: int, method: str, tensor: str, position: int) -> tuple[int,
 
 def uniform(key: tuple[int, int], start: int, stop: int) -> Float[Tensor, "entries"]:
     """Numbers in [0, 1) of entries [start, stop): multiples of 2^-24, exact in float32."""
-    first, last = start // ENTRIES_PER_COUNTER, -(-stop // ENTRIES_PER_COUNTER)
-    generator = np.random.Philox(key=np.array(key, np.uint64), counter=np.array([first, 0, 0, 0], np.uint64))
-    words = generator.random_raw(4 * (last - first)).astype("<u8", copy=False).view("<u4")
-    offset = start - first * ENTRIES_PER_COUNTER
-    return torch.from_numpy((words[offset : offset + stop - start] >> 8).astype(np.float32) * np.float32(2**-24))
+    return fill_uniform(key, start, torch.empty(stop - start))
+
+
+def fill_uniform(key: tuple[int, int], start: int, out: Float[Tensor, "entries"]) -> Float[Tensor, "entries"]:
+    """`uniform` of the entries from `start` on, into a float32 `out`."""
+    counter, skipped = divmod(start, ENTRIES_PER_COUNTER)
+    generator = np.random.Philox(key=np.array(key, np.uint64), counter=np.array([counter, 0, 0, 0], np.uint64))
+    words = generator.random_raw(-(-(skipped + len(out)) // 2)).astype("<u8", copy=False).view("<u4")
+    words >>= 8
+    numbers = out.numpy()
+    numbers[:] = words[skipped : skipped + len(out)]
+    numbers *= np.float32(2**-24)
+    return out

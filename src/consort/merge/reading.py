@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -12,11 +13,12 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from consort.core.errors import Incompatible
-from consort.merge.blocks import Block, Blocks, ranges, shaped
+from consort.merge.blocks import Block, Blocks, Grain, ranges, sampled_parts, shaped, spread
 from consort.merge.matching import Job
 from consort.merge.method import Method
-from consort.merge.randomness import stream_key, uniform
+from consort.merge.randomness import fill_uniform, stream_key
 from consort.weights.checkpoint import Checkpoint, Memory
+from consort.weights.stats import KINDS
 
 
 class Part(NamedTuple):
@@ -29,8 +31,16 @@ class Part(NamedTuple):
 class Reader:
     """Stacks the inputs of a merge. Every thread has its own memory; what is returned is valid until the next call."""
 
-    def __init__(self, method: Method, models: Sequence[Checkpoint], base: Checkpoint | None, seed: int) -> None:
-        self.method, self.models, self.seed = method, models, seed
+    def __init__(
+        self,
+        method: Method,
+        models: Sequence[Checkpoint],
+        base: Checkpoint | None,
+        seed: int,
+        statistics: Sequence[Checkpoint] = (),
+    ) -> None:
+        self.method, self.models, self.seed, self.statistics = method, models, seed, statistics
+        self._measured = [frozenset(c.keys()) for c in statistics]
         self.base = None if method.base == "ignored" else base
         self.inputs = [*models] if base is None else [*models, base]
         self._memory = threading.local()
@@ -40,16 +50,47 @@ class Reader:
         """Length of the model axis of the stack."""
         return len(self.models) + (self.method.on == "weights" and self.base is not None)
 
+    def measured(self, job: Job) -> bool:
+        """Whether there are statistics of a tensor."""
+        pairs = zip(job.sources, self._measured, strict=False)
+        return bool(self._measured) and all(name in names for name, names in pairs)
+
+    def grain(self, job: Job) -> Grain:
+        """The method's, but the finest for a tensor without the statistics that the method is about."""
+        return self.method.grain if self.measured(job) or not self.method.statistics else "entry"
+
     def read(self, job: Job, start: int, stop: int) -> Part:
-        """Entries [start, stop) of all inputs."""
+        """Entries [start, stop) of all inputs.
+
+        A tensor of one block is read for its statistic and at once again to be merged: the second time it is here.
+        """
+        wanted, last = (job.name, start, stop), getattr(self._memory, "last", None)
+        if last is None or last[0] != wanted or self.method.statistic is None:
+            self._memory.last = None  # reading may fail half-way
+            self._memory.last = last = wanted, self._read(job, start, stop)
+        part: Part = last[1]
+        return part
+
+    def _read(self, job: Job, start: int, stop: int) -> Part:
         stack = self._buffer("stack", self.height * (stop - start), job.compute).view(self.height, -1)
         base = None
         if self.method.on == "deltas" and self.base is not None:
             base = self._flat(self.base, job.sources[-1], start, stop, self._buffer("base", stop - start, job.compute))
         self._fill(stack, base, job, start, stop)
-        shape, grain = job.spec.shape, self.method.grain
-        drawn = self._uniform(job, start, stop) if self.method.random else None
-        return Part(Block(shaped(stack, shape, grain), None if drawn is None else shaped(drawn, shape, grain)), base)
+        shape, grain = job.spec.shape, self.grain(job)
+        drawn = shaped(self._uniform(job, start, stop), shape, grain) if self.method.random else None
+        return Part(Block(shaped(stack, shape, grain), drawn, self._statistics(job, start, stop)), base)
+
+    def _statistics(self, job: Job, start: int, stop: int) -> Float[Tensor, "model *stat"] | None:
+        """Those of the entries, or whole matrices where they are of another shape than the tensor."""
+        if not self.measured(job):
+            return None
+        shape = KINDS[self.method.statistics](job.spec.shape)
+        low, high = (start, stop) if shape == job.spec.shape else (0, prod(shape))
+        stack = self._buffer("statistics", len(self.models) * (high - low), job.compute).view(len(self.models), -1)
+        for row, checkpoint, name in zip(stack, self.statistics, job.sources, strict=False):
+            checkpoint.read_into(name, low, high, row)
+        return shaped(stack, shape, self.grain(job))
 
     def _fill(self, stack: Tensor, base: Tensor | None, job: Job, start: int, stop: int) -> None:
         sources = list(zip(self.models, job.sources, strict=False))
@@ -72,8 +113,10 @@ class Reader:
         return memory
 
     def _uniform(self, job: Job, start: int, stop: int) -> Float[Tensor, "model entries"]:
-        keys = [stream_key(self.seed, self.method.name, job.name, i) for i in range(len(self.models))]
-        return torch.stack([uniform(key, start, stop) for key in keys])
+        drawn = self._buffer("uniform", len(self.models) * (stop - start), torch.float32).view(len(self.models), -1)
+        for position, row in enumerate(drawn):
+            fill_uniform(stream_key(self.seed, self.method.name, job.name, position), start, row)
+        return drawn
 
     def _buffer(self, role: str, entries: int, dtype: torch.dtype) -> Tensor:
         """The first `entries` of this thread's memory for `role`, which grows to the largest ever asked for."""
@@ -120,8 +163,20 @@ class Stacks:
     def dtype(self) -> torch.dtype:
         return torch.float64 if any(job.compute == torch.float64 for job in self.jobs) else torch.float32
 
+    def tensors(self) -> Iterator[Blocks]:
+        for job in self.jobs:
+            yield Stacks(self.reader, [job], self.of_model)
+
+    def sample(self) -> Iterator[Block]:
+        parts = sampled_parts(prod(self.shape))
+        for job in self.jobs:
+            share = -(-parts * job.spec.numel // prod(self.shape))
+            for start, stop in spread(job.spec.shape, self.reader.grain(job), share):
+                block = self.reader.read(job, start, stop).block
+                yield block._replace(stack=block.stack.to(self.dtype))
+
     def __iter__(self) -> Iterator[Block]:
         for job in self.jobs:
-            for start, stop in ranges(job.spec.shape, self.reader.method.grain, 0, job.spec.numel):
+            for start, stop in ranges(job.spec.shape, self.reader.grain(job), 0, job.spec.numel):
                 block = self.reader.read(job, start, stop).block
                 yield block._replace(stack=block.stack.to(self.dtype))

@@ -10,10 +10,18 @@ from consort.core.registry import Registry
 if TYPE_CHECKING:
     from consort.merge.method import Method
 
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+
 methods: Registry[Method] = Registry(
     "merge",
     "consort.merge.methods",
     decorator="method",
     produces="checkpoint",
-    inputs=(Param("models", "checkpoint", many=True), Param("base", "checkpoint", default=None, optional=True)),
+    inputs=(
+        Param("models", "checkpoint", many=True),
+        Param("base", "checkpoint", default=None, optional=True),
+        Param("statistics", "checkpoint", default=None, many=True, optional=True),
+        Param("tokenizer", "tokenizer", default=None, optional=True, fixed=True),
+        Param("dtype", "choice", default=None, choices=DTYPES, optional=True, fixed=True),
+    ),
 )

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, UInt
 from torch import Tensor
 
 from consort.merge.blocks import Block, Blocks
+from consort.merge.brackets import bracketed
 
 Quantity = Callable[[Block], Tensor]
 """Of a block, an array whose first axis is kept and whose other axes are entries."""
@@ -27,6 +28,9 @@ FIELDS = {torch.float32: ((16, 15), (0, 16)), torch.float64: ((48, 15), (32, 16)
 SMALL = 2**12
 """Tensors of so few entries are sorted, which takes less time than filling histograms."""
 
+LARGE = 2**20
+"""Tensors of so many entries are sampled first, which saves a pass."""
+
 
 def gram(blocks: Blocks) -> Float[np.ndarray, "model model"]:
     """Inner products of every pair of the stacked tensors."""
@@ -36,7 +40,7 @@ def gram(blocks: Blocks) -> Float[np.ndarray, "model model"]:
         rows = block.stack.reshape(n, -1).double().numpy()
         for i in range(n):
             for j in range(i, n):
-                result[i, j] += np.sum(rows[i] * rows[j])
+                result[i, j] += np.einsum("i,i->", rows[i], rows[j])
     return result + np.triu(result, 1).T
 
 
@@ -73,24 +77,39 @@ def order_statistics(
 ) -> list[Float[np.ndarray, "rank"]]:
     """The entries of given 0-based ranks, ascending, of each row of |`quantity`|: exact, without sorting.
 
-    Non-negative floats order like their bit patterns, so a histogram of the highest bits tells in which bin a rank
+    Non-negative floats order like their bit patterns. In a large tensor a sample tells between which two patterns a
+    rank lies, and one pass finds it. Where it does not, a histogram of the highest bits tells in which bin the rank
     lies, and a second pass over that bin's entries the bits below: two passes for float32, four for float64.
     """
-    if prod(blocks.shape) <= SMALL:
+    n = prod(blocks.shape)
+    if n <= SMALL:
         return _sorted_statistics(blocks, quantity, ranks)
     number, pattern = PATTERNS[blocks.dtype]
-    searches = [_Search(row, rank) for row, wanted in enumerate(ranks) for rank in wanted]
+
+    def patterns(block: Block) -> UInt[np.ndarray, "row entry"]:
+        values = quantity(block).abs()
+        return values.reshape(len(values), -1).numpy().view(pattern)
+
+    wanted = [(row, rank) for row, of_row in enumerate(ranks) for rank in of_row]
+    found = bracketed(blocks, patterns, wanted) if wanted and n >= LARGE else None
+    values = iter(np.array(found or _descended(blocks, patterns, wanted), pattern).view(number))
+    return [np.array([next(values) for _ in of_row]) for of_row in ranks]
+
+
+def _descended(
+    blocks: Blocks, patterns: Callable[[Block], UInt[np.ndarray, "row entry"]], wanted: Sequence[tuple[int, int]]
+) -> list[int]:
+    """The patterns of (row, rank), by histograms."""
+    searches = [_Search(row, rank) for row, rank in wanted]
     for shift, width in FIELDS[blocks.dtype] if searches else ():
         bins = {(s.row, s.prefix): np.zeros(2**width, np.int64) for s in searches}
         for block in blocks:
-            values = quantity(block).abs()
-            bits = values.reshape(len(values), -1).numpy().view(pattern)
+            bits = patterns(block)
             for (row, prefix), histogram in bins.items():
                 histogram += _histogram(bits[row], prefix, shift, width)
         for s in searches:
             _descend(s, bins[s.row, s.prefix], width)
-    found = iter(np.array([s.prefix for s in searches], pattern).view(number))
-    return [np.array([next(found) for _ in wanted]) for wanted in ranks]
+    return [s.prefix for s in searches]
 
 
 def _sorted_statistics(

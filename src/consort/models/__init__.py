@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 _HOME = {
+    "AsBytes": "bytes",
     "ByteTokenizer": "tokenizer",
     "FakeModel": "fake",
     "FakeTokenModel": "fake",
@@ -17,6 +18,7 @@ _HOME = {
     "HFTokenizer": "tokenizer",
     "LanguageModel": "base",
     "Meter": "cost",
+    "RemoteModel": "remote",
     "Scorer": "base",
     "Session": "base",
     "TokenModel": "base",
@@ -24,9 +26,11 @@ _HOME = {
     "joined": "cost",
     "labels": "cost",
     "load_model": "hf",
+    "remote_model": "remote",
 }
 
 __all__ = [
+    "AsBytes",
     "ByteTokenizer",
     "FakeModel",
     "FakeTokenModel",
@@ -35,6 +39,7 @@ __all__ = [
     "HFTokenizer",
     "LanguageModel",
     "Meter",
+    "RemoteModel",
     "Scorer",
     "Session",
     "TokenModel",
@@ -42,6 +47,7 @@ __all__ = [
     "joined",
     "labels",
     "load_model",
+    "remote_model",
 ]
 
 

@@ -16,6 +16,8 @@ from consort.core.types import Completion, Prompt, Sampling, Usage
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from consort.models.decode import Cancel
+
 
 @runtime_checkable
 class Tokenizer(Protocol):
@@ -99,17 +101,24 @@ class TokenModel(ABC):
     @abstractmethod
     def open(self, batch: int = 1) -> Session: ...
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
-        """One completion for each prompt, in order; a row's answer does not depend on its batch (see `decode`)."""
+    def generate(
+        self, prompts: Sequence[Prompt], sampling: Sampling = Sampling(), *, cancel: Cancel | None = None
+    ) -> list[Completion]:
+        """One completion for each prompt, in order; a row's answer does not depend on its batch (see `decode`).
+
+        `cancel` is asked before each step: once it is set (an Event) or true (a function), answers end as they are.
+        """
         from consort.models.decode import generate
 
-        return generate(self, prompts, sampling)
+        return generate(self, prompts, sampling, cancel=cancel)
 
-    def stream(self, prompt: Prompt, sampling: Sampling = Sampling()) -> Generator[str, None, Completion]:
+    def stream(
+        self, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Cancel | None = None
+    ) -> Generator[str, None, Completion]:
         """Pieces of the text that `generate` would give, as they become certain; returns the completion at the end."""
         from consort.models.decode import stream
 
-        return stream(self, prompt, sampling)
+        return stream(self, prompt, sampling, cancel=cancel)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Log-likelihood (nats) of each continuation after its context (see `score.score`)."""

@@ -1,18 +1,19 @@
-"""The decoding loop: any token model, many prompts, ragged batches; finished rows leave."""
+"""The decoding loop: any token model, many prompts, ragged batches; finished rows leave, and so may the caller."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isnan
+from threading import Event
 
 import torch
 
 from consort.core.errors import BadCheckpoint, BadData
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.models.base import Session, Tokenizer, TokenModel
-from consort.models.sampling import check, choose, key
+from consort.models.sampling import adjusted, check, check_bias, choose, key
 
 _CONTEXT = 8
 """How many prompt tokens an answer is decoded after, since many tokenizers decode a token by what precedes it."""
@@ -24,9 +25,12 @@ _SHRINK = 0.75
 _EXPECTED = 256
 """Batches are cut as if answers had at most this many tokens: most stop long before a large `max_tokens`."""
 
+Cancel = Event | Callable[[], bool]
+"""Asked before each step: whether the answers are no longer wanted."""
+
 
 @dataclass(slots=True)
-class _Row:
+class Row:
     """An answer in the making."""
 
     prompt: list[int]
@@ -37,45 +41,64 @@ class _Row:
     text: str | None = None
     finish: str = ""
     cost: dict[str, Usage] = field(default_factory=dict)
+    floor: int = 0
+    """Where in the text a stop string must end after: what `min_tokens` protects."""
 
 
-def generate(model: TokenModel, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+def generate(
+    model: TokenModel,
+    prompts: Sequence[Prompt],
+    sampling: Sampling = Sampling(),
+    *,
+    cancel: Cancel | None = None,
+) -> list[Completion]:
     """One completion for each prompt, in order.
 
     Batches are bounded by `model.batch_tokens`, longest prompts first. An answer stops at one of `model.ends` or at a
     stop string ("stop"), or at `max_tokens` or the end of the context window ("length"). `tokens` are all tokens drawn,
-    the end included; `details["logprobs"]` has the log-probability of each. Raises BadData, before any work, for a
-    prompt that is empty or does not fit into the window, BadParameter for a setting out of range.
+    the end included; `details["logprobs"]` has the log-probability of each. Once `cancel` is set (an Event) or true (a
+    function), unfinished answers end as they are ("cancelled"). Raises BadData, before any work, for a prompt that is
+    empty or does not fit into the window, BadParameter for a setting out of range.
     """
-    rows = _rows(model, prompts, sampling)
+    rows = rows_of(model, prompts, sampling)
     sizes = [len(row.prompt) + min(row.limit, _EXPECTED) for row in rows]
     for batch in batches(sizes, model.batch_tokens):
-        for _ in _steps(model, [rows[i] for i in batch], sampling):
+        for _ in _steps(model, [rows[i] for i in batch], sampling, cancelled_by(cancel)):
             pass
-    return [_completion(model, row) for row in rows]
+    return [completion_of(model, row) for row in rows]
 
 
-def stream(model: TokenModel, prompt: Prompt, sampling: Sampling = Sampling()) -> Generator[str, None, Completion]:
+def stream(
+    model: TokenModel, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Cancel | None = None
+) -> Generator[str, None, Completion]:
     """Pieces of the text that `generate` gives for `prompt`, never a broken character or a part of a stop string."""
-    (row,) = _rows(model, [prompt], sampling)
-    return _pieces(model, row, sampling)
+    (row,) = rows_of(model, [prompt], sampling)
+    return _pieces(model, row, sampling, cancelled_by(cancel))
 
 
-def _pieces(model: TokenModel, row: _Row, sampling: Sampling) -> Generator[str, None, Completion]:
+def cancelled_by(cancel: Cancel | None) -> Callable[[], bool]:
+    if cancel is None:
+        return bool
+    return cancel.is_set if isinstance(cancel, Event) else cancel
+
+
+def _pieces(
+    model: TokenModel, row: Row, sampling: Sampling, cancelled: Callable[[], bool]
+) -> Generator[str, None, Completion]:
     sent = ""
-    for _ in _steps(model, [row], sampling):
+    for _ in _steps(model, [row], sampling, cancelled):
         if not row.finish:
-            sure = _settled(answer_text(model.tokenizer, row.prompt, _content(model, row)), sampling.stop)
+            sure = settled(answer_text(model.tokenizer, row.prompt, content_of(model, row)), sampling.stop)
             if len(sure) > len(sent) and sure.startswith(sent):
                 yield sure[len(sent) :]
                 sent = sure
-    done = _completion(model, row)
+    done = completion_of(model, row)
     if len(done.text) > len(sent):
         yield done.text[len(sent) :]
     return done
 
 
-def _settled(text: str, stop: Sequence[str]) -> str:
+def settled(text: str, stop: Sequence[str]) -> str:
     """`text` without an ending that the next token may still change."""
     while text.endswith("\ufffd"):
         text = text[:-1]
@@ -118,8 +141,9 @@ def answer_text(tokenizer: Tokenizer, prompt: Sequence[int], tokens: Sequence[in
     return whole[len(before) :] if whole.startswith(before) else tokenizer.decode(tokens)
 
 
-def _rows(model: TokenModel, prompts: Sequence[Prompt], sampling: Sampling) -> list[_Row]:
-    check(sampling)
+def rows_of(model: TokenModel, prompts: Sequence[Prompt], sampling: Sampling) -> list[Row]:
+    check(sampling, len(prompts))
+    check_bias(sampling, model.tokenizer.vocab_size)
     rows, seen = [], Counter[tuple[int, ...]]()
     for number, prompt in enumerate(prompts):
         tokens = prompt_tokens(model.tokenizer, prompt)
@@ -129,7 +153,8 @@ def _rows(model: TokenModel, prompts: Sequence[Prompt], sampling: Sampling) -> l
         room = sampling.max_tokens if model.window is None else model.window - len(tokens) + 1
         repetition = seen[tuple(tokens)]
         seen[tuple(tokens)] += 1
-        rows.append(_Row(tokens, key(sampling.seed, tokens, repetition), min(sampling.max_tokens, room)))
+        start = key(sampling.seeds[number], tokens, 0) if sampling.seeds else key(sampling.seed, tokens, repetition)
+        rows.append(Row(tokens, start, min(sampling.max_tokens, room)))
     return rows
 
 
@@ -140,17 +165,19 @@ def check_window(model: TokenModel, length: int, field: str) -> None:
         raise BadData(message, field=field, hint="shorten the text, or take a model with a longer window")
 
 
-def _steps(model: TokenModel, rows: list[_Row], sampling: Sampling) -> Iterator[None]:
+def _steps(model: TokenModel, rows: list[Row], sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[None]:
     """Draw tokens until every row is finished, one for each running row between two yields."""
     for row in rows:
         row.finish = "" if row.limit else "length"
-    if not (held := [row for row in rows if not row.finish]):
+    held = [row for row in rows if not row.finish]
+    if not held or cancel_if_asked(held, cancelled):
         return
     session, feed = model.open(len(held)), [row.prompt for row in held]
     for position in range(max(row.limit for row in held)):
         logits = session.feed(feed, last=True)
         running = [row for row in held if not row.finish]
         _draw(model, running, torch.cat([x for x in logits if len(x)]), sampling, position)
+        gone = cancel_if_asked(running, cancelled)
         left = sum(not row.finish for row in running)
         if left <= _SHRINK * len(held):
             _charge(session, held)
@@ -158,48 +185,70 @@ def _steps(model: TokenModel, rows: list[_Row], sampling: Sampling) -> Iterator[
             kept = [i for i, row in enumerate(held) if not row.finish]
             session, held = session.select(kept), [held[i] for i in kept]
         yield
-        if not left:
+        if gone or not left:
             return
         feed = [[] if row.finish else row.tokens[-1:] for row in held]
 
 
-def _draw(model: TokenModel, rows: list[_Row], logits: torch.Tensor, sampling: Sampling, position: int) -> None:
-    chosen = choose(logits, sampling, [row.key for row in rows], position)
-    logprobs = logits.log_softmax(-1).gather(-1, chosen.unsqueeze(-1)).squeeze(-1).tolist()
+def cancel_if_asked(rows: list[Row], cancelled: Callable[[], bool]) -> bool:
+    """Whether the caller has gone; then unfinished rows are cancelled."""
+    gone = cancelled()
+    for row in rows if gone else ():
+        row.finish = row.finish or "cancelled"
+    return gone
+
+
+def _draw(model: TokenModel, rows: list[Row], logits: torch.Tensor, sampling: Sampling, position: int) -> None:
+    scores = adjusted(logits, sampling, [row.prompt for row in rows], [row.tokens for row in rows], model.ends)
+    chosen = choose(scores, sampling, [row.key for row in rows], position)
+    logprobs = (logits.gather(-1, chosen.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)).tolist()
     for row, token, logprob in zip(rows, chosen.tolist(), logprobs, strict=True):
         if isnan(logprob):
             hint = "look for NaN in its weights"
             raise BadCheckpoint("gives logits that are not numbers", field=model.name, hint=hint)
         row.tokens.append(token)
         row.logprobs.append(logprob)
-        _finish(model, row, sampling)
+        finish(model, row, sampling)
 
 
-def _finish(model: TokenModel, row: _Row, sampling: Sampling) -> None:
+def finish(model: TokenModel, row: Row, sampling: Sampling) -> None:
     if row.tokens[-1] in model.ends:
         row.finish = "stop"
     elif len(row.tokens) == row.limit:
         row.finish = "length"
-    if sampling.stop:
-        text = answer_text(model.tokenizer, row.prompt, _content(model, row))
-        found = [at for s in sampling.stop if (at := text.find(s)) >= 0]
-        if found:
-            row.finish, row.text = "stop", text[: min(found)]
+    if not sampling.stop or _no_stop_near(model.tokenizer, row, sampling):
+        return
+    text = answer_text(model.tokenizer, row.prompt, content_of(model, row))
+    if len(row.tokens) <= sampling.min_tokens:
+        row.floor = len(text)
+    found = [at for s in sampling.stop if (at := text.find(s, max(0, row.floor + 1 - len(s)))) >= 0]
+    if found:
+        row.finish, row.text = "stop", text[: min(found)]
 
 
-def _content(model: TokenModel, row: _Row) -> list[int]:
+def _no_stop_near(tokenizer: Tokenizer, row: Row, sampling: Sampling) -> bool:
+    """Whether the last few tokens of a long answer are enough to see that no stop string has just come about."""
+    longest = max(map(len, sampling.stop))
+    few = longest + 16
+    if len(row.tokens) <= max(2 * few, sampling.min_tokens):
+        return False
+    tail = answer_text(tokenizer, row.tokens[: -few - 1], row.tokens[-few - 1 :])
+    return len(tail) - len(tokenizer.decode(row.tokens[-1:])) >= longest and not any(s in tail for s in sampling.stop)
+
+
+def content_of(model: TokenModel, row: Row) -> list[int]:
     """The tokens of the answer without the one that ended it."""
     return row.tokens[:-1] if row.tokens and row.tokens[-1] in model.ends else row.tokens
 
 
-def _charge(session: Session, held: list[_Row]) -> None:
+def _charge(session: Session, held: list[Row]) -> None:
     for row, cost in zip(held, session.spent(), strict=True):
         if row.finish:
             row.cost = cost
 
 
-def _completion(model: TokenModel, row: _Row) -> Completion:
-    text = answer_text(model.tokenizer, row.prompt, _content(model, row)) if row.text is None else row.text
+def completion_of(model: TokenModel, row: Row) -> Completion:
+    text = answer_text(model.tokenizer, row.prompt, content_of(model, row)) if row.text is None else row.text
     seconds = sum(usage.seconds for usage in row.cost.values())
     return Completion(
         text,

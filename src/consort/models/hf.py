@@ -6,7 +6,6 @@ import inspect
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from consort.core.errors import BadCheckpoint, BadData, BadParameter, Incompatible, listing
 from consort.models.base import Session, Tokenizer, TokenModel
+from consort.models.quiet import quiet
 from consort.models.tokenizer import ByteTokenizer, first_id, load_tokenizer, one_line
 from consort.weights.checkpoint import Checkpoint
 from consort.weights.folder import open_folder
@@ -156,7 +156,7 @@ def load_model(
         files = Path(spare)
         _write_files(checkpoint, files)
         texts = _tokenizer(tokenizer, checkpoint, files, allow_remote_code)
-        ends = _ends(files, checkpoint.config, texts)
+        ends = _ends(files, checkpoint, texts)
         module = _build(checkpoint, files, DTYPES[dtype], place, allow_remote_code)
     origin = checkpoint if not isinstance(source, str | Path) else source
     return HFModel(name or checkpoint.name, module, texts, ends=ends, source=origin, tokenizer_choice=tokenizer)
@@ -200,10 +200,13 @@ def _tokenizer(choice: str | None, checkpoint: Checkpoint, files: Path, allow_re
     return load_tokenizer(folder, label, config=config, allow_remote_code=allow_remote_code)
 
 
-def _ends(files: Path, config: Mapping[str, Any], tokenizer: Tokenizer) -> set[int]:
+def _ends(files: Path, checkpoint: Checkpoint, tokenizer: Tokenizer) -> set[int]:
     file = files / "generation_config.json"
-    found = {tokenizer.eos, first_id(config, "eos_token_id")}
-    several = read_json(file).get("eos_token_id") if file.is_file() else None
+    found = {tokenizer.eos, first_id(checkpoint.config, "eos_token_id")}
+    try:
+        several = read_json(file).get("eos_token_id") if file.is_file() else None
+    except BadCheckpoint as error:  # the file lies in a folder that is gone soon
+        raise BadCheckpoint(error.message, field=f"{checkpoint.name}: {file.name}", hint=error.hint) from None
     found.update(several if isinstance(several, list) else [several])
     return {token for token in found if isinstance(token, int)}
 
@@ -222,10 +225,12 @@ def _build(
     checkpoint: Checkpoint, files: Path, dtype: torch.dtype, device: torch.device, allow_remote_code: bool = False
 ) -> Any:
     """The module with its weights; every tensor of the checkpoint used, every one of the module given."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    faults = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, ImportError)
     names = checkpoint.keys()
-    with _quiet():
+    with quiet():
         try:
             config = AutoConfig.from_pretrained(files, trust_remote_code=allow_remote_code, local_files_only=True)
             with torch.device("meta"):  # only to learn the class
@@ -239,7 +244,7 @@ def _build(
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are reported, and refused below
             )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
+        except (*faults, StrictDataclassError) as error:
             raise BadCheckpoint(f"cannot be loaded: {one_line(error)}", field=checkpoint.name) from error
     if faults := list(_faults(found)):
         hint = "weights and config.json do not belong together"
@@ -268,19 +273,3 @@ def _check_tied(module: Any, label: str) -> None:
     if getattr(text, "tie_word_embeddings", False) and written.weight is not read.weight:
         message = "config.json ties the output embeddings to the input's, but the weights have two different ones"
         raise BadCheckpoint(message, field=label, hint="set tie_word_embeddings to false, or drop one")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars or warnings of transformers; what they would say is raised as an error."""
-    from transformers.utils import logging
-
-    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

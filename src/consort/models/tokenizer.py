@@ -10,6 +10,8 @@ from typing import Any
 
 from consort.core.errors import BadCheckpoint, BadData
 from consort.core.types import Message, Prompt
+from consort.models.quiet import quiet
+from consort.weights.paths import read_json
 
 
 def vocabulary_key(ids: Mapping[str, int]) -> str:
@@ -93,15 +95,32 @@ def load_tokenizer(
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         hint = "name a folder with one as tokenizer; a model whose tokens are bytes has tokenizer: bytes"
         raise BadCheckpoint("has no tokenizer", field=label, hint=hint)
-    from transformers import AutoTokenizer
+    from huggingface_hub.errors import StrictDataclassError
 
+    faults = (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, ImportError)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, use_fast=True, local_files_only=True, trust_remote_code=allow_remote_code
-        )
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        with quiet():
+            tokenizer = _read_tokenizer(folder, allow_remote_code)
+    except (*faults, StrictDataclassError) as error:
         raise BadCheckpoint(f"its tokenizer cannot be read: {one_line(error)}", field=label) from error
     return HFTokenizer(tokenizer, bos=first_id(config, "bos_token_id"), eos=first_id(config, "eos_token_id"))
+
+
+def _read_tokenizer(folder: Path, allow_remote_code: bool) -> Any:
+    """The tokenizer of a file as it is; only without one is it built by the rules of the model's architecture.
+
+    AutoTokenizer goes by the architecture also where there is a file, and then keeps the file's pieces but not how it
+    splits text (a Unigram tokenizer beside a Qwen2 model loses all spaces).
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    settings = folder / "tokenizer_config.json"
+    has_code = allow_remote_code and settings.is_file() and "auto_map" in read_json(settings)
+    if (folder / "tokenizer.json").is_file() and not has_code:
+        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    return AutoTokenizer.from_pretrained(
+        folder, use_fast=True, local_files_only=True, trust_remote_code=allow_remote_code
+    )
 
 
 def first_id(config: Mapping[str, Any], name: str) -> int | None:

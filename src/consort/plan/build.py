@@ -6,10 +6,10 @@ import json
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from consort.core.errors import ConsortError
-from consort.plan.expression import Call, Node, Plan, Reference, dump, read_plan
+from consort.core.errors import BadParameter, ConsortError, together
+from consort.plan.expression import Call, Node, Part, Plan, Reference, dump, read_plan
 from consort.plan.names import find
-from consort.plan.references import folder_of
+from consort.plan.references import folder_of, is_remote
 
 if TYPE_CHECKING:
     from consort.models.base import LanguageModel
@@ -54,21 +54,28 @@ class Builder:
         return self._built[key]
 
     def _make(self, node: Node, wanted: str) -> Any:
-        if wanted == "checkpoint" or (isinstance(node, Call) and node.produces == "model"):
-            return self._open(node) if isinstance(node, Reference) else self._call(node)
+        if wanted in ("adapter", "checkpoint") or (isinstance(node, Call) and node.produces == "model"):
+            return self._open(node, wanted) if isinstance(node, Reference) else self._call(node)
         from consort.models import load_model
 
+        if isinstance(node, Reference) and is_remote(node.text):
+            from consort.models.remote import remote_model
+
+            return remote_model(node.text)
         if isinstance(node, Reference) and (folder_of(node.text) / "config.json").exists():
             source: Any = folder_of(node.text)
             return load_model(
                 source, name=node.text, tokenizer=node.tokenizer, allow_remote_code=self.allow_remote_code
             )
-        return load_model(self.build(node, "checkpoint"))
+        return load_model(_refuse_adapter(self.build(node, "checkpoint")))
 
-    def _open(self, node: Reference) -> Checkpoint:
-        from consort.weights import open_checkpoint
+    def _open(self, node: Reference, wanted: str) -> Checkpoint:
+        """A folder's checkpoint; wanted as an adapter, an adapter's folder is that and nothing is laid under it."""
+        from consort.weights import is_adapter, open_adapter, open_checkpoint
 
         folder = folder_of(node.text)
+        if wanted == "adapter" and node.base is None and is_adapter(folder):
+            return open_adapter(folder)
         base = node.base or _neighbour(folder)
         opened = self.build(Reference(base), "checkpoint") if base else None
         return open_checkpoint(folder, base=opened, allow_remote_code=self.allow_remote_code)
@@ -76,10 +83,17 @@ class Builder:
     def _call(self, node: Call) -> Any:
         registry, entry = find(f"{node.kind}.{node.name}")
         params = {p.plan_name: p for p in (*registry.inputs, *entry.params)}
-        arguments = {}
+        arguments, faults = {}, []
         for key, value in node.arguments.items():
             param = params[key]
-            arguments[param.name] = self._nodes(value, param.type) if param.is_expression else value
+            of_adapters = param.name.startswith("model") and entry.options.get("takes") == "adapters"
+            kind = "adapter" if of_adapters else param.type
+            try:
+                arguments[param.name] = self._nodes(value, kind) if param.is_expression else value
+            except ConsortError as fault:
+                faults.append(fault)
+        if faults:
+            raise together(faults)
         try:
             if registry.kind == "merge":
                 from consort.merge import merge
@@ -91,8 +105,33 @@ class Builder:
 
     def _nodes(self, value: Any, wanted: str) -> Any:
         if isinstance(value, tuple):
-            return [self.build(v, wanted) for v in value]
-        return self.build(value, wanted)
+            return self._each(value, wanted)
+        if isinstance(value, Part):
+            from consort.weights import Slice
+
+            return Slice(self.build(value.model, "checkpoint"), value.layers)
+        built = self.build(value, wanted)
+        return _refuse_adapter(built) if wanted == "checkpoint" else built
+
+    def _each(self, values: tuple[Any, ...], wanted: str) -> list[Any]:
+        """What a list of expressions makes, or all that is wrong with them in one error."""
+        built, faults = [], {}
+        for value in values:
+            try:
+                built.append(self._nodes(value, wanted))
+            except ConsortError as fault:
+                faults[str(fault)] = fault
+        if faults:
+            raise together(faults.values())
+        return built
+
+
+def _refuse_adapter(ckpt: Checkpoint) -> Checkpoint:
+    """The same checkpoint, which must be a model."""
+    if "peft_type" in ckpt.config:
+        hint = "lay it over its base: apply_adapter: {model: …, base: …}"
+        raise BadParameter(f"{ckpt.name} is an adapter, not a model", hint=hint)
+    return ckpt
 
 
 def _neighbour(folder: Path) -> str | None:
@@ -102,4 +141,4 @@ def _neighbour(folder: Path) -> str | None:
     if not is_adapter(folder):
         return None
     beside = [folder.parent / PurePath(name).name for name in declared_base(folder)]
-    return next((str(path) for path in beside if path != folder and path.is_dir()), None)
+    return next((str(path) for path in beside if path.is_dir() and not is_adapter(path)), None)

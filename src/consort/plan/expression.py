@@ -1,25 +1,30 @@
 """From YAML to a checked expression and back.
 
 A mapping with one key is a call of that registered name; a string is a reference to a model. Only arguments whose
-declared type is a checkpoint or a model (or a list of them) are read as expressions; every other value is plain YAML.
-Nothing here imports torch: a plan is checked before anything is loaded.
+declared type is a checkpoint or a model (or a list of them, or of slices of them) are read as expressions; every other
+value is plain YAML. Parameters of merges may be schedules over layers and names (core/schedule.py). mergekit's YAML is
+translated first. Nothing here imports torch: a plan is checked, and all its faults found, before anything is loaded.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from consort.core.errors import BadPlan, ConsortError, UnknownName, did_you_mean
+from consort.core.errors import BadPlan, ConsortError, UnknownName, did_you_mean, together
+from consort.core.files import read_stdin
 from consort.core.params import Param, bind
-from consort.data.yaml import load_yaml
+from consort.core.schedule import plain
+from consort.data.yaml import load_documents
+from consort.plan.mergekit import is_mergekit, translate
 from consort.plan.names import find
 
 PLAN_KEYS = ("models", "plan", "seed")
 REFERENCE_KEYS = ("hf", "tokenizer", "base")
+PART_KEYS = ("model", "layers")
+CHECKPOINT = Param("model", "checkpoint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,14 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Layers [a, b) of a model, an argument of calls that stack layers."""
+
+    model: Node
+    layers: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """A registered name with its arguments: nodes where expressions are declared, else checked plain values."""
 
@@ -43,40 +56,54 @@ class Call:
 
 
 Node = Reference | Call
+NOTHING = Reference("")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
+    """`mergekit`: the documents of the mergekit file that the plan was translated from, if it was."""
+
     root: Node
     seed: int = 0
+    mergekit: Sequence[Any] = field(default=(), compare=False)
 
 
 def read_plan(source: str | Path) -> Plan:
     """A plan from a YAML file or standard input ("-"), or a reference to a single model given in its place."""
     text = str(source)
     if text == "-":
-        return parse(load_yaml(sys.stdin.read()))
+        return _parse_all(load_documents(read_stdin("plan", BadPlan)))
     if text.endswith((".yml", ".yaml")) or Path(text).is_file():
-        return parse(load_yaml(Path(text)))
+        return _parse_all(load_documents(Path(text)))
     return Plan(Reference(text))
 
 
+def _parse_all(documents: Sequence[Any]) -> Plan:
+    if len(documents) == 1 and not is_mergekit(documents[0]):
+        return parse(documents[0])
+    if not all(map(is_mergekit, documents)):
+        message = f"there are {len(documents)} documents, and not all have a merge_method"
+        raise BadPlan(message, field="plan", hint="a plan is one document; several are mergekit's, each with a name")
+    return Plan(_Reader({}).root(translate(documents), "plan"), mergekit=documents)
+
+
 def parse(document: Any) -> Plan:
-    """A YAML value as a plan: `{models, seed, plan}` or a bare expression. Raises BadPlan, BadParameter, UnknownName."""
+    """A YAML value as a plan: `{models, seed, plan}`, a bare expression, or mergekit's.
+
+    Raises BadPlan, BadParameter, UnknownName; ConsortError where there are several faults.
+    """
     if document is None:
         raise BadPlan(
             "the plan is empty", field="plan", hint="write one expression, e.g. `ties: {models: [a, b], base: o}`"
         )
-    if isinstance(document, Mapping) and "merge_method" in document:
-        raise BadPlan(
-            "mergekit's YAML is not read yet", field="merge_method", hint="write `plan: {ties: {models: […]}}`"
-        )
+    if is_mergekit(document):
+        return _parse_all([document])
     if not (isinstance(document, Mapping) and set(document) & set(PLAN_KEYS)):
-        return Plan(_Reader({}).read(document, "plan"))
+        return Plan(_Reader({}).root(document, "plan"))
     _only(document, PLAN_KEYS, "plan")
     if "plan" not in document:
         raise BadPlan("there is no expression", field="plan", hint="write one under `plan:`")
-    return Plan(_Reader(_models(document)).read(document["plan"], "plan"), _seed(document))
+    return Plan(_Reader(_models(document)).root(document["plan"], "plan"), _seed(document))
 
 
 def _models(document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -100,12 +127,30 @@ def _only(mapping: Mapping[str, Any], known: Sequence[str], path: str) -> None:
 
 
 class _Reader:
-    """Reads nodes; holds the plan's own model names and the names being expanded (to refuse circles)."""
+    """Reads nodes; holds the plan's own model names, those being expanded (to refuse circles), and the faults found."""
 
-    def __init__(self, names: Mapping[str, Any], open_names: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, names: Mapping[str, Any], open_names: tuple[str, ...] = (), faults: list[ConsortError] | None = None
+    ) -> None:
         self.names, self.open_names = names, open_names
+        self.faults: list[ConsortError] = [] if faults is None else faults
+
+    def root(self, value: Any, path: str) -> Node:
+        """The whole expression, or one error that names all its faults."""
+        node = self.read(value, path)
+        if self.faults:
+            raise together(self.faults)
+        return node
 
     def read(self, value: Any, path: str) -> Node:
+        """The node at `path`; what is wrong in it is kept for later, and a reference to nothing stands for it."""
+        try:
+            return self._read(value, path)
+        except ConsortError as fault:
+            self.faults.append(fault)
+            return NOTHING
+
+    def _read(self, value: Any, path: str) -> Node:
         if isinstance(value, str):
             return self._reference(value, path)
         if isinstance(value, Mapping) and "hf" in value:
@@ -126,7 +171,8 @@ class _Reader:
         if text in self.open_names:
             circle = " -> ".join((*self.open_names, text))
             raise BadPlan(f"{circle} goes in a circle", field=path, hint="a model cannot be made of itself")
-        return _Reader(self.names, (*self.open_names, text)).read(self.names[text], f"models.{text}")
+        inner = _Reader(self.names, (*self.open_names, text), self.faults)
+        return inner.read(self.names[text], f"models.{text}")
 
     def _call(self, name: str, arguments: Any, path: str) -> Call:
         try:
@@ -140,30 +186,55 @@ class _Reader:
             raise BadPlan(f"{name} takes named arguments, not {arguments!r}", field=where, hint=hint)
         params = (*registry.inputs, *entry.params)
         try:
-            bound = bind(name, params, arguments, _count(arguments))
+            bound = bind(name, params, arguments, _count(arguments), schedules=registry.kind == "merge")
         except ConsortError as error:
-            raise error.within(where) from None
-        given = {p.plan_name: p for p in params if p.plan_name in arguments or p.name in arguments}
+            self.faults.append(error.within(where))
+            bound = {p.name: arguments.get(p.plan_name) for p in params if p.is_expression}
+        given = {
+            p.plan_name: p for p in params if (p.plan_name in arguments or p.name in arguments) and p.name in bound
+        }
         read = {key: self._argument(p, bound[p.name], f"{where}.{key}") for key, p in given.items()}
         kept = {key: v for key, v in read.items() if v is not None and v != given[key].default}
         return Call(registry.kind, entry.name, kept, registry.produces)
 
     def _argument(self, param: Param, value: Any, path: str) -> Any:
         if not param.is_expression or value is None:
-            same = param.per_model and isinstance(value, tuple) and len(set(value)) == 1
-            return value[0] if same else value
+            return _value(param, value)
         if not param.many:
             return self._typed(param, value, path)
-        if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        if value == () or value == []:
+            raise BadPlan("there are no models in the list", field=path, hint="write `[a, b]`")
+        if not isinstance(value, Sequence) or isinstance(value, str):
             raise BadPlan(f"{value!r} is not a list of models", field=path, hint="write `[a, b]`")
         return tuple(self._typed(param, item, f"{path}[{i}]") for i, item in enumerate(value))
 
-    def _typed(self, param: Param, value: Any, path: str) -> Node:
+    def _typed(self, param: Param, value: Any, path: str) -> Node | Part:
+        if param.type == "slice":
+            return self._part(value, path)
         node = self.read(value, path)
         if param.type == "checkpoint" and node.produces != "checkpoint":
             hint = "a folder or a merge; a strategy that decides at run time has no weights to merge"
             raise BadPlan(f"{node.name} is not a checkpoint", field=path, hint=hint)  # type: ignore[union-attr]
         return node
+
+    def _part(self, value: Any, path: str) -> Part:
+        if not isinstance(value, Mapping) or set(value) - set(PART_KEYS) or "model" not in value:
+            if isinstance(value, Mapping):
+                _only(value, PART_KEYS, path)
+            raise BadPlan(f"{value!r} is not a slice", field=path, hint="write {model: a, layers: [0, 4]}")
+        layers = value.get("layers")
+        if not isinstance(layers, list | tuple) or len(layers) != 2 or not all(type(n) is int for n in layers):
+            hint = "two whole numbers: [0, 4] are the layers 0, 1, 2 and 3"
+            raise BadPlan(f"{layers!r} is not a range of layers", field=f"{path}.layers", hint=hint)
+        return Part(self._typed(CHECKPOINT, value["model"], f"{path}.model"), (layers[0], layers[1]))  # type: ignore[arg-type]
+
+
+def _value(param: Param, value: Any) -> Any:
+    """A checked plain value; of a per-model parameter one value where all models have the same."""
+    if isinstance(value, tuple) and param.per_model and all(v == value[0] for v in value):
+        value = value[0]
+    written = plain(value)
+    return tuple(written) if isinstance(written, list) else written
 
 
 def _described(value: Mapping[str, Any], path: str) -> Reference:
@@ -178,8 +249,9 @@ def _described(value: Mapping[str, Any], path: str) -> Reference:
 
 
 def _count(arguments: Mapping[str, Any]) -> int | None:
+    """How many models there are; None where that is not known, or their list is empty (which `_argument` refuses)."""
     models = arguments.get("models")
-    return len(models) if isinstance(models, Sequence) and not isinstance(models, str) else None
+    return len(models) or None if isinstance(models, Sequence) and not isinstance(models, str) else None
 
 
 def dump(plan: Plan | Node) -> Any:
@@ -197,4 +269,6 @@ def dump(plan: Plan | Node) -> Any:
 def _dump_argument(value: Any) -> Any:
     if isinstance(value, Reference | Call):
         return dump(value)
+    if isinstance(value, Part):
+        return {"model": dump(value.model), "layers": list(value.layers)}
     return [_dump_argument(v) for v in value] if isinstance(value, tuple) else value

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from consort.cooperate.speculate import speculate
+from consort.cooperate.transfer import transfer
 from consort.core.errors import UnknownName, did_you_mean
 from consort.core.registry import Entry, Registry
 from consort.ensemble.after import after
 from consort.ensemble.during import during
 from consort.merge import methods
+from consort.merge.adapters import adapters
+from consort.merge.units import units
+from consort.models.registry import models
+from consort.weights.registry import views
 
-REGISTRIES: tuple[Registry[Any], ...] = (after, during, methods)
+REGISTRIES: tuple[Registry[Any], ...] = (adapters, after, during, methods, models, speculate, transfer, units, views)
 
 
 def find(name: str) -> tuple[Registry[Any], Entry]:

@@ -8,6 +8,7 @@ from typing import Any
 from consort.core.errors import Unsupported
 from consort.core.params import REQUIRED, Param
 from consort.core.registry import Registry, name_of
+from consort.core.schedule import plain
 from consort.plan.names import REGISTRIES
 from consort.plan.references import reference_of
 
@@ -31,6 +32,9 @@ def to_plan(value: Any) -> Any:
         return {"hf": described, "tokenizer": value.tokenizer_choice} if value.tokenizer_choice else described
     if getattr(value, "path", None) is not None:
         return reference_of(value.path)
+    adapter, base = getattr(value, "adapter", None), getattr(value, "base", None)
+    if getattr(adapter, "path", None) is not None and getattr(base, "path", None) is not None:
+        return {"hf": reference_of(adapter.path), "base": reference_of(base.path)}
     raise Unsupported(f"{getattr(value, 'name', value)!r} is not from a plan", hint="save it to a folder first")
 
 
@@ -46,17 +50,26 @@ def _registered(value: Any) -> tuple[Registry[Any], str] | None:
 
 
 def _held(value: Any, given: Any, param: Param) -> Any:
-    return given[param.name] if param.name in given else getattr(value, param.name, None)
+    """What an object was made with; the dtype of a merge's output by name."""
+    if param.name in given:
+        return given[param.name]
+    held = getattr(value, param.name, None)
+    if param.name == "dtype":
+        held = getattr(value, "out_dtype", None) or held
+        return None if held is None else str(held).removeprefix("torch.")
+    return held
 
 
 def _argument(param: Param, held: Any) -> Any:
     """None for what is absent or the default, so that plans stay short."""
     if held is None:
         return None
+    if param.type == "slice":
+        return [{"model": to_plan(part.model), "layers": list(part.layers)} for part in held]
     if param.is_expression:
         return [to_plan(v) for v in held] if param.many else to_plan(held)
     if param.default is not REQUIRED and held == param.default:
         return None
-    if isinstance(held, tuple):
-        return held[0] if param.per_model and len(set(held)) == 1 else list(held)
-    return held
+    if isinstance(held, tuple | list) and param.per_model and all(v == held[0] for v in held):
+        held = held[0]
+    return plain(held)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from consort.core.errors import BadCheckpoint, Unsupported
+from consort.core.errors import BadCheckpoint, BadData, UnknownName, Unsupported
 from consort.lab import path as lab_path
 
 LAB = "lab:"
-LATER = {"openai:": "remote endpoints", "table:": "cached answers"}
+REMOTE = "openai:"
+LATER = {"table:": "cached answers"}
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md")
 
 
@@ -17,18 +18,29 @@ def is_lab(text: str) -> bool:
     return text.startswith(LAB)
 
 
+def is_remote(text: str) -> bool:
+    """Whether `text` names a model behind an endpoint (`openai:NAME@BASE_URL`)."""
+    return text.startswith(REMOTE)
+
+
 def task_path(text: str | Path) -> Path:
     """The file or folder of a task, which may be a bundled one (`lab:tasks/skills`)."""
+    if not str(text):
+        raise BadData("the task's path is empty", field="task", hint="a file, a folder or lab:tasks/NAME")
     return folder_of(str(text)) if is_lab(str(text)) else Path(text)
 
 
 def folder_of(text: str) -> Path:
     """The folder that a reference names; a hub repository is fetched (or found in the local hub cache) first."""
+    if not text:
+        raise BadCheckpoint("a model's name is empty", field="MODEL", hint="a folder, lab:NAME or hf:ORG/NAME")
     for prefix, what in LATER.items():
         if text.startswith(prefix):
             raise Unsupported(f"{what} are not available yet", field=text, hint="a folder, lab:NAME or hf:ORG/NAME")
+    if is_remote(text):
+        raise Unsupported("a remote model has no weights", field=text, hint="a folder, lab:NAME or hf:ORG/NAME")
     if is_lab(text):
-        return lab_path(text.removeprefix(LAB))
+        return _bundled(text)
     if text.startswith("hf:"):
         return _from_hub(text.removeprefix("hf:"))
     folder = Path(text).expanduser()
@@ -42,6 +54,14 @@ def reference_of(source: Path | str) -> str:
     """The shortest text that names a folder or hub repository again."""
     folder, zoo = Path(source), lab_path()
     return f"{LAB}{folder.relative_to(zoo)}" if folder.is_relative_to(zoo) else str(source)
+
+
+def _bundled(text: str) -> Path:
+    try:
+        return lab_path(text.removeprefix(LAB))
+    except UnknownName as error:
+        error.field = text
+        raise
 
 
 def _from_hub(name: str) -> Path:

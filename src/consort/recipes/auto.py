@@ -18,7 +18,7 @@ from consort.core.errors import BadParameter
 from consort.core.files import write_atomic, write_json
 from consort.core.journal import Journal, key_of, provenance
 from consort.core.progress import track
-from consort.data import Task, load_task
+from consort.data import Task, dump_yaml, load_task
 from consort.evaluate import Comparison, Decision, Result, compare, gate
 from consort.plan.build import Builder
 from consort.plan.expression import parse
@@ -159,9 +159,7 @@ def conclude(out: Path, trials: Trials, members: Sequence[Member], found: Found,
 
 def plan_text(plan: Any, seed: int) -> str:
     """A plan file that makes the winner again."""
-    import yaml
-
-    return yaml.safe_dump({"seed": seed, "plan": plan}, sort_keys=False, allow_unicode=True)
+    return dump_yaml({"seed": seed, "plan": plan})
 
 
 def document(

@@ -24,11 +24,11 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FiniteFloat, NonNegativeInt, ValidationError
 
 from consort.core.errors import BadData, ConsortError, listing
 from consort.core.files import machine_errors
+from consort.data import dump_yaml
 from consort.evaluate.result import Result
 
 RESULTS_FILE = "results.json"
@@ -43,7 +43,7 @@ def _result(value: Any) -> Result:
 
 
 def _plan(value: Any) -> Any:
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True) if isinstance(value, dict | list) else value
+    return dump_yaml(value) if isinstance(value, dict | list) else value
 
 
 AnyResult = Annotated[Result, BeforeValidator(_result)]

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from consort.core.errors import BadParameter
 from consort.core.params import REQUIRED, Param, params_of
-from consort.merge import merge, methods
+from consort.merge import engine, methods
 from consort.merge.arithmetic import added
 from consort.merge.blocks import BLOCK
 from consort.merge.engine import Merged
 from consort.merge.method import Method
 from consort.merge.randomness import stream_key, uniform
-from consort.weights.checkpoint import Memory, ranges
+from consort.weights.checkpoint import Checkpoint, Memory, ranges
 
 Law = Callable[..., None]
 SHAPES: Mapping[str, tuple[int, ...]] = {
@@ -59,6 +59,30 @@ def inputs(
 def arguments(method: Method, params: Mapping[str, Any]) -> dict[str, Any]:
     """`params`, and 0.5 for each number that is required."""
     return {p.name: 0.5 for p in method.params if p.default is REQUIRED and p.type == "float"} | dict(params)
+
+
+def merge(name: str, models: Sequence[Checkpoint], **given: Any) -> Merged:
+    """The merge, with statistics made up from the models' own entries for a method that wants some."""
+    kind = methods.get(name).statistics
+    measured = {"statistics": [statistics(kind, model) for model in models]} if kind else {}
+    return engine.merge(name, models, **measured, **given)
+
+
+def statistics(kind: str, model: Checkpoint) -> Memory:
+    """Statistics that are a function of the weights: equal for equal models, permuted with their entries."""
+    names = [n for n in model.keys() if kind != "gram" or _is_narrow(model.spec(n).shape)]
+    return Memory({name: _statistic(kind, _whole(model, name)) for name in names}, {}, name=f"{model.name} {kind}")
+
+
+def _is_narrow(shape: Sequence[int]) -> bool:
+    return len(shape) == 2 and 0 < shape[1] < 100 and shape[0] > 0
+
+
+def _statistic(kind: str, weights: Tensor) -> Tensor:
+    weights = weights.nan_to_num(0, 1, -1)
+    if kind == "fisher":
+        return weights.square() + 0.1
+    return torch.cov(weights.T).reshape(weights.shape[1], -1) + torch.eye(weights.shape[1])
 
 
 def same(one: Merged, other: Mapping[str, Tensor]) -> None:
@@ -124,23 +148,25 @@ def entries_may_be_permuted(name: str, params: Mapping[str, Any] = {}) -> None:
     models, base = inputs(method)
     order = torch.randperm(13, generator=torch.Generator().manual_seed(5))
 
-    def moved(model: Memory) -> Memory:
-        rows = {key: model[key][order] for key in model.keys() if model.spec(key).shape[:1] == (13,)}
+    def moved(model: Memory, by: Tensor) -> Memory:
+        rows = {key: model[key][by] for key in model.keys() if model.spec(key).shape[:1] == (13,)}
         return checkpoint(rows, model.name)
 
     given = arguments(method, params)
-    one = merge(name, models, base=base, **given)
-    other = merge(name, [moved(m) for m in models], base=moved(base) if base else None, **given)
+    kept, other = (
+        merge(name, [moved(m, by) for m in models], base=moved(base, by) if base else None, **given)
+        for by in (torch.arange(13), order)
+    )
     for key in other.keys():
-        near(one[key][order], other[key])
+        near(kept[key][order], other[key])
 
 
 def chunks_change_nothing(name: str, params: Mapping[str, Any] = {}) -> None:
     """Read as a whole, in chunks of any size and place, or computed by the bare function: the same bits."""
     method = methods.get(name)
-    models, base = inputs(method, LARGE)
     given = arguments(method, params)
     for key, shape in LARGE.items():
+        models, base = inputs(method, {key: shape})
         merged = merge(name, models, base=base, **given)
         whole = merged[key].view(-1)
         assert bits(bare(method, models, base, key, given)).equal(bits(whole)), (
@@ -160,11 +186,17 @@ def bare(
     stack = torch.stack([model[key] for model in models])
     keys = [stream_key(seed, method.name, key, i) for i in range(len(models))]
     drawn = torch.stack([uniform(k, 0, stack[0].numel()) for k in keys]).view(stack.shape) if method.random else None
+    extra = {"uniform": drawn, "statistics": _stacked(method.statistics, models, key)}
     if base is None:
-        return method(stack, uniform=drawn, **params)
+        return method(stack, **extra, **params)
     if method.on == "weights":
-        return method(torch.cat((base[key][None], stack)), uniform=drawn, **params)
-    return added(base[key], method(stack - base[key], uniform=drawn, **params))
+        return method(torch.cat((base[key][None], stack)), **extra, **params)
+    return added(base[key], method(stack - base[key], **extra, **params))
+
+
+def _stacked(kind: str, models: Sequence[Memory], key: str) -> Tensor | None:
+    found = [statistics(kind, model) for model in models] if kind else []
+    return torch.stack([f[key] for f in found]) if found and key in found[0].keys() else None
 
 
 def threads_change_nothing(name: str, params: Mapping[str, Any] = {}) -> None:
@@ -194,11 +226,11 @@ def merges_nest(name: str, params: Mapping[str, Any] = {}) -> None:
     models, base = inputs(method, dtype=torch.bfloat16)
     given = arguments(method, params)
     inner = merge(name, models, base=base, **given)
-    saved = Memory({key: _float32(inner, key) for key in inner.keys()}, {}, name="saved")
+    saved = Memory({key: _whole(inner, key) for key in inner.keys()}, {}, name="saved")
     one = merge(name, [inner, *models[1:]], base=base, **given)
     other = merge(name, [saved, *models[1:]], base=base, **given)
     for key in one.keys():
-        assert bits(_float32(one, key)).equal(bits(_float32(other, key))), f"{name}: nesting changes {key}"
+        assert bits(_whole(one, key)).equal(bits(_whole(other, key))), f"{name}: nesting changes {key}"
 
 
 def rounds_once(name: str, params: Mapping[str, Any] = {}) -> None:
@@ -210,7 +242,7 @@ def rounds_once(name: str, params: Mapping[str, Any] = {}) -> None:
     asked = merge(name, models, base=base, dtype="float32", out_dtype=torch.float16, **given)
     for key in merged.keys():
         assert merged[key].dtype == merged.spec(key).dtype == torch.bfloat16
-        assert bits(merged[key]).equal(bits(_float32(merged, key).bfloat16())), f"{name}: {key} is rounded twice"
+        assert bits(merged[key]).equal(bits(_whole(merged, key).bfloat16())), f"{name}: {key} is rounded twice"
         assert asked[key].dtype == asked.spec(key).dtype == torch.float16
 
 
@@ -269,7 +301,7 @@ def source_and_signature_agree(name: str, params: Mapping[str, Any] = {}) -> Non
     method, entry = methods.get(name), methods.entry(name)
     assert entry.params == method.params == params_of(method.function)
     assert entry.paper == method.paper and entry.summary and method.name == name
-    given = {"paper", "on", "grain", "symmetric", "inputs", "base"} & set(entry.options)
+    given = {"paper", "on", "grain", "symmetric", "inputs", "base", "statistics"} & set(entry.options)
     assert all(entry.options[option] == getattr(method, option) for option in given)
 
 
@@ -301,10 +333,11 @@ def _middle(p: Param) -> float | None:
     return 0.3 if p.default is REQUIRED or p.default >= 0.3 else 0.5 * p.default
 
 
-def _float32(merged: Merged, name: str) -> Tensor:
-    out = torch.empty(merged.spec(name).numel)
-    merged.read_into(name, 0, out.numel(), out)
-    return out.view(merged.spec(name).shape)
+def _whole(model: Checkpoint, name: str) -> Tensor:
+    """In float32, as it is computed."""
+    out = torch.empty(model.spec(name).numel)
+    model.read_into(name, 0, out.numel(), out)
+    return out.view(model.spec(name).shape)
 
 
 def _refused(field: str, attempt: Callable[[], Any]) -> None:

@@ -14,7 +14,9 @@ import yaml
 from consort.core.errors import ConsortError
 from consort.core.journal import provenance
 from consort.weights.checkpoint import Checkpoint, leaves
+from consort.weights.lora_files import is_adapter_config
 from consort.weights.paths import inside, read_json, read_text
+from consort.weights.stats import is_statistics
 
 MANIFEST = "merge_manifest.json"
 CARD = "README.md"
@@ -62,9 +64,16 @@ def manifest(
 
 def card(ckpt: Checkpoint, made: Mapping[str, Any], title: str) -> str:
     """README.md of an output whose manifest is `made`."""
-    names = list(dict.fromkeys(_one_line(entry["name"]) for entry in made["inputs"]))
+    sources = leaves(ckpt)
+    models = [not is_statistics(source) for source in sources]
+    names = list(
+        dict.fromkeys(_one_line(e["name"]) for e, is_model in zip(made["inputs"], models, strict=True) if is_model)
+    )
     front: dict[str, Any] = {"base_model": names, "library_name": "transformers", "tags": ["merge", "consort"]}
-    license_ = common_license(leaves(ckpt))
+    if is_adapter_config(ckpt.config):
+        base = ckpt.config.get("base_model_name_or_path")
+        front |= {"base_model": [base] if base else [], "library_name": "peft", "tags": ["merge", "consort", "peft"]}
+    license_ = common_license([source for source, is_model in zip(sources, models, strict=True) if is_model])
     front |= {"license": license_} if license_ else {}
     head = yaml.safe_dump(front, sort_keys=True, allow_unicode=True, width=1 << 20).strip()
     lines = ["---", head, "---", "", f"# {_plain(title)}"]
@@ -99,15 +108,14 @@ def front_matter(folder: Path) -> dict[str, Any]:
 
 
 def declared_base(folder: str | Path) -> list[str]:
-    """The models that a folder says it was made from: its card, its adapter configuration, its merge manifest.
+    """The models that a folder says it was made from: its adapter configuration, its card, its merge manifest.
 
     Names as they are written there, each once; nothing is looked up.
     """
     folder = Path(folder)
-    named: list[Any] = []
+    named: list[Any] = [_optional_json(folder, "adapter_config.json").get("base_model_name_or_path")]
     base = front_matter(folder).get("base_model")
     named += base if isinstance(base, list) else [base]
-    named.append(_optional_json(folder, "adapter_config.json").get("base_model_name_or_path"))
     inputs = _optional_json(folder, MANIFEST).get("inputs")
     named += [entry.get("name") for entry in inputs if isinstance(entry, dict)] if isinstance(inputs, list) else []
     return list(dict.fromkeys(name for name in named if isinstance(name, str) and name))

@@ -11,11 +11,17 @@ import torch
 
 from consort.weights.checkpoint import Spec
 from consort.weights.family import layer_of, role_of, text_config
+from consort.weights.lora_files import is_adapter_config
 
 
 def fitted(config: Mapping[str, Any], specs: Mapping[str, Spec], *, untied: bool) -> dict[str, Any]:
-    """`config` rewritten for tensors of `specs`; `untied`: they hold a head that differs from the embedding."""
+    """`config` rewritten for tensors of `specs`; `untied`: they hold a head that differs from the embedding.
+
+    An adapter's says nothing that depends on its tensors' dtype or on a vocabulary, and is left as it is.
+    """
     fit: dict[str, Any] = json.loads(json.dumps(config))
+    if is_adapter_config(config):
+        return fit
     inner = dict(text_config(fit))
     dtype = main_dtype(specs)
     for part in (fit, inner):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from consort.core.errors import BadCheckpoint, Unsupported, listing
 from consort.core.files import machine_errors, sha256_of
+from consort.weights.agreement import check_config
 from consort.weights.checkpoint import Checkpoint, Spec, no_tensor, whole
 from consort.weights.header import DTYPES, Header, read_header
 from consort.weights.paths import inside, present, read_json
@@ -119,7 +120,8 @@ def open_folder(path: str | Path, *, allow_remote_code: bool = False) -> Folder:
     folder = Folder(path, allow_remote_code=allow_remote_code)
     check_directory(folder.path)
     folder.shards  # noqa: B018  (reads and checks; first, so that a folder of pickles is called that)
-    folder.config  # noqa: B018
+    shapes = {name: folder.spec(name).shape for name in folder.keys()}
+    check_config(folder.config, shapes, str(folder.path / CONFIG))
     return folder
 
 

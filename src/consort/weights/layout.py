@@ -10,6 +10,7 @@ import torch
 from consort.weights.checkpoint import Checkpoint, Spec
 from consort.weights.folder import INDEX, SINGLE
 from consort.weights.header import encode
+from consort.weights.lora_files import ADAPTER_WEIGHTS, is_adapter_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +79,24 @@ def layout(ckpt: Checkpoint, *, out_dtype: torch.dtype | None, shard_bytes: int)
     """Files of at most `shard_bytes` of tensors (one tensor at least), tensors in the order of `ckpt`.
 
     Floating tensors get `out_dtype`; all others keep their own. Inside a file wider dtypes come first, so that every
-    tensor is aligned to its entries.
+    tensor is aligned to its entries. An adapter is one file, whatever its size: peft reads no other.
     """
+    adapter = is_adapter_config(ckpt.config)
     groups: list[dict[str, Spec]] = [{}]
     size = 0
     names = ckpt.keys()
     for name in names:
         spec = written(ckpt.spec(name), out_dtype)
-        if groups[-1] and size + spec.nbytes > shard_bytes:
+        if groups[-1] and size + spec.nbytes > shard_bytes and not adapter:
             groups.append({})
             size = 0
         groups[-1][name] = spec
         size += spec.nbytes
-    return Layout([_shard(group, number, len(groups)) for number, group in enumerate(groups, 1)])
+    if adapter:
+        return Layout([_shard(groups[0], ADAPTER_WEIGHTS)])
+    many = [f"model-{number:05d}-of-{len(groups):05d}.safetensors" for number in range(1, len(groups) + 1)]
+    files = many if len(many) > 1 else [SINGLE]
+    return Layout([_shard(group, file) for group, file in zip(groups, files, strict=True)])
 
 
 def written(spec: Spec, out_dtype: torch.dtype | None) -> Spec:
@@ -98,7 +104,6 @@ def written(spec: Spec, out_dtype: torch.dtype | None) -> Spec:
     return Spec(spec.shape, out_dtype) if out_dtype and spec.dtype.is_floating_point else spec
 
 
-def _shard(group: Mapping[str, Spec], number: int, count: int) -> Shard:
-    file = SINGLE if count == 1 else f"model-{number:05d}-of-{count:05d}.safetensors"
+def _shard(group: Mapping[str, Spec], file: str) -> Shard:
     aligned = dict(sorted(group.items(), key=lambda item: -item[1].dtype.itemsize))
     return Shard(file, encode(aligned), aligned)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import logging
+from pathlib import Path, PurePath
 
 from consort.core.errors import BadCheckpoint
 from consort.weights.card import declared_base
 from consort.weights.checkpoint import Checkpoint
 from consort.weights.folder import CONFIG, check_directory, open_folder
-from consort.weights.lora import ADAPTER_CONFIG, Adapted, open_adapter
+from consort.weights.lora import Adapted, open_adapter
+from consort.weights.lora_files import ADAPTER_CONFIG
+
+
+log = logging.getLogger(__name__)
 
 
 def open_checkpoint(path: str | Path, *, base: Checkpoint | None = None, allow_remote_code: bool = False) -> Checkpoint:
     """The checkpoint in a folder, checked as far as headers tell; an adapter's folder needs its `base`.
 
     Raises BadCheckpoint, Incompatible, Unsupported. An adapter's base is never fetched from where its folder says:
-    that is a stranger's word.
+    that is a stranger's word. A base of another name than it says is used, and reported as a warning in the log.
     """
     path = Path(path)
     check_directory(path)
@@ -24,9 +29,18 @@ def open_checkpoint(path: str | Path, *, base: Checkpoint | None = None, allow_r
     adapter = open_adapter(path)
     if base is None:
         named = next(iter(declared_base(path)), None)
-        hint = f"give its base, which it calls {named!r}" if named else "give the base it was trained on"
+        if named is None:
+            field, hint = f"{path / ADAPTER_CONFIG}: base_model_name_or_path", "give the base it was trained on"
+            raise BadCheckpoint("is an adapter that names no base", field=field, hint=hint)
+        hint = f"give its base, which it calls {named!r}: {{hf: {path.name}, base: MODEL}}"
         raise BadCheckpoint("is an adapter, not a model", field=str(path), hint=hint)
+    _warn_of_other_base(adapter.name, adapter.config.get("base_model_name_or_path"), base.name)
     return Adapted(base, adapter)
+
+
+def _warn_of_other_base(adapter: str, declared: object, given: str) -> None:
+    if isinstance(declared, str) and declared and PurePath(declared).name != PurePath(given).name:
+        log.warning("%s was trained on %s, by its own word, and is laid over %s", adapter, declared, given)
 
 
 def is_adapter(path: str | Path) -> bool:

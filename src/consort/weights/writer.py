@@ -25,6 +25,7 @@ from consort.weights.fit import fitted, tied_pair
 from consort.weights.folder import CONFIG, INDEX
 from consort.weights.header import CODES
 from consort.weights.layout import Layout, Place, layout
+from consort.weights.lora_files import ADAPTER_CONFIG, is_adapter_config
 from consort.weights.store import Disk, Partial, check_target
 from consort.weights.stream import Stream, count_nonfinite, default_threads
 
@@ -71,7 +72,7 @@ def write(
     extra: Mapping[str, bytes] | None = None,
     disk: Disk | None = None,
 ) -> Written:
-    """Write `ckpt` to the folder `out`, which then holds this checkpoint and nothing else.
+    """Write `ckpt`, a model or an adapter, to the folder `out`, which then holds this checkpoint and nothing else.
 
     Floating tensors are rounded once, to `out_dtype`. Bytes do not depend on `threads`. Killed and called again with
     equal arguments and unchanged inputs it goes on where it stopped; a computed checkpoint does so only with its
@@ -94,7 +95,9 @@ def write(
         if plan is None and ckpt.inputs:
             partial.start_anew()
         resumed, nonfinite, untied = _write_tensors(job)
-        beside[CONFIG] = _json(fitted(ckpt.config, plan_of_files.specs, untied=untied))
+        beside[ADAPTER_CONFIG if is_adapter_config(ckpt.config) else CONFIG] = _json(
+            fitted(ckpt.config, plan_of_files.specs, untied=untied)
+        )
         beside.setdefault(CARD, card(ckpt, made, out.name).encode())
         index = plan_of_files.index()
         beside |= {INDEX: _json(index)} if index else {}
@@ -146,7 +149,11 @@ def _files_beside(ckpt: Checkpoint, extra: Mapping[str, bytes]) -> dict[str, byt
     """What goes beside the weights, read before anything is written."""
     found: dict[str, bytes] = {}
     for name, content in {**ckpt.files(), **extra}.items():
-        if Path(name).name != name or name in (CONFIG, INDEX, MANIFEST) or name.endswith(".safetensors"):
+        if (
+            Path(name).name != name
+            or name in (CONFIG, ADAPTER_CONFIG, INDEX, MANIFEST)
+            or name.endswith(".safetensors")
+        ):
             raise BadParameter(f"{name!r} cannot lie beside the weights", field="extra", hint="give a plain file name")
         with machine_errors(str(content) if isinstance(content, Path) else name):
             found[name] = content.read_bytes() if isinstance(content, Path) else content

@@ -59,9 +59,10 @@ class Cascade:
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
         rows = [_Row(prompt) for prompt in prompts]
         for level, model in enumerate(self.models):
-            pending = [row for row in rows if row.answer is None]
-            answers = model.generate([row.prompt for row in pending], sampling) if pending else []
-            for row, answer in zip(pending, answers, strict=True):
+            pending = [i for i, row in enumerate(rows) if row.answer is None]
+            asked = [rows[i].prompt for i in pending]
+            answers = model.generate(asked, sampling.of_rows(pending)) if pending else []
+            for row, answer in zip((rows[i] for i in pending), answers, strict=True):
                 row.costs.append((model, cost_of(model, answer)))
                 self._judge(row, level, answer)
         return [self._completion(row) for row in rows]

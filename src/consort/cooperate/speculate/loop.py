@@ -1,0 +1,290 @@
+"""The rounds of speculative decoding over a ragged batch: propose, read, verify, step back, tell what was emitted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import isnan
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from consort.cooperate.speculate.controller import Controller, Costs
+from consort.cooperate.speculate.draft import Draft, Drafter, Start, branches_of, depth_of, node_depths, parents_of
+from consort.cooperate.speculate.pipeline import Pipeline, Prefix, number
+from consort.cooperate.speculate.rows import Row
+from consort.cooperate.speculate.verify import Lossy, Verdict, chosen_path, drawn_chain, drawn_tree, lossy_chain
+from consort.core.errors import BadCheckpoint
+from consort.core.types import Usage
+from consort.models.abilities import able
+from consort.models.base import Session, TokenModel
+from consort.models.cost import joined
+from consort.models.decode import cancel_if_asked
+from consort.models.sampling import draw, uniform
+
+_SHRINK = 0.75
+"""Finished rows leave a batch once at most this share of it still runs, as in plain decoding."""
+
+_TIMED, _AGAIN = 2, 32
+"""Plain steps that are timed before the first draft, and rounds after which one more is."""
+
+Add = Callable[[Row, int, float], None]
+"""Enters a token and its log-probability into a row, and sets `finish` if that was the last."""
+
+
+@dataclass(slots=True)
+class Work:
+    """What a run needs to know of the model that speculates, and what is remembered from one run to the next.
+
+    `make_drafter(trees)` gives a new drafter, `trees` telling whether the target can read trees. With a `clock`
+    (seconds) the draft length is chosen up to `gamma_max`, without one it is `gamma`. `costs` are by batch size.
+    """
+
+    target: TokenModel
+    make_drafter: Callable[[bool], Drafter]
+    gamma: int = 5
+    gamma_max: int = 16
+    clock: Callable[[], float] | None = None
+    lossy: Lossy | None = None
+    weight: float = 0.5
+    costs: dict[int, Costs] = field(default_factory=dict)
+    learned: Controller | None = None
+
+    def controller(self, batch: Callable[[], int]) -> Controller:
+        """A controller for a row of a batch that `batch` tells the size of; it goes on from the last finished one."""
+
+        def costs() -> Costs:
+            return self.costs.setdefault(batch(), Costs())
+
+        new = Controller(lambda: costs().c, lambda gamma: costs().v(gamma), gamma_max=self.gamma_max)
+        if self.learned is not None:
+            new.go_on_from(self.learned)
+        return new
+
+
+@dataclass(slots=True)
+class Run:
+    """One batch on its way. `held` are the rows in the session; a finished one waits there until it may leave."""
+
+    work: Work
+    owner: TokenModel
+    pipeline: Pipeline
+    add: Add
+    held: list[Row]
+    session: Session
+    drafter: Drafter
+    unseen: list[list[int]] = field(default_factory=list)
+    started: bool = False
+    drafted_last: bool = False
+    since_plain: int = 0
+    width: int = 0
+
+    def first(self) -> None:
+        """Read the prompts, and draw one token of each row."""
+        logits = self.session.feed([row.prompt for row in self.held], last=True)
+        self.width = logits[0].shape[-1]
+        self._plain(torch.cat(logits), self.held)
+        self.unseen = [list(row.tokens) for row in self.held]
+
+    def round(self) -> None:
+        """One round of every running row."""
+        clock = self.work.clock
+        gammas = [0 if row.finish else min(self._gamma(row), row.room) for row in self.held]
+        if clock is None:
+            self._go(self._propose(gammas) if any(gammas) else None)
+            return
+        costs = self.work.costs.setdefault(len(self.held), Costs())
+        if self._must_time(costs):
+            gammas = [0] * len(gammas)
+        begun = clock()
+        drafts = self._propose(gammas) if any(gammas) else None
+        drafted = clock()
+        depth = max(map(depth_of, drafts)) if drafts else 0
+        self._go(drafts if depth else None)
+        if drafts and self.drafted_last:
+            costs.drafted(drafted - begun, depth)
+        costs.verified(clock() - drafted, depth)
+        self.drafted_last = drafts is not None
+        self.since_plain = self.since_plain + 1 if depth else 0
+
+    def _gamma(self, row: Row) -> int:
+        return self.work.gamma if row.controller is None else row.controller.choose()
+
+    def _must_time(self, costs: Costs) -> bool:
+        return len(costs.rounds.get(0, ())) < _TIMED or self.since_plain >= _AGAIN
+
+    def _propose(self, gammas: Sequence[int]) -> list[Draft]:
+        if not self.started:
+            self.drafter.start([Start(row.prompt, row.key) for row in self.held], self.pipeline, self.width)
+            self.started = True
+        self.drafter.observe(self.unseen)
+        self.unseen = [[] for _ in self.held]
+        return self.drafter.propose(gammas)
+
+    def _go(self, drafts: Sequence[Draft] | None) -> None:
+        """A target pass over the last token and the draft of each row; without drafts a plain step."""
+        if drafts is None:
+            logits = self.session.feed([[] if row.finish else row.tokens[-1:] for row in self.held], last=True)
+            running = [(i, row) for i, row in enumerate(self.held) if not row.finish]
+            self._plain(torch.cat([logits[i] for i, _ in running]), [row for _, row in running])
+            for i, row in running:
+                self.unseen[i].append(row.tokens[-1])
+                row.tally.rounds += 1
+                if row.controller is not None:
+                    row.controller.record(0, 0, 0, 1)
+            return
+        lengths = [len(row.prompt) + len(row.tokens) - 1 for row in self.held]
+        logits = self._read(drafts)
+        verdicts = self._verify(drafts, logits)
+        self._step_back(drafts, verdicts, lengths)
+        self._emit(drafts, verdicts, logits)
+
+    def _read(self, drafts: Sequence[Draft]) -> list[Float[Tensor, "new vocab"]]:
+        tokens = [[] if row.finish else [row.tokens[-1], *d.tokens] for row, d in zip(self.held, drafts, strict=True)]
+        if all(draft.parents is None for draft in drafts):
+            return self.session.feed(tokens)
+        parents = [[-1, *(p + 1 for p in parents_of(d))] if t else [] for t, d in zip(tokens, drafts, strict=True)]
+        return self.session.feed_tree(tokens, parents)  # type: ignore[attr-defined,no-any-return]
+
+    def _step_back(self, drafts: Sequence[Draft], verdicts: Sequence[Verdict | None], lengths: Sequence[int]) -> None:
+        if all(draft.parents is None for draft in drafts):
+            self.session.rollback([n + 1 + len(v.path) if v else n for n, v in zip(lengths, verdicts, strict=True)])
+        else:
+            paths = [[0, *(node + 1 for node in v.path)] if v else [] for v in verdicts]
+            self.session.keep(paths)  # type: ignore[attr-defined]
+
+    def _verify(self, drafts: Sequence[Draft], logits: Sequence[Float[Tensor, "new vocab"]]) -> list[Verdict | None]:
+        """What stands of each draft; None for rows that are finished."""
+        scores = self.pipeline.scores(torch.cat(list(logits)), lambda: self._prefixes(drafts))
+        sizes = [len(x) for x in logits]
+        if self.pipeline.greedy and self.work.lossy is None:
+            return self._follow(drafts, scores.argmax(-1).tolist(), sizes)
+        p = self.pipeline.transformed(scores)
+        if self.work.lossy is None and all(draft.q is None for draft in drafts):
+            return self._follow(drafts, draw(p, self._plain_numbers(drafts)).tolist(), sizes)
+        blocks = zip(self.held, drafts, torch.split(p, sizes), strict=True)
+        return [None if row.finish else self._judge(row, draft, block) for row, draft, block in blocks]
+
+    def _follow(self, drafts: Sequence[Draft], chosen: list[int], sizes: Sequence[int]) -> list[Verdict | None]:
+        found: list[Verdict | None] = []
+        for draft, size in zip(drafts, sizes, strict=True):
+            found.append(chosen_path(chosen[:size], draft) if size else None)
+            chosen = chosen[size:]
+        return found
+
+    def _judge(self, row: Row, draft: Draft, p: Float[Tensor, "next vocab"]) -> Verdict:
+        def numbers(purpose: str, depth: int, child: int) -> float:
+            at = len(row.tokens) + depth
+            return uniform(row.key, at) if purpose == "plain" else number(row.key, at, purpose, child)  # type: ignore[arg-type]
+
+        if self.work.lossy is not None:
+            return lossy_chain(p, draft, numbers, self.work.lossy, weight=self.work.weight)
+        if draft.q is None:
+            chances = [uniform(row.key, len(row.tokens) + depth) for depth in node_depths(draft)]
+            return chosen_path(draw(p, chances).tolist(), draft)
+        return drawn_chain(p, draft, numbers) if draft.parents is None else drawn_tree(p, draft, numbers)
+
+    def _plain_numbers(self, drafts: Sequence[Draft]) -> list[float]:
+        """What plain decoding would draw with, after each node of each draft."""
+        return [
+            uniform(row.key, len(row.tokens) + depth)
+            for row, draft in zip(self.held, drafts, strict=True)
+            if not row.finish
+            for depth in node_depths(draft)
+        ]
+
+    def _prefixes(self, drafts: Sequence[Draft]) -> list[Prefix]:
+        return [
+            Prefix(row.key, row.prompt, [*row.tokens, *branch])
+            for row, draft in zip(self.held, drafts, strict=True)
+            if not row.finish
+            for branch in [[], *branches_of(draft)]
+        ]
+
+    def _plain(self, logits: Float[Tensor, "row vocab"], rows: Sequence[Row]) -> None:
+        chosen = self.pipeline.choose(
+            logits,
+            lambda: [Prefix(row.key, row.prompt, row.tokens) for row in rows],
+            lambda: [uniform(row.key, len(row.tokens)) for row in rows],
+        )
+        logprobs = logits.log_softmax(-1).gather(-1, chosen.unsqueeze(-1)).squeeze(-1).tolist()
+        for row, token, logprob in zip(rows, chosen.tolist(), logprobs, strict=True):
+            self._enter(row, token, logprob)
+
+    def _enter(self, row: Row, token: int, logprob: float) -> None:
+        if isnan(logprob):
+            raise BadCheckpoint(
+                "gives logits that are not numbers", field=self.work.target.name, hint="look for NaN in its weights"
+            )
+        self.add(row, token, logprob)
+
+    def _emit(
+        self, drafts: Sequence[Draft], verdicts: Sequence[Verdict | None], logits: Sequence[Float[Tensor, "new vocab"]]
+    ) -> None:
+        for i, (row, draft, verdict) in enumerate(zip(self.held, drafts, verdicts, strict=True)):
+            if verdict is None:
+                continue
+            tokens = [*(draft.tokens[node] for node in verdict.path), verdict.token]
+            rows = torch.tensor([0, *(node + 1 for node in verdict.path)], device=logits[i].device)
+            picked = torch.tensor(tokens, device=logits[i].device).unsqueeze(-1)
+            logprobs = logits[i][rows].log_softmax(-1).gather(-1, picked).squeeze(-1).tolist()
+            before = len(row.tokens)
+            for token, logprob in zip(tokens, logprobs, strict=True):
+                self._enter(row, token, logprob)
+                if row.finish:
+                    break
+            self.unseen[i] += row.tokens[before:]
+            self._count(row, depth_of(draft), verdict, len(row.tokens) - before)
+
+    def _count(self, row: Row, proposed: int, verdict: Verdict, emitted: int) -> None:
+        row.tally.add(proposed, len(verdict.path), verdict.tested)
+        if row.controller is not None:
+            row.controller.record(proposed, len(verdict.path), verdict.tested, emitted)
+
+    def leave(self) -> bool:
+        """Let finished rows go if they are many enough; whether any row still runs."""
+        left = [i for i, row in enumerate(self.held) if not row.finish]
+        if len(left) <= _SHRINK * len(self.held):
+            self._charge()
+        if 0 < len(left) <= _SHRINK * len(self.held):
+            self.session = self.session.select(left)
+            if self.started:
+                self.drafter.select(left)
+            self.held, self.unseen = [self.held[i] for i in left], [self.unseen[i] for i in left]
+        return bool(left)
+
+    def _charge(self) -> None:
+        drafting = self.drafter.spent() if self.started else [[] for _ in self.held]
+        for row, cost, drafted in zip(self.held, self.session.spent(), drafting, strict=True):
+            if row.finish:
+                self.work.learned = row.controller
+                total = joined(self.owner, [(self.work.target, cost), *drafted])
+                row.cost = {name: usage for name, usage in total.items() if usage != Usage() and usage.calls}
+
+
+def rounds(
+    work: Work,
+    owner: TokenModel,
+    rows: Sequence[Row],
+    pipeline: Pipeline,
+    add: Add,
+    cancelled: Callable[[], bool] = bool,
+) -> Iterator[None]:
+    """Decode until every row is finished; one round between two yields, before each of which `cancelled` is asked."""
+    for row in rows:
+        row.finish = "" if row.limit else "length"
+    held = [row for row in rows if not row.finish]
+    if not held or cancel_if_asked(list(held), cancelled):
+        return
+    session = work.target.open(len(held))
+    run = Run(work, owner, pipeline, add, held, session, work.make_drafter(able(session, "tree")))
+    if work.clock is not None:
+        for row in held:
+            row.controller = work.controller(lambda: len(run.held))
+    run.first()
+    while not cancel_if_asked(list(run.held), cancelled) and run.leave():
+        yield
+        run.round()
+    run.leave()
+    yield

@@ -1,0 +1,76 @@
+"""The session of a sum of terms: every distinct model reads once, each view of it a row of its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from consort.cooperate.transfer.layered import Layered
+from consort.core.types import Usage
+from consort.models.base import TokenModel
+from consort.models.cost import joined
+from consort.models.views import View, Views, retold
+
+if TYPE_CHECKING:
+    from consort.cooperate.transfer.combined import Combined, Term
+
+
+class CombinedSession:
+    """A session of a `Combined`; term k is column `places[k][1]` of part `places[k][0]`."""
+
+    def __init__(self, owner: Combined, batch: int) -> None:
+        self.owner = owner
+        self.models = list({id(term.model): term.model for term in owner.asked}.values())
+        self.parts: list[Views | Layered] = []
+        self.places: dict[int, tuple[int, int]] = {}
+        for part, model in enumerate(self.models):
+            own = [(k, term) for k, term in enumerate(owner.asked) if term.model is model]
+            self._add(part, model, own, batch)
+
+    def _add(self, part: int, model: TokenModel, own: list[tuple[int, Term]], batch: int) -> None:
+        if any(term.layers for _, term in own):
+            self.parts.append(Layered(model, [term.layers for _, term in own], batch, self.owner.divergence))
+            self.places.update({k: (part, column) for column, (k, _) in enumerate(own)})
+            return
+        views = list(dict.fromkeys(term.view for _, term in own))
+        self.places.update({k: (part, views.index(term.view)) for k, term in own})
+        self.parts.append(Views(model, [self._told(model, view) for view in views], batch))
+
+    def _told(self, model: TokenModel, view: View | None) -> View | None:
+        """A view in the model's own tokens."""
+        own = retold(self.owner.tokenizer, model.tokenizer)
+        return view if own is None else own if view is None else chained(view, own)
+
+    def feed(self, tokens: Sequence[Sequence[int]], *, last: bool = False) -> list[Float[Tensor, "new vocab"]]:
+        fed = [part.feed(tokens, last=last) for part in self.parts]
+        columns = [fed[part][column] for part, column in (self.places[k] for k in range(len(self.owner.asked)))]
+        device = columns[0][0].device
+        scores = self.owner.combine([torch.cat(column).to(device) for column in columns])
+        return list(torch.split(scores, [len(row) for row in columns[0]]))
+
+    def rollback(self, lengths: Sequence[int]) -> None:
+        for part in self.parts:
+            part.rollback(lengths)
+
+    def select(self, rows: Sequence[int]) -> CombinedSession:
+        for part in self.parts:
+            part.select(rows)
+        return self
+
+    def spent(self) -> list[dict[str, Usage]]:
+        by_row = zip(*(part.spent() for part in self.parts), strict=True)
+        return [joined(self.owner, list(zip(self.models, costs, strict=True))) for costs in by_row]
+
+
+def chained(first: View, then: View) -> View:
+    """One view after the other."""
+
+    def view(tokens: Sequence[int]) -> Sequence[int] | None:
+        found = first(tokens)
+        return None if found is None else then(found)
+
+    return view

@@ -1,0 +1,68 @@
+"""SpecFuse: models propose spans of text, all score all spans, the best is appended (2412.07380).
+
+It works on text, so tokenizers may differ, and every model reads the prompt in its own chat template. Scores are
+log-probabilities for each byte, which different tokenizers share; the paper's dropping of weak models is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from consort.core.params import Range
+from consort.core.registry import name_of
+from consort.core.types import Completion, Prompt, Sampling, Usage
+from consort.ensemble.during import strategy
+from consort.ensemble.during.ensemble import check_models, shares
+from consort.ensemble.during.spans import Answer, Author
+from consort.models.base import LanguageModel, TokenModel
+from consort.models.cost import joined
+from consort.models.sampling import check
+
+
+@strategy(paper="2412.07380")
+class SpecFuse:
+    """Each model proposes the next `span` tokens; the span that all together find likeliest for its length is taken.
+
+    `weight`: how much each model's opinion counts; a model of weight 0 neither proposes nor scores. `details` has
+    `spans`, the number of spans taken from each model. Raises Unsupported for a model without logits.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[TokenModel],
+        *,
+        weight: Sequence[float] | None = None,
+        span: Annotated[int, Range(1, 1000)] = 10,
+    ) -> None:
+        self.models, self.weight, self.span = tuple(models), weight, span
+        check_models(self.models, several=True)
+        self.shares = shares(weight, len(self.models))
+        self.name = f"{name_of(type(self).__name__)}({', '.join(m.name for m in self.models)})"
+
+    @property
+    def members(self) -> Sequence[LanguageModel]:
+        return self.models
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        check(sampling)
+        asked = [i for i, share in enumerate(self.shares) if share]
+        authors = {i: Author(self.models[i], prompts, sampling) for i in asked}
+        answers = [Answer(done=sampling.max_tokens == 0) for _ in prompts]
+        while any(not answer.done for answer in answers):
+            spans = {i: author.propose(answers, self.span) for i, author in authors.items()}
+            for row, answer in enumerate(answers):
+                answer.offered = [] if answer.done else [(i, spans[i][row]) for i in asked]
+            opinions = [(self.shares[i], author.opinions(answers)) for i, author in authors.items()]
+            for row, answer in enumerate(answers):
+                if not answer.done:
+                    answer.take([sum(w * found[row][k] for w, found in opinions) for k in range(len(asked))], sampling)
+        costs = list(zip(*(author.reading.session.spent() for author in authors.values()), strict=True))
+        return [self._completion(answer, asked, cost) for answer, cost in zip(answers, costs, strict=True)]
+
+    def _completion(self, answer: Answer, asked: list[int], cost: Sequence[dict[str, Usage]]) -> Completion:
+        spent = joined(self, [(self.models[i], one) for i, one in zip(asked, cost, strict=True)])
+        taken = {self.models[i].name: answer.taken.count(i) for i in asked}
+        usage = Usage(0, len(answer.tokens), 1, sum(u.seconds for u in spent.values()))
+        finish = "stop" if answer.ended else "length"
+        return Completion(answer.text, tuple(answer.tokens), None, finish, usage, spent, {"spans": taken})

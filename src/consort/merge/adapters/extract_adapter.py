@@ -1,0 +1,178 @@
+"""An adapter taken from a fine-tuned model: the truncated singular value decomposition of each linear weight's delta.
+
+What has no low-rank form in an adapter (embeddings, norms, biases) is saved whole where it differs from the base.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
+from math import inf
+from typing import Annotated, Any, Literal
+
+import torch
+
+from consort.core.errors import BadCheckpoint, BadParameter, Incompatible, listing
+from consort.core.params import Range
+from consort.merge.adapters import adapter
+from consort.merge.adapters.computed import ComputedAdapter, Factors, Module, Part
+from consort.merge.adapters.low_rank import principal, projected, rank_of_energy
+from consort.merge.cache import Once
+from consort.weights.checkpoint import CHUNK, Checkpoint, ranges
+from consort.weights.family import layer_of, role_of, text_config
+from consort.weights.fit import tied_pair
+from consort.weights.lora_files import PREFIX, is_adapter_config
+from consort.weights.views import Delta
+
+CONV1D = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer"}
+"""Model types whose layers store linear weights input by output."""
+WHOLE = re.compile(r".+\.(?:weight|bias)")
+
+
+@adapter(paper="2106.09685")
+class ExtractAdapter(ComputedAdapter):
+    """The adapter that makes `model` of `base`, as well as its rank allows.
+
+    `rank`: of every factor, at most the weight's own; or `energy`: the share of each delta's squared singular values
+    that is kept, which chooses the rank weight by weight. `targets`: last parts of the names of the modules to take
+    (all linear ones in the layers, and the head, by default); `rest`: what differs besides is saved whole, left out
+    with a warning in the log, or refused. Deltas are decomposed when they are first needed: with `energy`, at once.
+    Raises BadParameter, Incompatible.
+    """
+
+    def __init__(
+        self,
+        model: Checkpoint,
+        base: Checkpoint,
+        *,
+        rank: Annotated[int, Range(1, inf)] | None = None,
+        energy: Annotated[float, Range(0, 1)] | None = None,
+        targets: Sequence[str] | None = None,
+        rest: Literal["save", "leave", "refuse"] = "save",
+    ) -> None:
+        super().__init__(f"extract_adapter({model.name}, {base.name})", (model, base))
+        self.model, self.base, self.rank, self.energy = model, base, rank, energy
+        self.targets, self.rest = targets, rest
+        if (rank is None) == (energy is None):
+            raise BadParameter("give one of rank and energy", field="rank", hint="e.g. rank: 16, or energy: 0.9")
+        for given in (model, base):
+            if is_adapter_config(given.config):
+                hint = "give the models themselves; an adapter becomes one over its base: {hf: ADAPTER, base: BASE}"
+                raise BadParameter(f"{given.name} is an adapter", field="model", hint=hint)
+        self._delta = Delta(model, base)
+        self._fan_in_fan_out = base.config.get("model_type") in CONV1D
+        specs = {name: base.spec(name) for name in base.keys()}
+        self._tied_head = (tied_pair(base.config, specs) or ("", ""))[1]
+        self._linear = [name for name in self._delta.keys() if self._is_target(name)]
+        if not self._linear:
+            raise BadParameter("no linear weight is called so", field="targets", hint="e.g. [q_proj, v_proj]")
+        self._factors: Once[Factors] = Once(len(self._linear))
+
+    @cached_property
+    def modules(self) -> Sequence[Module]:
+        found = [module for name in self._linear if (module := self._module(name))]
+        if not found:
+            hint = "there is nothing that an adapter could do"
+            raise Incompatible("have equal linear weights", field=f"{self.model.name} and {self.base.name}", hint=hint)
+        return found
+
+    @cached_property
+    def replaced(self) -> Mapping[str, Part]:
+        keys = {self._key(name): name for name in self._saved}
+        keys |= {f"{PREFIX}{head}": embedding for head, embedding in self._head.items()}
+        return {key: Part(self.model.spec(name), partial(self.model.read_into, name)) for key, name in keys.items()}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        adapted = {name.removesuffix(".weight") for name in self._linear}
+        of_modules = [name.rpartition(".")[0] for name in (*self._saved, *self._head)]
+        return {
+            "base": self.base.name,
+            "fan_in_fan_out": self._fan_in_fan_out,
+            "modules_to_save": sorted({module for module in of_modules if module not in adapted}) or None,
+            "bias": "all" if any(module in adapted for module in of_modules) else "none",
+        }
+
+    def _is_target(self, name: str) -> bool:
+        role, parts = role_of(name), name.split(".")
+        matrix = len(self._delta.spec(name).shape) == 2 and parts[-1] == "weight"
+        if not matrix or name == self._tied_head or role in ("norm", "positions"):
+            return False
+        if self.targets is not None:
+            return parts[-2] in self.targets and role != "embedding"
+        return layer_of(name) is not None or (role == "head" and not self._fan_in_fan_out)
+
+    def _module(self, name: str) -> Module | None:
+        outputs, inputs = self._shape(name)
+        most = min(outputs, inputs)
+        rank = min(self.rank, most) if self.rank is not None else self._factors_of(name).a.shape[0]
+        if rank == 0:
+            return None
+        return Module(name.removesuffix(".weight"), rank, outputs, inputs, False, partial(self._factors_of, name))
+
+    def _shape(self, name: str) -> tuple[int, int]:
+        first, second = self._delta.spec(name).shape
+        return (second, first) if self._stored_transposed(name) else (first, second)
+
+    def _stored_transposed(self, name: str) -> bool:
+        return self._fan_in_fan_out and layer_of(name) is not None
+
+    def _factors_of(self, name: str) -> Factors:
+        return self._factors(name, partial(self._compute, name))
+
+    def _compute(self, name: str) -> Factors:
+        delta = self._delta[name].float()
+        if self._stored_transposed(name):
+            delta = delta.T.contiguous()
+        try:
+            squares, vectors = principal(delta)
+        except BadCheckpoint as error:
+            raise error.within(name) from None
+        rank = self.rank if self.rank is not None else rank_of_energy(squares, self.energy or 0.0)
+        return projected(delta, vectors[:, : min(rank, len(squares))])
+
+    @cached_property
+    def _saved(self) -> Sequence[str]:
+        """Tensors that differ and have no factors, as `rest` wants them treated."""
+        others = {*self._linear, self._tied_head}
+        names = [name for name in self.model.keys() if name not in others and self._differs(name)]
+        if names and self.rest == "refuse":
+            hint = "rest: save keeps them whole, rest: leave keeps the base's"
+            raise Incompatible(f"differ and have no low-rank form: {listing(names)}", field=self.model.name, hint=hint)
+        if names and self.rest == "leave":
+            logging.getLogger(__name__).warning("left as in %s: %s", self.base.name, listing(names))
+            return []
+        strange = [name for name in names if not WHOLE.fullmatch(name)]
+        if strange:
+            hint = "an adapter saves weights and biases of modules only; rest: leave keeps the base's"
+            raise Incompatible(f"cannot be saved in an adapter: {listing(strange)}", field=self.model.name, hint=hint)
+        return names
+
+    @cached_property
+    def _head(self) -> Mapping[str, str]:
+        """The head of a tied model whose embedding is saved, which peft would otherwise leave as it is."""
+        config = text_config(self.base.config)
+        tied = config.get("tie_word_embeddings", self.base.config.get("model_type") in CONV1D)
+        embeddings = [name for name in self._saved if role_of(name) == "embedding" and layer_of(name) is None]
+        if not tied or len(embeddings) != 1:
+            return {}
+        head = "embed_out.weight" if config.get("model_type") == "gpt_neox" else "lm_head.weight"
+        return {self._tied_head or head: embeddings[0]}
+
+    def _differs(self, name: str) -> bool:
+        spec = self.model.spec(name)
+        for start, stop in ranges(spec.numel, CHUNK):
+            one, other = (torch.empty(stop - start, dtype=spec.dtype) for _ in range(2))
+            self.model.read_into(name, start, stop, one)
+            self.base.read_into(name, start, stop, other)
+            if not torch.equal(one, other):
+                return True
+        return False
+
+    def _key(self, name: str) -> str:
+        """peft's name for a tensor kept whole: a bias beside factors is the wrapped layer's."""
+        module, _, kind = name.rpartition(".")
+        wrapped = kind == "bias" and f"{module}.weight" in self._linear
+        return f"{PREFIX}{module}.base_layer.{kind}" if wrapped else f"{PREFIX}{name}"

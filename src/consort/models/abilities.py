@@ -1,0 +1,162 @@
+"""What some sessions can do beyond reading tokens, asked for by name.
+
+hidden   feed_hidden(tokens, layers) gives hidden states beside the logits, layer_logits(states) what the output
+         head makes of them (DoLa, contrastive search)
+tree     feed_tree(tokens, parents) reads a tree of continuations at once, keep(paths) goes on along one branch
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+
+from jaxtyping import Float
+
+from consort.core.errors import Unsupported
+from consort.core.types import Usage
+from consort.models.base import Session
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """Logits of a row's new tokens and the hidden states asked for.
+
+    Layers are counted as transformers counts `hidden_states`: 0 are the embeddings, i the output of layer i; the last,
+    also -1, has passed the model's final norm.
+    """
+
+    logits: Float[Tensor, "new vocab"]
+    hidden: Float[Tensor, "layer new size"]
+
+
+@runtime_checkable
+class HiddenSession(Session, Protocol):
+    """A session that shows hidden states."""
+
+    def feed_hidden(
+        self, tokens: Sequence[Sequence[int]], layers: Sequence[int] = (-1,), *, last: bool = False
+    ) -> list[States]:
+        """As `feed`, with hidden states of `layers`."""
+
+    def layer_logits(
+        self, hidden: Float[Tensor, "*shape size"], *, norm: bool = False
+    ) -> Float[Tensor, "*shape vocab"]:
+        """Float32 logits that the output head gives for hidden states; with `norm` the final norm comes first."""
+
+
+@runtime_checkable
+class TreeSession(Session, Protocol):
+    """A session that reads trees of tokens."""
+
+    def feed_tree(
+        self, tokens: Sequence[Sequence[int]], parents: Sequence[Sequence[int]]
+    ) -> list[Float[Tensor, "node vocab"]]:
+        """Read a tree behind each sequence: parents[row][i] < i is the node before node i, -1 the end of the sequence.
+
+        Row i of a result are the logits after the sequence and the branch that ends with node i. The next call must be
+        `keep`.
+        """
+
+    def keep(self, paths: Sequence[Sequence[int]]) -> None:
+        """Of each tree, keep the nodes of one branch, given from its first node on; all other nodes are forgotten."""
+
+
+ABILITIES = {"hidden": ("feed_hidden", "layer_logits"), "tree": ("feed_tree", "keep")}
+
+
+def able(session: Session, ability: str) -> bool:
+    """Whether `session` has the ability "hidden" or "tree"."""
+    return all(callable(getattr(session, name, None)) for name in ABILITIES[ability])
+
+
+def with_hidden(session: Session, name: str = "the model") -> HiddenSession:
+    """The session, if it shows hidden states; else Unsupported, naming the model."""
+    if not able(session, "hidden"):
+        hint = "a single local model of the architectures bitnet, llama, mistral, qwen2 or qwen3 shows them"
+        raise Unsupported("does not show its hidden states", field=name, hint=hint)
+    return cast(HiddenSession, session)
+
+
+def with_trees(session: Session, batch: int = 1) -> TreeSession:
+    """The session, if it reads trees, else one that reads them branch by branch; `batch` rows, nothing fed yet."""
+    return cast(TreeSession, session) if able(session, "tree") else SequentialTrees(session, batch)
+
+
+class SequentialTrees:
+    """Trees on a session that cannot read them: node after node, stepping back to its parent where that is needed."""
+
+    def __init__(self, session: Session, batch: int = 1) -> None:
+        self.session, self.lengths = session, [0] * batch
+        self.trees: list[list[int]] = []
+
+    def feed(self, tokens: Sequence[Sequence[int]], *, last: bool = False) -> list[Float[Tensor, "new vocab"]]:
+        self.lengths = [length + len(new) for length, new in zip(self.lengths, tokens, strict=True)]
+        return self.session.feed(tokens, last=last)
+
+    def rollback(self, lengths: Sequence[int]) -> None:
+        self.lengths = [min(a, b) for a, b in zip(self.lengths, lengths, strict=True)]
+        self.session.rollback(lengths)
+
+    def select(self, rows: Sequence[int]) -> SequentialTrees:
+        self.lengths = [self.lengths[row] for row in rows]
+        self.session = self.session.select(rows)
+        return self
+
+    def spent(self) -> list[dict[str, Usage]]:
+        return self.session.spent()
+
+    def feed_tree(
+        self, tokens: Sequence[Sequence[int]], parents: Sequence[Sequence[int]]
+    ) -> list[Float[Tensor, "node vocab"]]:
+        import torch
+
+        check_trees(tokens, parents)
+        self.trees = [list(row) for row in tokens]
+        branches: list[list[int]] = [[] for _ in tokens]
+        parts: list[list[Any]] = [[] for _ in tokens]
+        for step in range(max(1, *map(len, tokens))):
+            feed: list[list[int]] = []
+            for row, nodes in enumerate(tokens):
+                path = _path(parents[row], step) if step < len(nodes) else []
+                common = _common(branches[row], path) if path else len(branches[row])
+                branches[row] = [*branches[row][:common], *path[common:]]
+                feed.append([nodes[i] for i in path[common:]])
+            self.session.rollback([n + len(b) - len(f) for n, b, f in zip(self.lengths, branches, feed, strict=True)])
+            for row, logits in enumerate(self.session.feed(feed, last=True)):
+                parts[row].append(logits)
+        return [torch.cat(row) for row in parts]
+
+    def keep(self, paths: Sequence[Sequence[int]]) -> None:
+        self.session.rollback(self.lengths)
+        self.feed([[self.trees[row][i] for i in path] for row, path in enumerate(paths)], last=True)
+
+
+def check_trees(tokens: Sequence[Sequence[int]], parents: Sequence[Sequence[int]]) -> None:
+    """Raise ValueError for parents that do not come before their children."""
+    for nodes, above in zip(tokens, parents, strict=True):
+        if len(nodes) != len(above) or any(not -1 <= parent < i for i, parent in enumerate(above)):
+            raise ValueError(f"{list(above)} are no parents of {len(nodes)} nodes")
+
+
+def depths_of(parents: Sequence[int]) -> list[int]:
+    """How many nodes stand above each, roots 0."""
+    depths: list[int] = []
+    for parent in parents:
+        depths.append(0 if parent < 0 else depths[parent] + 1)
+    return depths
+
+
+def _path(parents: Sequence[int], node: int) -> list[int]:
+    path = []
+    while node >= 0:
+        path.append(node)
+        node = parents[node]
+    return path[::-1]
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
