@@ -1,6 +1,6 @@
 """Short answers of a small model: consort against transformers' `generate`, same prompts, one run.
 
-Both are greedy and must give the same answers; transformers pads the batch to the left and runs until the last row ends.
+Both are greedy and must give the same answers; transformers pads to the left and runs until the last row ends.
 """
 
 from __future__ import annotations

@@ -159,23 +159,22 @@ def consort(folder: Path, method: str, out: Path, threads: int) -> list[str | Pa
 
 
 def compare(folder: Path, methods: Sequence[str], runs: int, threads: int) -> None:
-    """One line for each program and method, with its time as a multiple of the copy's."""
+    """One line for each program and method, with its time as a multiple of that of a copy made just before."""
     out, weights = folder / "out", folder / "one" / "model.safetensors"
     for name in MODELS:
         measured(["cat", folder / name / "model.safetensors"])
     copying = ["sh", "-c", f"mkdir {out} && cp {weights} {out} && sync {out}/*"]
     start = starting(sys.executable, runs)
-    copy = repeated(copying, out, runs)
     print(f"{'import torch (subtracted)':34} {start.wall_s:8.2f} s {start.cpu_s:8.2f} s CPU")
-    show("cp + sync", copy, copy)
     mergekit = os.environ.get("CONSORT_MERGEKIT")
     its_start = starting(mergekit, runs) if mergekit else start
     for method in methods:
+        copy = repeated(copying, out, runs)  # anew each time: the speed of a disk changes by the minute
+        show("cp + sync", copy, copy)
         show(f"consort {method}", repeated(consort(folder, method, out, threads), out, runs, start), copy)
         if mergekit:
             theirs = [mergekit, "-m", "mergekit.scripts.run_yaml", mergekit_plan(folder, method), out]
             show(f"mergekit {method}", repeated(theirs, out, 1, its_start), copy)
-    show("cp + sync, again", repeated(copying, out, runs), copy)
 
 
 def show(name: str, cost: Cost, copy: Cost) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import struct
@@ -135,7 +136,10 @@ def test_damaged_or_hostile_models_are_refused(damage, model, tmp_path, refused)
         ("linear: {models: [lab:mirror, lab:order], weight: [1, -1]}", "weight"),
         ("linear: {models: [lab:mirror, lab:mirorr]}", "mirror"),
         ("linear: {models: [lab:mirror, no/such/folder]}", "does not exist"),
-        ("linear: {models: [lab:mirror, lab:b-base]}", "one architecture"),
+        ("linear: {models: [no/a, no/b], base: no/c}", "no/a: does not exist; no/b: does not exist; no/c: does"),
+        ("linear: {models: []}", "no models in the list"),
+        ("linear: {models: [lab:mirror, lab:order], weight: .inf}", "inf is not float"),
+        ("linear: {models: [lab:mirror, lab:b-base]}", "vocabular"),
         ("average: {models: [lab:mirror, lab:order]}", "not a checkpoint"),
         ("merge_method: linear", "exactly one of models, slices, modules"),
     ],
@@ -169,7 +173,14 @@ def test_writing_onto_an_input_is_refused(model, tmp_path, refused):
         (["generate", "lab:mirror", "x", "--prompts", "f"], "one of them"),
         (["generate", "lab:mirror", "--prompts", "no-file"], "no such file"),
         (["generate", "lab:mirror", "x", "--max-tokens", "0"], "--max-tokens"),
-        (["generate", "openai:gpt@http://127.0.0.1", "x"], "not available yet"),
+        (["generate", "table:f.csv#a", "x"], "not available yet"),
+        (["generate", "lab:mirror", "x", "--temperature", "nan"], "not a number ≥ 0"),
+        (["generate", "lab:mirror", "x", "--top-p", "0"], "--top-p"),
+        (["generate", "lab:nope", "x"], "error: lab:nope:"),
+        (["generate", "", "x"], "empty"),
+        (["auto", "", "--task", "lab:tasks/skills", "--out", "run"], "empty"),
+        (["eval", "lab:mirror", "lab:mirror", "--task", "lab:tasks/skills"], "given twice"),
+        (["lab", "train", "--out", ""], "--out"),
         (["score", "lab:mirror", "--pairs", "no-file"], "no such file"),
         (["eval", "lab:mirror", "--task", "no-file"], "no such file"),
         (["eval", "lab:mirror", "--task", "lab:tasks/skils"], "skills"),
@@ -192,3 +203,77 @@ def test_errors_as_json(consort, tmp_path):
     shown = consort("merge", tmp_path / "no.yml", tmp_path / "out", "--json")
     error = json.loads(shown.err)["error"]
     assert shown.code == 2 and set(error) == {"type", "message", "field", "hint"}
+
+
+BAD_PATHS = ["", "file", "file/sub", "x" * 300, "link"]
+
+
+@pytest.mark.parametrize("out", BAD_PATHS)
+@pytest.mark.parametrize("verb", ["merge", "dry", "auto"])
+def test_paths_that_no_output_can_have(verb, out, tmp_path, monkeypatch, refused):
+    monkeypatch.chdir(tmp_path)
+    plan = merge_of(tmp_path, "lab:mirror", "lab:order")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    before = sorted(tmp_path.rglob("*"))
+    merge = ["merge", plan, out, *(["--dry-run"] if verb == "dry" else [])]
+    assert out in refused(
+        *(["auto", "lab:mirror", "--task", "lab:tasks/skills", "--out", out] if verb == "auto" else merge)
+    )
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dry_run_refuses_what_a_merge_would(model, tmp_path, refused):
+    plan = merge_of(tmp_path, model, "lab:order")
+    assert "overlaps" in refused("merge", plan, model, "--force", "--dry-run")
+    (tmp_path / "full" / "mine").mkdir(parents=True)
+    assert "not empty" in refused("merge", plan, tmp_path / "full", "--dry-run")
+
+
+@pytest.mark.parametrize("stdin", [True, False])
+def test_a_prompt_is_text(stdin, monkeypatch, refused):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe"), "utf-8"))
+    assert "PROMPT: is not UTF-8" in refused("generate", "lab:mirror", *([] if stdin else ["\udcff"]))
+
+
+@pytest.mark.parametrize("arguments", [[], ["lab"]])
+def test_no_arguments_print_the_help(arguments, consort):
+    shown = consort(*arguments)
+    assert shown.code == 0 and shown.err == "" and len(shown.out.splitlines()) > 5
+
+
+GRADER = "import pathlib\npathlib.Path('canary').touch()\ndef grade(answer, example): return 1.0\n"
+
+
+@pytest.mark.parametrize("verb", ["eval", "auto"])
+def test_code_that_a_task_names_needs_consent(verb, tmp_path, monkeypatch, refused, consort):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "grader.py").write_text(GRADER)
+    (tmp_path / "t.jsonl").write_text('{"prompt": "a", "target": "b"}\n')
+    (tmp_path / "t.yml").write_text("{test: t.jsonl, metric: 'grader:grade', max_tokens: 1}")
+    more = ["--out", "run"] if verb == "auto" else []
+    assert "--allow-task-code" in refused(verb, "lab:mirror", "--task", "t.yml", *more)
+    assert not (tmp_path / "canary").exists()
+    if verb == "eval":
+        assert consort(verb, "lab:mirror", "--task", "t.yml", "--allow-task-code").code == 0
+        assert (tmp_path / "canary").exists()
+
+
+def test_warnings_follow_a_run_and_never_a_refusal(tmp_path, consort, refused):
+    (tmp_path / "t.jsonl").write_text('{"prompt": "a", "target": "b"}\n')
+    (tmp_path / "u.jsonl").write_text('{"prompt": "a", "target": "b"}\n')
+    (tmp_path / "t.yml").write_text("{dev: t.jsonl, test: u.jsonl, metric: exact_match, max_tokens: 1}")
+    shown = consort("eval", "lab:mirror", "--task", tmp_path / "t.yml")
+    assert shown.code == 0 and "warning: task t: 1 of 1 test prompts" in shown.err
+    refused("eval", "no/such", "--task", tmp_path / "t.yml")
+
+
+def test_an_adapter_over_another_base_is_a_warning(tmp_path, consort):
+    adapter = shutil.copytree(lab.path("lora-mirror"), tmp_path / "adapter")
+    error = consort("merge", merge_of(tmp_path, adapter), tmp_path / "out").err
+    assert "which it calls" in error and "{hf: adapter, base: MODEL}" in error
+    (tmp_path / "plan.yml").write_text("linear: {models: [{hf: 'lab:lora-mirror', base: 'lab:order'}]}")
+    shown = consort("merge", tmp_path / "plan.yml", tmp_path / "out")
+    assert shown.code == 0 and "warning: lora-mirror was trained on" in shown.err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from consort.core.errors import OutputExists
+from consort.core.errors import BadData, BadParameter, OutputExists
 from consort.core.journal import Journal, key_of, provenance
 
 
@@ -37,3 +37,41 @@ def test_keys_are_stable_and_ordered_by_content():
 def test_provenance_names_versions():
     record = provenance(plan="x", inputs=[], seed=3)
     assert record["seed"] == 3 and record["versions"]["consort"]
+
+
+@pytest.mark.parametrize("line", [b"garbage", b"[1]", b"3", b'{"a": \xff}', b"", b"[" * 100000])
+def test_a_damaged_line_is_named_and_force_starts_anew(line, tmp_path):
+    journal = Journal(tmp_path / "run", "k1")
+    journal.open()
+    with open(journal.path, "ab") as file:
+        file.write(line + b"\n")
+    with pytest.raises(BadData, match=r"journal\.jsonl:2") as caught:
+        Journal(tmp_path / "run", "k1").open()
+    assert "--force" in caught.value.hint
+    assert Journal(tmp_path / "run", "k1", force=True).open() == []
+    assert Journal(tmp_path / "run", "k1").open() == []
+
+
+def test_records_that_are_not_sound_are_damage(tmp_path):
+    journal = Journal(tmp_path / "run", "k1", sound=lambda record: "key" in record)
+    journal.open()
+    journal.append({"key": 1})
+    assert journal.open() == [{"key": 1}]
+    journal.append({"kye": 1})
+    with pytest.raises(BadData, match="jsonl:3"):
+        journal.open()
+
+
+def test_links_and_files_are_no_run_folders(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(OutputExists, match="is a link"):
+        Journal(tmp_path / "link", "k1", force=True).open()
+    (tmp_path / "file").write_text("mine")
+    for bad in ("file", "file/sub", "x" * 300):
+        with pytest.raises(BadParameter):
+            Journal(tmp_path / bad, "k1").open()
+    (tmp_path / "real" / "journal.jsonl").symlink_to(tmp_path / "file")
+    with pytest.raises(OutputExists, match="is a link"):
+        Journal(tmp_path / "real", "k1", force=True).open()
+    assert (tmp_path / "file").read_text() == "mine"

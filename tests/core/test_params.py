@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import pytest
 
 from consort.core.errors import BadParameter
-from consort.core.params import PerModel, Range, bind, params_in, params_of
+from consort.core.params import PerModel, Range, bind, check, params_in, params_of, read_annotation
 
 
 def ties(
@@ -73,3 +73,11 @@ def test_a_parameter_without_default_is_required():
 
     with pytest.raises(BadParameter, match="needs t"):
         bind("slerp", params_of(slerp), {})
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), "inf", 10**400])
+def test_numbers_are_finite_even_where_the_range_is_not(value):
+    for annotation in ("float", "Annotated[float, Range(0, inf)]"):
+        with pytest.raises(BadParameter, match="is not") as caught:
+            check(read_annotation("weight", annotation), value)
+        assert "finite" in caught.value.hint

@@ -25,7 +25,7 @@ def test_what_is_written_is_read_back(value):
     assert load_yaml(dump_yaml(value)) == value
 
 
-@pytest.mark.parametrize("text", ["0E0", "1e5", "010", "2024-01-01", "=", "yes", "null", "a: b", ""])
+@pytest.mark.parametrize("text", ["0E0", "1e5", "010", "2024-01-01", "=", "yes", "null", "a: b", "", "\x85", "\u2028"])
 def test_text_that_looks_like_something_else_stays_text(text):
     assert load_yaml(dump_yaml({text: [text]})) == {text: [text]}
 

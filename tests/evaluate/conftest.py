@@ -79,6 +79,6 @@ def task_of(tmp_path):
         if not settings:
             return load_task(tmp_path / "task.jsonl")
         (tmp_path / "task.yml").write_text(yaml.safe_dump({"test": "task.jsonl"} | settings), encoding="utf-8")
-        return load_task(tmp_path / "task.yml")
+        return load_task(tmp_path / "task.yml", allow_code=True)
 
     return make

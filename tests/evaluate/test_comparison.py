@@ -107,3 +107,17 @@ def test_table_shows_perplexity_itself(uniform, task_of):
     task = task_of(TEXTS, metric="perplexity")
     titles, rows = comparison_table(compare([evaluate(uniform("m", 0.25), task)]))
     assert titles[1] == "perplexity" and rows[0][1:3] == ("4.000", "4.000 – 4.000")
+
+
+def test_texts_that_a_tokenizer_cannot_write_are_compared_within_it_only(uniform, task_of):
+    task = task_of([{"text": "ab?"}, {"text": "?"}], metric="perplexity")
+    models = [uniform("m", 0.5, "", "small"), uniform("n", 0.25, "", "small"), uniform("y", 0.25, "", "other")]
+    for model in models[:2]:
+        model.tokenizer.unk = ord("?")
+    small, same, other = (evaluate(model, task) for model in models)
+    assert (small.figures["unknown_tokens"], other.figures["unknown_tokens"]) == (2, 0)
+    assert compare([small, same]).unit == "score"
+    with pytest.raises(Incompatible, match="m: its tokenizer cannot write the text: 2 tokens"):
+        compare([small, other])
+    with pytest.raises(Incompatible, match="cannot write"):
+        gate(other, small)

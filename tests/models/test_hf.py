@@ -185,3 +185,32 @@ def test_nothing_is_left_behind_and_no_setting_is_changed(capfd: pytest.CaptureF
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
     assert torch.get_rng_state().equal(state)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_by_name(value: float) -> None:
+    model = load_model(Memory({**weights(0), "model.norm.weight": torch.full((16,), value)}), tokenizer="bytes")
+    with pytest.raises(BadCheckpoint, match="memory: its logits are NaN or infinite") as refused:
+        model.generate(["a"], Sampling(max_tokens=1))
+    assert "weights" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"hidden_size": "x"}, {"num_attention_heads": 7}, {"num_attention_heads": 0}, {"rms_norm_eps": "x"}]
+    + [{"head_dim": 0}, {"hidden_act": "none"}, {"intermediate_size": 10**12}, {"num_hidden_layers": -1}],
+    ids=str,
+)
+def test_an_impossible_configuration_is_the_checkpoints_fault(change: dict[str, Any]) -> None:
+    with pytest.raises(BadCheckpoint, match="memory: "):
+        load_model(Memory(weights(0), {**CONFIG, **change}), tokenizer="bytes")
+
+
+def test_a_broken_file_is_named_by_its_model() -> None:
+    class Broken(Memory):
+        def files(self) -> Mapping[str, Path | bytes]:
+            return {"generation_config.json": b"{"}
+
+    with pytest.raises(BadCheckpoint) as refused:
+        load_model(Broken(weights(0)), tokenizer="bytes")
+    assert refused.value.field == "memory: generation_config.json"

@@ -17,6 +17,7 @@ from consort.core.types import Sampling
 from consort.models import ByteTokenizer, FakeTokenModel, HFModel, load_model
 from consort.models.abilities import SequentialTrees, able, depths_of, with_hidden, with_trees
 from consort.models.hf_session import find_stock_opener, is_lean
+from consort.models.lean import FAMILIES
 from consort.models.lean_session import LeanSession
 from consort.testing import model_laws as laws
 
@@ -165,6 +166,8 @@ def test_hidden_states_are_those_of_transformers() -> None:
         torch.testing.assert_close(session.layer_logits(states.hidden[-1]), wanted.logits[0], atol=1e-3, rtol=1e-4)
     last = session.feed_hidden([[7], []], (1,), last=True)
     assert (last[0].hidden.shape, last[1].hidden.shape, last[1].logits.shape) == ((1, 1, 32), (1, 0, 32), (0, 256))
+    nothing = session.feed_hidden([[], []], (1, -1))
+    assert [(x.hidden.shape, x.logits.shape) for x in nothing] == [((2, 0, 32), (0, 256))] * 2
     early = session.layer_logits(found[0].hidden[1], norm=True)
     torch.testing.assert_close(early, model.module.lm_head(model.module.model.norm(found[0].hidden[1])).detach())
 
@@ -172,6 +175,7 @@ def test_hidden_states_are_those_of_transformers() -> None:
 def test_abilities_that_are_absent_are_refused_by_name() -> None:
     session = FakeTokenModel.random(0).open()
     assert not able(session, "hidden")
-    with pytest.raises(Unsupported, match="fake: does not show its hidden states"):
+    with pytest.raises(Unsupported, match="fake: does not show its hidden states") as refused:
         with_hidden(session, "fake")
+    assert all(family in str(refused.value.hint) for family in FAMILIES)
     assert isinstance(with_trees(session), SequentialTrees)

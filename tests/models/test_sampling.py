@@ -47,3 +47,12 @@ def test_draws_follow_the_distribution() -> None:
     tokens = choose(LOGITS.expand(20000, 4), Sampling(temperature=1), rows, position=3)
     shares = torch.bincount(tokens, minlength=4) / 20000
     torch.testing.assert_close(shares, torch.tensor([0.5, 0.25, 0.15, 0.1]), atol=0.015, rtol=0)
+
+
+def test_the_smallest_temperatures_are_greedy() -> None:
+    logits = torch.tensor([[50.0, 60.0, -70.0], [1e-6, 0.0, -torch.inf]])
+    for temperature in (1e-320, 1e-300, 1e-12):
+        found = distribution(logits, Sampling(temperature=temperature)).tolist()
+        assert found == [[0, 1, 0], [1, 0, 0]]
+    equal = distribution(torch.tensor([[9.0, 9.0, 8.0]]), Sampling(temperature=1e-320)).tolist()
+    assert equal == [[0.5, 0.5, 0]]

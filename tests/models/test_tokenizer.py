@@ -92,3 +92,34 @@ def test_a_folder_without_tokenizer_is_refused_with_a_hint(tmp_path: Path) -> No
 
 def test_ids_of_a_config_may_be_lists() -> None:
     assert [first_id({"e": v}, "e") for v in (3, [4, 5], [], None)] == [3, 4, None, None]
+
+
+def test_a_tokenizer_file_is_used_as_it_is(words: HFTokenizer, tmp_path: Path) -> None:
+    """A Unigram tokenizer beside a Qwen2 model: by the architecture alone it would lose blanks and capitals."""
+    from tokenizers import Tokenizer
+
+    from consort import lab
+
+    text = "What color is the SKY = 3+4? é"
+    for name in ("teacher-south", "b-base", "draft"):
+        plain = Tokenizer.from_file(str(lab.path(name) / "tokenizer.json"))
+        mine = load_tokenizer(lab.path(name), name, config={})
+        assert mine.encode(text) == plain.encode(text).ids
+        assert mine.decode(mine.encode(text)) == plain.decode(plain.encode(text).ids)
+        assert mine.vocab_size == plain.get_vocab_size()
+
+
+def test_the_unknown_token_is_the_one_that_is_given(words: HFTokenizer) -> None:
+    from consort import lab
+
+    south = load_tokenizer(lab.path("teacher-south"), "south", config={})
+    assert south.unk is not None and south.unk in south.encode("é")
+    assert words.unk == 1 and ByteTokenizer().unk is None
+    assert load_tokenizer(lab.path("b-base"), "bytes", config={}).unk is None
+
+
+def test_loading_a_tokenizer_writes_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    from consort import lab
+
+    load_tokenizer(lab.path("teacher-south"), "south", config={})
+    assert capfd.readouterr() == ("", "")

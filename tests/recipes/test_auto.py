@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
 import consort as c
 from consort import lab
-from consort.core.errors import BadParameter, ConsortError, OutputExists
+from consort.core.errors import BadCheckpoint, BadData, BadParameter, ConsortError, OutputExists
 from consort.recipes import trials
 from consort.recipes.auto import auto
 from consort.report.schema import read_run
@@ -109,3 +110,54 @@ def test_a_folder_of_something_else_is_not_touched(task, tmp_path):
     with pytest.raises(OutputExists):
         auto(MODELS, task=task, out=tmp_path / "run")
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["mine.txt"]
+
+
+def test_a_model_of_nan_is_left_out_with_a_note(task, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    bad = shutil.copytree(lab.path("order"), tmp_path / "bad")
+    tensors = load_file(bad / "model.safetensors")
+    tensors["model.norm.weight"][:] = float("nan")
+    save_file(tensors, bad / "model.safetensors", metadata={"format": "pt"})
+    outcome = auto(["lab:mirror", str(bad), "lab:mirror"], task=task, out=tmp_path / "run", budget=4)
+    assert outcome.plan == "lab:mirror"
+    assert any("bad was left out" in note for note in outcome.notes)
+    assert any("given 2 times" in note for note in outcome.notes)
+    with pytest.raises(BadCheckpoint):
+        auto([str(bad)], task=task, out=tmp_path / "none", budget=4)
+    assert not (tmp_path / "none").exists()
+
+
+def test_force_replaces_the_model_of_another_run(task, tmp_path):
+    first = auto(["lab:mirror"], task=task, out=tmp_path / "run", budget=1)
+    assert any("one model" in note for note in first.notes)
+    auto(["lab:order"], task=task, out=tmp_path / "run", budget=1, force=True)
+    saved, wanted = c.load(tmp_path / "run" / "model"), c.load("lab:order")
+    assert all((saved[name] == wanted[name]).all() for name in saved.keys())
+
+
+def test_records_that_the_search_did_not_write_are_damage(task, tmp_path):
+    auto(["lab:mirror"], task=task, out=tmp_path / "run", budget=1)
+    journal = tmp_path / "run" / "journal.jsonl"
+    lines = journal.read_text().splitlines()
+    for wrong in ("{}", '{"key": "a"}', '{"key": "a", "result": {"score": 1}}', '{"key": 1, "fault": "x"}'):
+        journal.write_text("\n".join([*lines, wrong]) + "\n")
+        with pytest.raises(BadData, match=f"jsonl:{len(lines) + 1}"):
+            auto(["lab:mirror"], task=task, out=tmp_path / "run", budget=1)
+
+
+def test_an_input_in_the_run_folder_is_not_removed(task, tmp_path):
+    model = shutil.copytree(lab.path("mirror"), tmp_path / "run" / "model")
+    with pytest.raises(OutputExists, match="overlaps"):
+        auto([str(model)], task=task, out=tmp_path / "run", force=True)
+    assert (model / "config.json").exists()
+
+
+def test_models_of_one_name_are_told_apart(task, tmp_path):
+    import shutil
+
+    places = [tmp_path / "a" / "model", tmp_path / "b" / "model"]
+    for name, place in zip(SKILLS, places, strict=True):
+        shutil.copytree(lab.path(name), place)
+    outcome = auto([str(p) for p in places], task=task, out=tmp_path / "run", budget=2)
+    assert {str(p) for p in places} <= {s.result.model for s in outcome.comparison.systems}

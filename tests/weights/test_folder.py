@@ -231,6 +231,7 @@ def test_a_file_replaced_after_the_check_is_noticed(make_folder: MakeFolder) -> 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts handles in /proc")
 def test_handles_end_with_the_folder(make_folder: MakeFolder) -> None:
     path = make_folder()
+    gc.collect()  # handles of other tests
     before = len(os.listdir("/proc/self/fd"))
     with open_folder(path) as folder:
         folder["model.norm.weight"]

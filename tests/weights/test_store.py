@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from consort.core.errors import EnvironmentFailure, OutputExists
+from consort.core.errors import BadParameter, EnvironmentFailure, OutputExists
 from consort.weights.checkpoint import Memory
 from consort.weights.folder import open_folder
 from consort.weights.store import Disk, Partial
@@ -187,7 +187,7 @@ def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
     victim.mkdir()
     (victim / "file").write_text("precious")
     (tmp_path / "out.partial-k").symlink_to(victim)
-    with pytest.raises(EnvironmentFailure), Partial(tmp_path / "out", "k", Disk()):
+    with pytest.raises(BadParameter), Partial(tmp_path / "out", "k", Disk()):
         pass
     assert (victim / "file").read_text() == "precious"
 

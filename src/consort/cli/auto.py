@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from consort.cli.options import Debug, Force, Json, Out, RemoteCode, Seed, Task
+from consort.cli.options import Debug, Force, Json, Out, RemoteCode, Seed, Task, TaskCode
 from consort.cli.output import note, print_json, print_table
 
 
@@ -19,6 +19,7 @@ def auto(
     seed: Seed = 0,
     force: Force = False,
     allow_remote_code: RemoteCode = False,
+    allow_task_code: TaskCode = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -35,6 +36,7 @@ def auto(
         seed=seed,
         force=force,
         allow_remote_code=allow_remote_code,
+        allow_task_code=allow_task_code,
     )
     if json:
         import json as codec

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import typer
 
 from consort.core.errors import ConsortError, EnvironmentFailure
 
+NO_ARGUMENTS = "NoArgsIsHelpError"
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENOMEM, errno.EROFS}
 
@@ -26,8 +30,9 @@ def run(arguments: list[str]) -> int:
     from consort.cli.app import app
 
     try:
-        result = app(arguments, prog_name="consort", standalone_mode=False)
-        sys.stdout.flush()
+        with _warnings_after():
+            result = app(arguments, prog_name="consort", standalone_mode=False)
+            sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -36,7 +41,34 @@ def run(arguments: list[str]) -> int:
         print("interrupted; the same command continues", file=sys.stderr)
         return 130
     except Exception as error:
+        if type(error).__name__ == NO_ARGUMENTS:
+            print(error.ctx.get_help())  # type: ignore[attr-defined]
+            return 0
         return _refuse(error, arguments)
+
+
+@contextmanager
+def _warnings_after() -> Iterator[None]:
+    """Warnings of the log as `warning:` lines at the end of a run; a refused one prints its two lines and no more."""
+    handler, logger = _Kept(logging.WARNING), logging.getLogger("consort")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+    for text in dict.fromkeys(handler.messages):
+        print(f"warning: {_one_line(text)}", file=sys.stderr)
+
+
+class _Kept(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
 
 
 def _refuse(error: Exception, arguments: list[str]) -> int:
@@ -76,6 +108,6 @@ def _one_line(text: str) -> str:
 
 def _saved(error: Exception) -> Path:
     descriptor, name = tempfile.mkstemp(prefix="consort-", suffix=".log")
-    with os.fdopen(descriptor, "w") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write("".join(traceback.format_exception(error)))
     return Path(name)

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from consort.cli.options import Debug, Json, RemoteCode, Seed, Task
+from consort.cli.options import Debug, Json, RemoteCode, Seed, Task, TaskCode
 from consort.cli.output import print_json, print_table
+from consort.core.errors import BadParameter, ConsortError, together
 
 
 def evaluate(
@@ -19,6 +20,7 @@ def evaluate(
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first examples.")] = None,
     seed: Seed = 0,
     allow_remote_code: RemoteCode = False,
+    allow_task_code: TaskCode = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -32,7 +34,8 @@ def evaluate(
     from consort.plan import Reference, build, read_plan
     from consort.plan.references import task_path
 
-    loaded = load_task(task_path(task))
+    _check_names(systems)
+    loaded = load_task(task_path(task), allow_code=allow_task_code)
     plans = {system: read_plan(system) for system in systems}
     results = []
     with track("evaluating", total=len(plans)) as advance:
@@ -47,3 +50,14 @@ def evaluate(
         return
     columns, rows = comparison_table(comparison)
     print_table(columns, rows)
+
+
+def _check_names(systems: list[str]) -> None:
+    """Every system has a name, and no other one's."""
+    twice = [system for system in dict.fromkeys(systems) if systems.count(system) > 1]
+    faults: list[ConsortError] = [BadParameter("is given twice", field=s, hint="name each system once") for s in twice]
+    if "" in systems:
+        hint = "a plan file, a model folder, lab:NAME or hf:ORG/NAME"
+        faults.insert(0, BadParameter("a name is empty", field="PLAN|MODEL", hint=hint))
+    if faults:
+        raise together(faults)

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from consort.cli.options import Debug, Json, RemoteCode, Seed, System
+from consort.cli.options import Debug, Json, RemoteCode, Seed, System, Temperature, TopP
 from consort.cli.output import print_json
-from consort.core.errors import BadParameter
+from consort.core.errors import BadData, BadParameter
+from consort.core.files import read_stdin
 from consort.core.types import Completion, Sampling, Usage
 
 
@@ -23,8 +24,8 @@ def generate(
         Path | None, typer.Option("--prompts", help='JSON lines of {"prompt": …} or {"messages": …}.')
     ] = None,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=1)] = 64,
-    temperature: Annotated[float, typer.Option("--temperature", min=0.0)] = 0.0,
-    top_p: Annotated[float, typer.Option("--top-p", min=0.0, max=1.0)] = 1.0,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
     seed: Seed = 0,
     allow_remote_code: RemoteCode = False,
     json: Json = False,
@@ -54,12 +55,21 @@ def _prompts(prompt: str | None, file: Path | None, system: str) -> list[Any]:
 
         return load_prompts(file)
     if prompt is not None:
-        return [prompt]
+        return [_checked(prompt)]
     if system == "-":
         raise BadParameter(
             "the plan is read from standard input, so the prompt cannot be", field="PROMPT", hint="give it"
         )
-    return [sys.stdin.read().rstrip("\n")]
+    return [read_stdin("PROMPT").rstrip("\n")]
+
+
+def _checked(prompt: str) -> str:
+    """The prompt, which the system hands over with stand-ins for bytes that are not UTF-8."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        raise BadData("is not UTF-8 text", field="PROMPT", hint="write it in UTF-8") from None
+    return prompt
 
 
 def document(completion: Completion) -> dict[str, Any]:

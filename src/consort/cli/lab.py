@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from consort.cli.options import Debug, Json
+from consort.cli.options import Debug, Json, named_path
 from consort.cli.output import note, print_json
 from consort.core.errors import BadCheckpoint, listing
 
@@ -30,7 +30,9 @@ def path(
 @app.command()
 def train(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides every weight and example.")] = 0,
-    out: Annotated[Path, typer.Option("--out", help="Where the zoo is written.")] = Path("zoo"),
+    out: Annotated[
+        Path, typer.Option("--out", metavar="PATH", parser=named_path("--out"), help="Where the zoo is written.")
+    ] = Path("zoo"),
     json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -2,10 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from consort.core.errors import BadParameter
+
+
+def named_path(field: str) -> Callable[[str], Path]:
+    """Reads a path that says something: an empty one would mean the current folder."""
+
+    def read(text: str) -> Path:
+        if not text:
+            raise BadParameter("is empty", field=field, hint="name a file or folder; `.` is the current one")
+        return Path(text)
+
+    return read
+
+
+def named(text: str) -> str:
+    """A reference that says something."""
+    if not text:
+        raise BadParameter("is empty", field="PLAN|MODEL", hint="a plan file, a model folder, lab:NAME or hf:ORG/NAME")
+    return text
+
+
+def _temperature(value: float) -> float:
+    if not 0 <= value < inf:
+        hint = "0 always takes the likeliest token, 1 draws by the model's own probabilities"
+        raise BadParameter(f"{value:g} is not a number ≥ 0", field="--temperature", hint=hint)
+    return value
+
+
+def _top_p(value: float) -> float:
+    if not 0 < value <= 1:
+        hint = "a number above 0, up to 1, which leaves nothing out"
+        raise BadParameter(f"{value:g} is not a share of the probability", field="--top-p", hint=hint)
+    return value
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document (JSON lines where a list streams).")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides every random draw.")]
@@ -15,9 +52,18 @@ RemoteCode = Annotated[
     bool, typer.Option("--allow-remote-code", help="Run model code that comes with a checkpoint (trusted ones only).")
 ]
 System = Annotated[
-    str, typer.Argument(metavar="PLAN|MODEL", help="A plan file, '-', a model folder, lab:NAME, hf:ORG/NAME.")
+    str,
+    typer.Argument(metavar="PLAN|MODEL", parser=named, help="A plan file, '-', a model folder, lab:NAME, hf:ORG/NAME."),
 ]
 Task = Annotated[
     str, typer.Option("--task", help="A task: JSONL file, YAML file, folder with task.yml, or lab:tasks/NAME.")
 ]
-Out = Annotated[Path, typer.Option("--out", help="The run folder.")]
+TaskCode = Annotated[
+    bool,
+    typer.Option("--allow-task-code", help="Run the function that a task names as its metric (trusted ones only)."),
+]
+Out = Annotated[Path, typer.Option("--out", metavar="PATH", parser=named_path("--out"), help="The run folder.")]
+Temperature = Annotated[
+    float, typer.Option("--temperature", callback=_temperature, help="0: always the likeliest token.")
+]
+TopP = Annotated[float, typer.Option("--top-p", callback=_top_p, help="Draw from the likeliest tokens of this share.")]

@@ -7,13 +7,17 @@ from typing import Annotated
 
 import typer
 
-from consort.cli.options import Debug, Json
+from consort.cli.options import Debug, Json, named_path
 from consort.cli.output import print_json
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder with results.json.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Default: DIR/report.html.")] = None,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", parser=named_path("DIR"), help="A run folder with results.json.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="PATH", parser=named_path("--out"), help="Default: DIR/report.html.")
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -18,7 +18,6 @@ from consort.core.errors import BadData, BadParameter, ConsortError, Environment
 MISTAKES = {
     errno.EEXIST: "a file of this name, or of a folder above it, is in the way; name another",
     errno.EISDIR: "this is a folder; name a file",
-    errno.ELOOP: "links that lead in a circle; name another",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
     errno.ENOENT: "the folder above does not exist or takes no new entries; make it or name another",
     errno.ENOTDIR: "a part of this path is a file, not a folder; name another",
@@ -51,7 +50,7 @@ def check_place(out: Path | str) -> None:
         raise BadParameter("the path is empty", field="out", hint="name a folder; `.` is the current one")
     path = Path(os.path.abspath(out))
     with machine_errors(out):
-        above = next(folder for folder in path.parents if os.path.lexists(folder))
+        above = next((folder for folder in path.parents if os.path.lexists(folder)), path)
         if not above.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         longest = os.pathconf(above, "PC_NAME_MAX") - PARTIAL_BYTES

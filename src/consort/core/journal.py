@@ -65,6 +65,13 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
 
+    def discard(self) -> None:
+        """Remove the run, and its folder if nothing else is in it."""
+        with machine_errors(self.path):
+            self.path.unlink(missing_ok=True)
+            if not any(self.folder.iterdir()):
+                self.folder.rmdir()
+
     def _whole_lines(self) -> Iterator[dict[str, Any]]:
         if not self.path.exists():
             return

@@ -255,7 +255,7 @@ def _checked_number(p: Param, value: Any) -> float | int:
     except (OverflowError, TypeError, ValueError):
         number = None
     if number is None or not math.isfinite(number) or (p.type == "int" and not number.is_integer()):
-        raise _bad(p, value, {"int": "a whole number", "float": "a finite number"}[p.type])
+        raise _bad(p, value, {"int": "a whole number", "float": "a number that is finite"}[p.type])
     if p.range and not p.range.low <= number <= p.range.high:
         raise BadParameter(f"{value} is outside {p.range}", field=p.plan_name, hint=f"a number in {p.range}")
     return int(number) if p.type == "int" else number

@@ -113,14 +113,16 @@ def key_of_examples(examples: Sequence[Example]) -> str:
     return _digest([asdict(e) | {"line": 0} for e in examples])
 
 
-def load_task(path: Path | str) -> Task:
+def load_task(path: Path | str, *, allow_code: bool = False) -> Task:
     """The task of a JSONL file, a YAML file, or a folder with `task.yml`.
+
+    A metric that is a function, which could be any on this machine, is refused unless `allow_code`.
 
     Raises BadData (with file and line), UnknownName for a metric, BadParameter for an option out of range. The same
     prompt in dev and test is reported as a warning in the log.
     """
     path = Path(path)
-    task = _from_yaml(path) if path.is_dir() or path.suffix in (".yml", ".yaml") else _from_jsonl(path)
+    task = _from_yaml(path, allow_code) if path.is_dir() or path.suffix in (".yml", ".yaml") else _from_jsonl(path)
     if not task.dev and not task.test:
         raise BadData("no examples", field=str(path), hint="a task has at least one line")
     _warn_of_contamination(task)
@@ -132,7 +134,7 @@ def _from_jsonl(path: Path) -> Task:
     return Task(path.stem, metric, parts["dev"], parts["test"])
 
 
-def _from_yaml(path: Path) -> Task:
+def _from_yaml(path: Path, allow_code: bool) -> Task:
     file = path / TASK_FILE if path.is_dir() else path
     if not file.is_file():
         raise BadData("no such file", field=str(file), hint=f"a task folder has a {TASK_FILE}")
@@ -141,6 +143,7 @@ def _from_yaml(path: Path) -> Task:
         raise BadData("not a mapping", field=str(file), hint="write dev:, test: and metric:")
     try:
         files, metric, options = _checked(settings)
+        _check_consent(metric, allow_code)
     except ConsortError as error:
         error.field = f"{file}: {error.field}" if error.field else str(file)
         raise
@@ -182,6 +185,12 @@ def check_metric(name: Any) -> str:
         hint = f"use {', '.join(sorted(NEEDED))} or package.module:function"
         raise UnknownName(f"the metric {name!r} is not available yet", field="metric", hint=hint)
     raise UnknownName(f"no metric named {name!r}", field="metric", hint=did_you_mean(str(name), NEEDED))
+
+
+def _check_consent(metric: str | None, allow_code: bool) -> None:
+    if metric is not None and ":" in metric and not allow_code:
+        hint = "where you trust the task and that code, pass --allow-task-code (allow_code=True)"
+        raise BadData(f"{metric!r} is code, which a task does not run by itself", field="metric", hint=hint)
 
 
 def _read_parts(files: dict[str, Path], metric: str | None) -> tuple[dict[str, tuple[Example, ...]], str]:

@@ -58,7 +58,10 @@ for _side in (_Loader, _Dumper):
 
 def dump_yaml(value: Any) -> str:
     """Plain values as YAML text that `load_yaml` reads back to equal values; keys in the given order."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    if any(mark in text for mark in "\x85\u2028\u2029"):  # written as they are, they would break the line
+        text = yaml.dump(value, Dumper=_Dumper, sort_keys=False)
+    return text
 
 
 def load_yaml(source: Path | str, *, error: type[ConsortError] = BadPlan) -> Any:

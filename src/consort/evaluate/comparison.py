@@ -89,7 +89,8 @@ def compare(
 
     Without either, singles are the results whose work one inner model did, or all if there is none. Perplexities are
     compared per token within one vocabulary and in bits per byte across vocabularies; `unit` "score" across
-    vocabularies raises Incompatible, as do results of different tasks, splits or examples.
+    vocabularies raises Incompatible, as do texts with unknown tokens and results of different tasks, splits or
+    examples.
     """
     unit = _unit(results, unit)
     tables = [_table(r, unit) for r in results]
@@ -150,7 +151,18 @@ def _unit(results: Sequence[Result], wanted: Unit | None) -> Unit:
         raise Incompatible(what, field="perplexity", hint="compare bits_per_byte")
     if wanted == "bits_per_byte" and not is_token_score:
         raise Incompatible(f"{first.metric} has no bits per byte", field="unit", hint="compare score")
+    if crosses:
+        _check_written(results)
     return wanted or ("bits_per_byte" if crosses else "score")
+
+
+def _check_written(results: Sequence[Result]) -> None:
+    """Raise Incompatible where a tokenizer left out parts of the text: those bytes would count, but cost no bits."""
+    for result in results:
+        if unknown := int(result.figures.get("unknown_tokens", 0)):
+            what = f"its tokenizer cannot write the text: {unknown} tokens of it are unknown"
+            hint = "compare it with models of its own tokenizer, or on texts that it can write"
+            raise Incompatible(what, field=result.model, hint=hint)
 
 
 def _reference(

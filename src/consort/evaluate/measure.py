@@ -22,13 +22,17 @@ ABILITIES = {"generate": ("generate",), "score": ("score",), "logprobs": ("logpr
 
 @dataclass(slots=True)
 class Measured:
-    """Rows of statistics in the order of the examples, the answers where there are any, and what they cost."""
+    """Rows of statistics in the order of the examples, the answers where there are any, and what they cost.
+
+    `truncated` counts texts that were cut, `unknown` the tokens read that stand for what the tokenizer cannot write.
+    """
 
     rows: list[tuple[float, ...]] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     usage: Usage = Usage()
     cost: dict[str, Usage] = field(default_factory=dict)
     truncated: int = 0
+    unknown: int = 0
 
     def pay(self, usage: Usage, cost: Mapping[str, Usage]) -> None:
         self.usage += usage
@@ -97,6 +101,7 @@ def _logprobs(model: Any, examples: Sequence[Example], metric: Metric, options: 
         if len(tokens) < 2:
             hint = "a text needs a token to start from and one to foretell: set bos: true or drop the line"
             raise BadData("too short", field=f"line {example.line}: text", hint=hint)
+    unknown = getattr(model.tokenizer, "unk", None)
     started = perf_counter()
     logprobs = model.logprobs(kept)
     usage = Usage(sum(map(len, kept)), 0, len(kept), perf_counter() - started)
@@ -104,6 +109,7 @@ def _logprobs(model: Any, examples: Sequence[Example], metric: Metric, options: 
         covered = _bytes_after_first(model.tokenizer, text, tokens, is_whole=len(tokens) == len(all_tokens))
         found.rows.append(metric.statistics(np.asarray(row, dtype=np.float64).ravel(), covered, options))
         found.truncated += len(tokens) < len(all_tokens)
+        found.unknown += tokens.count(unknown) if unknown is not None else 0
     _pay_reading(model, usage, found)
 
 

@@ -23,7 +23,8 @@ class Result:
     `statistics` has one row for each example (evaluate/registry.py); `interval` is the 95 % bootstrap interval of
     `score`. `groups` are the scores by group, empty without groups. `usage` counts the model's own answers, `cost` the
     work of every inner model, `seconds` the wall time of all examples. `figures` are what is reported beside the score
-    (perplexity, bits_per_byte, truncated). `examples_key` says which examples, `vocabulary` which tokens.
+    (perplexity, bits_per_byte, truncated, unknown_tokens). `examples_key` says which examples, `vocabulary` which
+    tokens.
     """
 
     model: str

@@ -86,4 +86,5 @@ def _figures(rows: np.ndarray, metric: Metric, found: Measured) -> dict[str, flo
         "perplexity": math.exp(-total / tokens),
         "bits_per_byte": -total / (n_bytes * math.log(2)),
         "truncated": float(found.truncated),
+        "unknown_tokens": float(found.unknown),
     }

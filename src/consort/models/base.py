@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Text to token ids and back. Two tokenizers of equal `vocabulary_key` have the same ids for the same tokens."""
+    """Text to token ids and back. Two tokenizers of equal `vocabulary_key` have the same ids for the same tokens.
+
+    A tokenizer that cannot write every text may name, as `unk`, the token that stands for what it cannot write.
+    """
 
     vocabulary_key: str
     vocab_size: int

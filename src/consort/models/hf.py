@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -228,13 +229,14 @@ def _build(
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    faults = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, ImportError)
+    kinds = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, ImportError)
     names = checkpoint.keys()
     with quiet():
         try:
             config = AutoConfig.from_pretrained(files, trust_remote_code=allow_remote_code, local_files_only=True)
             with torch.device("meta"):  # only to learn the class
                 empty = AutoModelForCausalLM.from_config(config, trust_remote_code=allow_remote_code)
+            _check_size(empty, checkpoint)
             tensors = {name: _Lazy(checkpoint, name) for name in names}
             module, found = type(empty).from_pretrained(
                 None,
@@ -244,13 +246,23 @@ def _build(
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # they are reported, and refused below
             )
-        except (*faults, StrictDataclassError) as error:
+        except (*kinds, StrictDataclassError) as error:
             raise BadCheckpoint(f"cannot be loaded: {one_line(error)}", field=checkpoint.name) from error
     if faults := list(_faults(found)):
         hint = "weights and config.json do not belong together"
         raise BadCheckpoint(listing(faults), field=checkpoint.name, hint=hint)
     _check_tied(module, checkpoint.name)
     return module.to(device)
+
+
+def _check_size(empty: Any, checkpoint: Checkpoint) -> None:
+    """Raise BadCheckpoint for a config that describes far more than there is, before memory is taken for it."""
+    described = sum(parameter.numel() for parameter in empty.parameters())
+    given = sum(math.prod(checkpoint.spec(name).shape) for name in checkpoint.keys())
+    if described > 4 * given:
+        message = f"config.json describes {described} parameters, the weights have {given}"
+        hint = "weights and config.json do not belong together"
+        raise BadCheckpoint(message, field=checkpoint.name, hint=hint)
 
 
 def _faults(found: Mapping[str, Any]) -> Iterator[str]:

@@ -34,6 +34,7 @@ class HFTokenizer:
         self.vocab_size = max(ids.values(), default=-1) + 1
         self.bos: int | None = bos if tokenizer.bos_token_id is None else tokenizer.bos_token_id
         self.eos: int | None = eos if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+        self.unk: int | None = _unknown(tokenizer)
         self._head = self._found_head()
 
     def _found_head(self) -> list[int]:
@@ -66,11 +67,25 @@ class HFTokenizer:
             raise BadData(f"the chat template refuses the chat: {error}", field="messages") from error
 
 
+def _unknown(tokenizer: Any) -> int | None:
+    """The id that the tokenizer gives for what it cannot write; its settings may name none, or another."""
+    named: int | None = tokenizer.unk_token_id
+    core = getattr(tokenizer, "backend_tokenizer", None)
+    if core is None:
+        return named
+    if type(core.model).__name__ == "Unigram":  # the only one that keeps a number, and does not show it
+        number: int | None = json.loads(core.to_str())["model"].get("unk_id")
+        return named if number is None else number
+    token = getattr(core.model, "unk_token", None)
+    return named if token is None else core.token_to_id(token)
+
+
 class ByteTokenizer:
     """The bytes of UTF-8 are the tokens, id = value. `bos` and `eos` may be any ids; none is added to a text."""
 
     def __init__(self, *, bos: int | None = None, eos: int | None = None) -> None:
         self.bos, self.eos = bos, eos
+        self.unk: int | None = None
         self.vocab_size = max(256, *(t + 1 for t in (bos, eos) if t is not None), 0)
         self.vocabulary_key = vocabulary_key({f"<0x{i:02X}>": i for i in range(self.vocab_size)})
 
@@ -97,11 +112,11 @@ def load_tokenizer(
         raise BadCheckpoint("has no tokenizer", field=label, hint=hint)
     from huggingface_hub.errors import StrictDataclassError
 
-    faults = (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, ImportError)
+    kinds = (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, ImportError)
     try:
         with quiet():
             tokenizer = _read_tokenizer(folder, allow_remote_code)
-    except (*faults, StrictDataclassError) as error:
+    except (*kinds, StrictDataclassError) as error:
         raise BadCheckpoint(f"its tokenizer cannot be read: {one_line(error)}", field=label) from error
     return HFTokenizer(tokenizer, bos=first_id(config, "bos_token_id"), eos=first_id(config, "eos_token_id"))
 
@@ -132,5 +147,6 @@ def first_id(config: Mapping[str, Any], name: str) -> int | None:
 
 
 def one_line(error: Exception) -> str:
-    """The first line of a message of another library."""
-    return str(error).strip().split("\n")[0]
+    """The first line of a message of another library, with the next where it only announces that."""
+    lines = [line.strip() for line in str(error).split("\n") if line.strip()]
+    return " ".join(lines[: 2 if lines and lines[0].endswith(":") else 1])

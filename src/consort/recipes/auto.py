@@ -7,15 +7,15 @@ continues where it was.
 
 from __future__ import annotations
 
-import logging
+import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import consort
-from consort.core.errors import BadParameter
-from consort.core.files import write_atomic, write_json
+from consort.core.errors import BadCheckpoint, BadParameter
+from consort.core.files import check_place, machine_errors, write_atomic, write_json
 from consort.core.journal import Journal, key_of, provenance
 from consort.core.progress import track
 from consort.data import Task, dump_yaml, load_task
@@ -24,15 +24,17 @@ from consort.plan.build import Builder
 from consort.plan.expression import parse
 from consort.plan.references import task_path
 from consort.recipes.coefficients import BudgetSpent, explore
-from consort.recipes.members import Family, Member, families, open_members
-from consort.recipes.trials import Candidate, Trials
+from consort.recipes.members import UNIFORM, WINNER, Family, Member, families, open_members, repeated
+from consort.recipes.trials import Candidate, Trials, is_record
 from consort.weights import describe
-
-log = logging.getLogger(__name__)
+from consort.weights.card import OnDisk
+from consort.weights.checkpoint import leaves
+from consort.weights.store import check_target
 
 DEFAULT_BUDGET = 100
-WINNER = "winner"
-UNIFORM = "uniform soup"
+MODEL_FOLDER = "model"
+REPORT_FILE = "report.html"
+RESULTS_FILE = "results.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,27 +85,62 @@ def auto(
     seed: int = 0,
     force: bool = False,
     allow_remote_code: bool = False,
+    allow_task_code: bool = False,
 ) -> Outcome:
     """Find the best combination of `models` (references) for `task` and write it to the folder `out`.
 
     `base` is the one of the models that the others were tuned from; by default the one that their cards, configs or
-    adapters name. `budget` bounds the number of candidates. Raises ConsortError, before any work, for inputs that
-    cannot be used.
+    adapters name. `budget` bounds the number of candidates. A model whose weights cannot be run (NaN) is left out with
+    a note. Raises ConsortError, before any work, for inputs that cannot be used.
     """
     if not models:
         raise BadParameter("no models", field="MODEL", hint="give two or more folders, lab:NAME or hf:ORG/NAME")
-    loaded = task if isinstance(task, Task) else load_task(task_path(task))
+    check_place(out)
+    loaded = task if isinstance(task, Task) else load_task(task_path(task), allow_code=allow_task_code)
     loaded.fit_and_held_out(seed)
     loaded.split("test")
     members = open_members(models, builder := Builder(seed, allow_remote_code), base)
     inputs = [describe(m.checkpoint) for m in members]
     asked = {"inputs": inputs, "models": list(models), "base": base, "task": loaded.key, "budget": budget, "seed": seed}
-    journal = Journal(Path(out), key_of(asked), force=force)
+    sources = [leaf.path for m in members for leaf in leaves(m.checkpoint) if isinstance(leaf, OnDisk)]
+    check_target(Path(out), sources, force=True)
+    journal = Journal(Path(out), key_of(asked), force=force, sound=is_record)
     records = journal.open()
+    if not records:
+        _clear(journal.folder)
     with track("searching", total=budget) as advance:
         trials = Trials(loaded, builder, journal, records, budget=budget, seed=seed, advance=advance)
-        found = search(trials, members, base)
-    return conclude(Path(out), trials, members, found, provenance(plan=found.plan, inputs=inputs, seed=seed))
+        usable, notes = runnable(trials, members)
+        found = search(trials, usable, base)
+    found = replace(found, notes=(*repeated(models), *notes, *found.notes))
+    return conclude(Path(out), trials, usable, found, provenance(plan=found.plan, inputs=inputs, seed=seed))
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier run, which `force` replaces, ended with."""
+    with machine_errors(folder):
+        for name in (RESULTS_FILE, "plan.yml", REPORT_FILE):
+            (folder / name).unlink(missing_ok=True)
+        model = folder / MODEL_FOLDER
+        if model.is_dir() and not model.is_symlink():
+            shutil.rmtree(model)
+        else:
+            model.unlink(missing_ok=True)
+
+
+def runnable(trials: Trials, members: Sequence[Member]) -> tuple[list[Member], list[str]]:
+    """The members that the task can be run with, and why others are left out; raises where none is left."""
+    kept, faults = [], []
+    for member in members:
+        try:
+            trials.result(member.label, member.reference, "fit")
+            kept.append(member)
+        except BadCheckpoint as fault:
+            faults.append((member.label, fault))
+    if not kept:
+        trials.journal.discard()
+        raise faults[0][1]
+    return kept, [f"{label} was left out: {fault}" for label, fault in faults]
 
 
 def search(trials: Trials, members: Sequence[Member], base: str | None) -> Found:
@@ -141,7 +178,7 @@ def conclude(out: Path, trials: Trials, members: Sequence[Member], found: Found,
     from consort.weights import write
 
     winner = trials.builder.build(parse(found.plan).root, "checkpoint")
-    folder = out / "model"
+    folder = out / MODEL_FOLDER
     if not folder.exists():
         write(winner, folder, plan=found.plan, seed=trials.seed)
     test = [trials.result(m.label, m.reference, "test") for m in members]
@@ -151,9 +188,9 @@ def conclude(out: Path, trials: Trials, members: Sequence[Member], found: Found,
             test.append(trials.result(UNIFORM, uniform, "test"))
     test.append(trials.result(WINNER, str(folder), "test"))
     comparison = compare(test, singles={m.label for m in members}, seed=trials.seed)
-    write_json(out / "results.json", document(trials, members, found, comparison, origin))
+    write_json(out / RESULTS_FILE, document(trials, members, found, comparison, origin))
     write_atomic(out / "plan.yml", plan_text(found.plan, trials.seed))
-    write_report(out, out / "report.html")
+    write_report(out, out / REPORT_FILE)
     return Outcome(out, found.plan, found.decision, comparison, found.notes)
 
 
@@ -184,7 +221,7 @@ def document(
             "name": WINNER,
             "kind": "merge" if kept else "single",
             "plan": found.plan,
-            "path": "model",
+            "path": MODEL_FOLDER,
             "coefficients": coefficients(kept, members) if kept else {},
         },
         "test": [s.result.to_json() for s in comparison.systems],

@@ -14,17 +14,18 @@ from consort.plan.references import folder_of
 from consort.weights import declared_base
 from consort.weights.checkpoint import Checkpoint
 
+WINNER = "winner"
+UNIFORM = "uniform soup"
+RESERVED = {WINNER, UNIFORM}
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One input: its reference as given, and its weights (an adapter stands for the model it makes)."""
+    """One input: its reference as given, what reports call it, and its weights (an adapter with its base)."""
 
     reference: str
+    label: str
     checkpoint: Checkpoint
-
-    @property
-    def label(self) -> str:
-        return PurePath(self.reference.rpartition(":")[2]).name
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,10 @@ class Family:
 
 def open_members(references: Sequence[str], builder: Builder, base: str | None = None) -> list[Member]:
     """Open every input, each once; all that cannot be opened are named together."""
-    members, faults = [], []
-    for reference in dict.fromkeys(references):
+    members, faults, labels = [], [], _labels(list(dict.fromkeys(references)))
+    for reference, label in labels.items():
         try:
-            members.append(Member(reference, builder.build(Reference(reference), "checkpoint")))
+            members.append(Member(reference, label, builder.build(Reference(reference), "checkpoint")))
         except ConsortError as error:
             faults.append(error)
     if len(faults) == 1:
@@ -54,6 +55,26 @@ def open_members(references: Sequence[str], builder: Builder, base: str | None =
     if base is not None and base not in references:
         raise BadParameter("is not among the inputs", field=f"--base {base}", hint=did_you_mean(base, references))
     return members
+
+
+def _labels(references: Sequence[str]) -> dict[str, str]:
+    """The last part of each reference, or all of it where that would not tell it from another or from the winner."""
+    names = [_last_part(reference) for reference in references]
+    unclear = {name for name in names if names.count(name) > 1} | RESERVED
+    return {r: r if name in unclear else name for r, name in zip(references, names, strict=True)}
+
+
+def _last_part(reference: str) -> str:
+    return PurePath(reference.rpartition(":")[2]).name
+
+
+def repeated(references: Sequence[str]) -> list[str]:
+    """What there is to say of inputs that are few or named twice."""
+    twice = [r for r in dict.fromkeys(references) if references.count(r) > 1]
+    notes = [f"{reference} was given {references.count(reference)} times and counts once" for reference in twice]
+    if len(set(references)) == 1:
+        notes.append("one model has nothing to be combined with")
+    return notes
 
 
 def families(members: Sequence[Member], base: str | None = None) -> tuple[list[Family], list[str]]:
@@ -90,7 +111,7 @@ def _base_of(group: Sequence[Member], wanted: str | None) -> Member | None:
     if wanted is not None:
         return None
     votes = [name for m in group for name in _declared(m)]
-    named = [(votes.count(m.label), -i) for i, m in enumerate(group)]
+    named = [(votes.count(_last_part(m.reference)), -i) for i, m in enumerate(group)]
     most, position = max(named)
     return group[-position] if most else None
 

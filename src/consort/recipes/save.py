@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consort.core.errors import Unsupported
+from consort.core.files import check_place
 from consort.plan import to_plan
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ def save(checkpoint: Checkpoint, out: str | Path, **options: Any) -> Written:
     """Stream `checkpoint` to the folder `out`; `options` are those of `consort.weights.write`."""
     from consort.weights import write
 
+    check_place(out)
     try:
         plan = to_plan(checkpoint)
     except Unsupported:

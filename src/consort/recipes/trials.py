@@ -16,6 +16,19 @@ from consort.plan.expression import parse
 from consort.recipes.coefficients import BudgetSpent, Expression
 
 
+def is_record(record: Mapping[str, Any]) -> bool:
+    """Whether a line of the journal is one that `Trials` wrote."""
+    if not isinstance(record.get("key"), str):
+        return False
+    if "fault" in record:
+        return isinstance(record["fault"], str)
+    try:
+        Result.from_json(record.get("result"))
+    except ConsortError:
+        return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A combination that was tried; `fit` is its score on the fit examples, None if it could not be made (`note`)."""

@@ -11,8 +11,10 @@ from consort.weights.family import layer_of, role_of, text_config
 
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 """Configuration keys that count layers."""
-SIZES = (*LAYERS, "hidden_size", "n_embd", "d_model", "num_attention_heads", "n_head", "n_heads", "vocab_size")
-"""Configuration keys that count something of which every model has one or more."""
+WIDTHS = ("hidden_size", "n_embd", "d_model", "head_dim", "vocab_size", "max_position_embeddings")
+HEADS = ("num_attention_heads", "num_key_value_heads", "n_head", "n_heads")
+SIZES = (*LAYERS, *WIDTHS, *HEADS)
+"""Configuration keys that count something of which there is one or more wherever the key is."""
 EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon")
 
 

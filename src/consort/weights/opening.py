@@ -12,7 +12,6 @@ from consort.weights.folder import CONFIG, check_directory, open_folder
 from consort.weights.lora import Adapted, open_adapter
 from consort.weights.lora_files import ADAPTER_CONFIG
 
-
 log = logging.getLogger(__name__)
 
 
