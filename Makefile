@@ -34,6 +34,9 @@ check: .venv/done
 bench: .venv/done
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/generate.py
+	$(BIN)/python benchmarks/merge.py
+	$(BIN)/python benchmarks/decode.py
+	$(BIN)/python benchmarks/speculate.py
 
 docs: .venv/done
 	$(BIN)/python docs/build.py

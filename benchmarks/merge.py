@@ -31,6 +31,9 @@ MERGEKIT_PARAMETERS = {"ties": {"density": 0.2}, "dare_ties": {"density": 0.5}, 
 MODELS = ("base", "one", "two")
 TINY = (1_000, 5_000, 10_000, 20_000)
 PIECE = 1 << 22
+SETTLING_S = 4
+"""Before each run: a virtual machine gives freed memory back to its host after seconds, and a copy that starts at once
+on what the last run freed takes half the time."""
 
 
 class Cost(NamedTuple):
@@ -119,6 +122,7 @@ def repeated(command: Sequence[str | Path], out: Path, runs: int, start: Cost = 
     """Median times of `runs` runs that write `out`, less those of `start`; the greatest of the peaks."""
     found = []
     for _ in range(runs):
+        time.sleep(SETTLING_S)
         found.append(measured(command))
         shutil.rmtree(out, ignore_errors=True)
         os.sync()

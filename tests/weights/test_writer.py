@@ -317,7 +317,7 @@ def test_an_output_is_a_checkpoint_to_read_and_write_again(memory: Memory, tmp_p
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
-def test_every_error_is_of_the_tree(memory: Memory, tmp_path: Path) -> None:
+def test_a_name_that_is_too_long_is_the_users_mistake(memory: Memory, tmp_path: Path) -> None:
     with pytest.raises(ConsortError) as caught:
         write(memory, tmp_path / ("n" * 300))
-    assert caught.value.exit_code == 3 and list(tmp_path.iterdir()) == []
+    assert caught.value.exit_code == 2 and list(tmp_path.iterdir()) == []
