@@ -130,7 +130,7 @@ DISK_BYTES_PER_S = 1e9
 
 
 def estimate(merged: Checkpoint, dtype: Any, threads: int | None) -> dict[str, Any]:
-    """What a merge would write and need, from headers alone: time.
+    """What a merge would write and need, from headers alone; the time is rough.
 
     Memory: runtime + threads x (inputs + scratch) x block, whatever the size of the models.
     """
