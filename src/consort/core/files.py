@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from consort.core.errors import BadData, BadParameter, ConsortError, EnvironmentFailure
 
@@ -70,14 +70,14 @@ def read_stdin(field: str, error: type[ConsortError] = BadData) -> str:
     return text
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a whole file: a reader sees the old content or the new, never a part."""
-    data = content.encode() if isinstance(content, str) else content
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Within the block, write the file's content; a reader sees the old content or all of the new, never a part."""
     with machine_errors(path):
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o644)
@@ -86,6 +86,12 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write a whole file: a reader sees the old content or the new, never a part."""
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(path: Path, value: Any) -> None:

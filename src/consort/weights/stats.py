@@ -10,8 +10,6 @@ an architecture, so that no program takes it for a model. Two kinds:
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,7 +19,7 @@ import torch
 from torch import Tensor
 
 from consort.core.errors import BadCheckpoint, Incompatible, listing
-from consort.core.files import machine_errors, sync_folder
+from consort.core.files import whole_file
 from consort.weights.checkpoint import Checkpoint, Spec, bytes_of
 from consort.weights.header import encode
 
@@ -122,18 +120,7 @@ def verify(statistics: Checkpoint, model: Checkpoint) -> None:
 
 def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """A safetensors file, whole or not at all."""
-    with machine_errors(path):
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(encode({name: Spec(tuple(t.shape), t.dtype) for name, t in tensors.items()}))
-                for tensor in tensors.values():
-                    file.write(bytes_of(tensor.contiguous().view(-1)))
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    sync_folder(path.parent)
+    with whole_file(path) as file:
+        file.write(encode({name: Spec(tuple(t.shape), t.dtype) for name, t in tensors.items()}))
+        for tensor in tensors.values():
+            file.write(bytes_of(tensor.contiguous().view(-1)))
