@@ -9,6 +9,7 @@ from consort.cooperate.transfer import transfer
 from consort.core.errors import UnknownName, did_you_mean
 from consort.core.registry import Entry, Registry
 from consort.ensemble.after import after
+from consort.ensemble.before import before
 from consort.ensemble.during import during
 from consort.merge import methods
 from consort.merge.adapters import adapters
@@ -16,7 +17,18 @@ from consort.merge.units import units
 from consort.models.registry import models
 from consort.weights.registry import views
 
-REGISTRIES: tuple[Registry[Any], ...] = (adapters, after, during, methods, models, speculate, transfer, units, views)
+REGISTRIES: tuple[Registry[Any], ...] = (
+    adapters,
+    after,
+    before,
+    during,
+    methods,
+    models,
+    speculate,
+    transfer,
+    units,
+    views,
+)
 
 
 def find(name: str) -> tuple[Registry[Any], Entry]:

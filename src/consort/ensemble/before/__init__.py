@@ -1,0 +1,8 @@
+"""Strategies that choose a model before it is asked: routers."""
+
+from consort.core.registry import Registry
+
+before: Registry[type] = Registry("before", "consort.ensemble.before", decorator="strategy", produces="model")
+strategy = before.registrar()
+
+__all__ = ["before", "strategy"]
