@@ -3,8 +3,21 @@
     python benchmarks/merge.py --parameters 1.1e9 --runs 3
 
 Llama-shaped bfloat16 models are generated in a temporary folder (seeded, streamed; four models' worth of disk) and
-removed afterwards. Times are medians of wall seconds less the time of `import torch` in the same interpreter, caches
-warm. Each program is a process of its own; CPU and peak memory are what the system says of that process.
+removed afterwards. Each program is a process of its own; CPU and peak memory are what the system says of that process.
+
+How long a copy takes depends on the memory that it finds: one that starts on pages just freed by another takes half the
+time of one that starts on pages the machine has to fetch. Copy and merges are therefore measured in rounds, each
+program once in every round, and every run starts from the same state:
+
+1. the output of the run before is deleted, and `sync` leaves no dirty page;
+2. the inputs are read once, so that they are in the page cache;
+3. as many bytes as a model has are written to a file beside, synced and deleted: the memory that the run will fill is
+   then what another program has just given back, for copy and merge alike;
+4. a pause of --settle seconds, in which the disk comes to rest.
+
+The copy is timed as `cp` and `sync` of its file; consort syncs what it writes before it ends, mergekit does not and
+gets a `sync` too. What is printed is the median over the rounds, less the median time of `import torch` for programs
+that import it, and the ratio of that to the median copy; in brackets the least and greatest ratio within a round.
 """
 
 from __future__ import annotations
@@ -31,9 +44,6 @@ MERGEKIT_PARAMETERS = {"ties": {"density": 0.2}, "dare_ties": {"density": 0.5}, 
 MODELS = ("base", "one", "two")
 TINY = (1_000, 5_000, 10_000, 20_000)
 PIECE = 1 << 22
-SETTLING_S = 4
-"""Before each run: a virtual machine gives freed memory back to its host after seconds, and a copy that starts at once
-on what the last run freed takes half the time."""
 
 
 class Cost(NamedTuple):
@@ -118,23 +128,51 @@ def measured(command: Sequence[str | Path]) -> Cost:
     return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 
-def repeated(command: Sequence[str | Path], out: Path, runs: int, start: Cost = Cost(0, 0, 0)) -> Cost:
-    """Median times of `runs` runs that write `out`, less those of `start`; the greatest of the peaks."""
-    found = []
-    for _ in range(runs):
-        time.sleep(SETTLING_S)
-        found.append(measured(command))
-        shutil.rmtree(out, ignore_errors=True)
+class Bench(NamedTuple):
+    """Where runs write, and what each of them finds."""
+
+    folder: Path
+    inputs: Sequence[Path]
+    settle_s: float
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+    def prepare(self) -> None:
+        """The state that every run starts from."""
+        shutil.rmtree(self.out, ignore_errors=True)
         os.sync()
-    wall, cpu = (statistics.median(getattr(cost, field) for cost in found) for field in ("wall_s", "cpu_s"))
-    return Cost(wall - start.wall_s, cpu - start.cpu_s, max(cost.peak_bytes for cost in found))
+        for path in self.inputs:
+            measured(["cat", path])
+        if self.inputs:
+            beside = self.folder / "filler"
+            measured(["sh", "-c", 'cp "$0" "$1" && sync "$1" && rm "$1" && sync', self.inputs[-1], beside])
+        time.sleep(self.settle_s)
+
+    def run(self, command: Sequence[str | Path]) -> Cost:
+        self.prepare()
+        cost = measured(command)
+        shutil.rmtree(self.out, ignore_errors=True)
+        return cost
+
+
+def median(costs: Sequence[Cost]) -> Cost:
+    """Median times and the greatest peak."""
+    wall, cpu = (statistics.median(getattr(cost, field) for cost in costs) for field in ("wall_s", "cpu_s"))
+    return Cost(wall, cpu, max(cost.peak_bytes for cost in costs))
+
+
+def less(cost: Cost, start: Cost) -> Cost:
+    """A run's times without those of starting."""
+    return Cost(cost.wall_s - start.wall_s, cost.cpu_s - start.cpu_s, cost.peak_bytes)
 
 
 def starting(python: str, runs: int) -> Cost:
-    """What `import torch` takes."""
-    found = [measured([python, "-c", "import torch"]) for _ in range(runs)]
-    wall, cpu = (statistics.median(getattr(cost, field) for cost in found) for field in ("wall_s", "cpu_s"))
-    return Cost(wall, cpu, 0)
+    """What `import torch` takes, after once to warm the caches."""
+    command = [python, "-c", "import torch"]
+    measured(command)
+    return median([measured(command) for _ in range(max(3, runs))])
 
 
 def plan(folder: Path, method: str) -> Path:
@@ -162,41 +200,46 @@ def consort(folder: Path, method: str, out: Path, threads: int) -> list[str | Pa
     return [sys.executable, "-c", code, "merge", plan(folder, method), out, "--threads", str(threads)]
 
 
-def compare(folder: Path, methods: Sequence[str], runs: int, threads: int) -> None:
-    """One line for each program and method, with its time as a multiple of that of a copy made just before."""
-    out, weights = folder / "out", folder / "one" / "model.safetensors"
-    for name in MODELS:
-        measured(["cat", folder / name / "model.safetensors"])
-    copying = ["sh", "-c", f"mkdir {out} && cp {weights} {out} && sync {out}/*"]
+def compare(bench: Bench, methods: Sequence[str], runs: int, threads: int) -> None:
+    """One line for each program and method, with its time as a multiple of that of the copies of the same rounds."""
+    folder, out, mergekit = bench.folder, bench.out, os.environ.get("CONSORT_MERGEKIT")
     start = starting(sys.executable, runs)
     print(f"{'import torch (subtracted)':34} {start.wall_s:8.2f} s {start.cpu_s:8.2f} s CPU")
-    mergekit = os.environ.get("CONSORT_MERGEKIT")
-    its_start = starting(mergekit, runs) if mergekit else start
-    for method in methods:
-        copy = repeated(copying, out, runs)  # anew each time: the speed of a disk changes by the minute
-        show("cp + sync", copy, copy)
-        show(f"consort {method}", repeated(consort(folder, method, out, threads), out, runs, start), copy)
-        if mergekit:
-            theirs = [mergekit, "-m", "mergekit.scripts.run_yaml", mergekit_plan(folder, method), out]
-            show(f"mergekit {method}", repeated(theirs, out, 1, its_start), copy)
+    copying = ["sh", "-c", 'mkdir "$1" && cp "$0" "$1" && sync "$1"/*', bench.inputs[-1], out]
+    programs: dict[str, tuple[Sequence[str | Path], Cost]] = {"cp + sync": (copying, Cost(0, 0, 0))}
+    programs |= {f"consort {m}": (consort(folder, m, out, threads), start) for m in methods}
+    if mergekit:
+        its_start = starting(mergekit, runs)
+        theirs = '"$0" -m mergekit.scripts.run_yaml "$1" "$2" && sync "$2"/*'
+        for m in methods:
+            programs[f"mergekit {m}"] = ["sh", "-c", theirs, mergekit, mergekit_plan(folder, m), out], its_start
+    rounds = [{name: less(bench.run(command), s) for name, (command, s) in programs.items()} for _ in range(runs)]
+    for name in programs:
+        show(name, [costs[name] for costs in rounds], [costs["cp + sync"] for costs in rounds])
 
 
-def show(name: str, cost: Cost, copy: Cost) -> None:
-    ratio = cost.wall_s / copy.wall_s
-    peak = cost.peak_bytes / 1e6
-    print(f"{name:34} {cost.wall_s:8.2f} s {cost.cpu_s:8.2f} s CPU {peak:7.0f} MB {ratio:7.1f} x cp", flush=True)
+def show(name: str, costs: Sequence[Cost], copies: Sequence[Cost]) -> None:
+    cost, copy = median(costs), median(copies)
+    ratios = [mine.wall_s / its.wall_s for mine, its in zip(costs, copies, strict=True)]
+    spread = f"({min(ratios):.1f} to {max(ratios):.1f})" if len(ratios) > 1 else ""
+    times = f"{cost.wall_s:8.2f} s {cost.cpu_s:8.2f} s CPU {cost.peak_bytes / 1e6:7.0f} MB"
+    print(f"{name:34} {times} {cost.wall_s / copy.wall_s:7.1f} x cp {spread}".rstrip(), flush=True)
 
 
-def many(folder: Path, counts: Sequence[int], runs: int, threads: int) -> None:
-    """Time by number of tensors, all tiny."""
+def many(folder: Path, counts: Sequence[int], runs: int, threads: int, settle_s: float) -> None:
+    """Time by number of tensors, all tiny; beside it the multiple of the time of half as many, where that is known."""
     start = starting(sys.executable, runs)
     for count in counts:
         make(folder / str(count), *experts(count))
-        for method in ("linear", "ties"):
-            command = consort(folder / str(count), method, folder / "out", threads)
-            cost = repeated(command, folder / "out", runs, start)
-            print(f"{count:6} tensors, {method:22} {cost.wall_s:8.2f} s {cost.cpu_s:8.2f} s CPU", flush=True)
-        shutil.rmtree(folder / str(count))
+    bench = Bench(folder, [], settle_s)
+    for method in ("linear", "ties"):
+        known: dict[int, float] = {}
+        for count in counts:
+            command = consort(folder / str(count), method, bench.out, threads)
+            cost = less(median([bench.run(command) for _ in range(max(1, runs))]), start)
+            known[count] = cost.wall_s
+            growth = f"{cost.wall_s / known[count // 2]:6.2f} x half" if count // 2 in known else ""
+            print(f"{count:6} tensors, {method:10} {cost.wall_s:8.2f} s {cost.cpu_s:8.2f} s CPU {growth}".rstrip())
 
 
 def main() -> None:
@@ -204,7 +247,8 @@ def main() -> None:
     parser.add_argument("--parameters", type=float, nargs="*", default=[3e7], help="of each model (default 3e7)")
     parser.add_argument("--methods", nargs="*", default=METHODS, choices=METHODS)
     parser.add_argument("--tiny", type=int, nargs="*", default=TINY, help="numbers of tiny tensors")
-    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=3, help="rounds (default 3)")
+    parser.add_argument("--settle", type=float, default=4, help="seconds of rest before each run (default 4)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
     given = parser.parse_args()
@@ -215,11 +259,12 @@ def main() -> None:
             make(folder, config, shapes)
             count = sum(map(prod, shapes.values()))
             print(f"\n{count / 1e9:.3f} billion parameters, {len(shapes)} tensors, {given.threads} threads")
-            compare(folder, given.methods, given.runs, given.threads)
+            inputs = [folder / model / "model.safetensors" for model in MODELS]
+            compare(Bench(folder, inputs, given.settle), given.methods, given.runs, given.threads)
             shutil.rmtree(folder)
         if given.tiny:
             print()
-            many(Path(name), given.tiny, given.runs, given.threads)
+            many(Path(name), given.tiny, given.runs, given.threads, given.settle)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The example files: each is read, checked and merged, and its printed plan gives the same tensors."""
+"""The example files: each is read, checked and merged, its printed plan gives the same tensors, its folder loads."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from consort.plan import build, dump, parse, read_plan, to_plan
+from consort.weights import open_folder, write
 
 FILES = sorted((Path(__file__).parents[2] / "examples" / "mergekit").glob("*.yml"))
 METHODS = {
@@ -38,3 +39,29 @@ def test_it_merges_and_its_plan_gives_the_same(file):
         assert torch.equal(tensor, other[name])
     layers = {name.split(".")[2] for name in names if ".layers." in name}
     assert one.config["num_hidden_layers"] == len(layers)
+
+
+QUICK = ("06-linear", "11-slerp", "24-ties", "34-model-stock", "43-passthrough", "45-uneven", "48-lora", "50-documents")
+
+
+def slow_but(quick):
+    return [
+        pytest.param(file, id=file.stem, marks=() if file.stem.startswith(quick) else pytest.mark.slow)
+        for file in FILES
+    ]
+
+
+@pytest.mark.parametrize("file", slow_but(QUICK))
+def test_its_folder_is_loaded_by_transformers(file, tmp_path):
+    """Written whole, loaded without missing or unexpected weights, equal to what was written, and it computes."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    merged = build(read_plan(file), "checkpoint")
+    write(merged, tmp_path / "out", threads=1, plan=dump(read_plan(file)))
+    model, info = AutoModelForCausalLM.from_pretrained(tmp_path / "out", output_loading_info=True, dtype="auto")
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    loaded = model.state_dict()
+    with open_folder(tmp_path / "out") as folder:
+        assert all(loaded[name].equal(folder[name]) for name in folder.keys())
+    ids = AutoTokenizer.from_pretrained(tmp_path / "out")("mirror: abc")["input_ids"]
+    assert model(torch.tensor([ids])).logits.isfinite().all()

@@ -76,7 +76,7 @@ def test_whichever_operation_fails_the_output_is_old_or_new(number: int, replace
 
 def test_an_interruption_leaves_the_partial_folder_which_is_resumed(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("consort.weights.stream.SYNC_BYTES", 1)
-    source = Memory({f"t{i}": torch.full((50,), float(i)) for i in range(20)}, {})
+    source = Memory({f"t{i}": torch.full((5_000,), float(i)) for i in range(20)}, {})
     write(source, tmp_path / "whole" / "out", plan={})
     expected = snapshot(tmp_path / "whole" / "out")
     out = tmp_path / "out"
@@ -265,10 +265,10 @@ class Ordered(Disk):
 
 
 def test_data_is_synced_before_the_journal_says_so_and_before_the_rename(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("consort.weights.stream.SYNC_BYTES", 400)
+    monkeypatch.setattr("consort.weights.stream.SYNC_BYTES", 40_000)
     disk = Ordered()
-    source = Memory({f"t{i}": torch.full((50,), float(i)) for i in range(20)}, {})
-    write(source, tmp_path / "out", threads=1, shard_bytes=1000, disk=disk)
+    source = Memory({f"t{i}": torch.full((5_000,), float(i)) for i in range(20)}, {})
+    write(source, tmp_path / "out", threads=1, shard_bytes=100_000, disk=disk)
     assert disk.notes >= 10 and not disk.dirty
 
 

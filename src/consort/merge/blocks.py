@@ -123,6 +123,8 @@ class InMemory:
     uniform: Float[Tensor, "model *shape"] | None
     grain: Grain
     statistics: Float[Tensor, "model *stat"] | None = None
+    whole_model: Callable[[Callable[[Blocks], Any]], Any] | None = None
+    """What `of_model` does, where there are more tensors than this one."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -144,7 +146,9 @@ class InMemory:
     def _part(self, whole: Tensor, start: int, stop: int) -> Tensor:
         if self.grain == "tensor":
             return whole
-        return shaped(whole.flatten(1)[:, start:stop].contiguous(), self.shape, self.grain)
+        flat = whole.flatten(1)
+        part = flat if stop - start == flat.shape[1] else flat[:, start:stop]
+        return shaped(part.contiguous(), self.shape, self.grain)
 
     def sample(self) -> Iterator[Block]:
         for start, stop in spread(self.shape, self.grain, sampled_parts(prod(self.shape))):
@@ -154,4 +158,4 @@ class InMemory:
         yield self
 
     def of_model(self, statistic: Callable[[Blocks], Any]) -> Any:
-        return statistic(self)
+        return self.whole_model(statistic) if self.whole_model else statistic(self)

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt32
+from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.errors import BadParameter
 from consort.merge.arithmetic import along, divisor, per_model, positive
 from consort.merge.blocks import Blocks
+from consort.merge.ranks import mean_ranks
 from consort.merge.statistics import l1_factors
 
 ROUNDING = 1e-9
@@ -32,7 +33,7 @@ def dropped(
     """What is kept, rescaled; `l1` are the factors of that rule."""
     kept = deltas * positive(probability - uniform)
     if rescale == "prob":
-        kept /= divisor(probability)
+        kept /= probability if probability.numel() and float(probability.min()) > 0 else divisor(probability)
     return kept if l1 is None else kept * along(torch.from_numpy(l1), kept)
 
 
@@ -49,39 +50,6 @@ def by_rank(
     r = mean_ranks(deltas) / last if last else torch.full_like(deltas, 0.5)
     d, e = (along(per_model(value, len(deltas)), deltas) for value in (density, epsilon))
     return d - e + 2 * e * r
-
-
-def mean_ranks(values: Float[Tensor, "*rows row"]) -> Float[Tensor, "*rows row"]:
-    """0-based ascending ranks of magnitudes in each row; equal ones share the mean of theirs."""
-    rows = values.reshape(-1, values.shape[-1]).numpy()
-    ordered, place = _sorted(np.abs(rows))
-    first = np.ones(rows.shape, bool)
-    np.not_equal(ordered[:, 1:], ordered[:, :-1], out=first[:, 1:])
-    starts = np.flatnonzero(first)
-    lengths = np.empty_like(starts)
-    np.subtract(starts[1:], starts[:-1], out=lengths[:-1])
-    lengths[-1:] = rows.size - starts[-1:]
-    means = np.repeat(starts + (lengths - 1) * 0.5, lengths).reshape(rows.shape)
-    means -= np.arange(0, rows.size, rows.shape[1])[:, None]
-    ranks = torch.empty(rows.shape, dtype=values.dtype)
-    return ranks.scatter_(-1, torch.from_numpy(place), torch.from_numpy(means).to(values.dtype)).view(values.shape)
-
-
-def _sorted(
-    rows: Float[np.ndarray, "rows row"],
-) -> tuple[Float[np.ndarray, "rows row"] | UInt32[np.ndarray, "rows row"], Int64[np.ndarray, "rows row"]]:
-    """Each row of magnitudes in ascending order (or their bit patterns, which order alike) and where they were.
-
-    A float32 pattern and its place fit into one integer, and those are sorted in half the time.
-    """
-    if rows.dtype != np.float32:
-        place = rows.argsort(axis=-1)
-        return np.take_along_axis(rows, place, axis=-1), place
-    keys = rows.view(np.uint32).astype(np.uint64)
-    keys <<= np.uint64(32)
-    keys |= np.arange(rows.shape[1], dtype=np.uint64)
-    keys.sort(axis=-1)
-    return (keys >> np.uint64(32)).astype(np.uint32), (keys & np.uint64(2**32 - 1)).view(np.int64)
 
 
 def constant_l1(blocks: Blocks, *, density: Sequence[float], rescale: str) -> Float[np.ndarray, "model"] | None:

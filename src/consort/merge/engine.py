@@ -8,28 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from consort.core.errors import BadParameter, ConsortError
+from consort.core.errors import BadParameter, ConsortError, together
 from consort.core.params import bind
-from consort.merge.arithmetic import added
-from consort.merge.blocks import Blocks, ranges
+from consort.merge.arithmetic import added, finite_or_nan
+from consort.merge.blocks import Blocks, InMemory, ranges, shaped
 from consort.merge.cache import Once
-from consort.merge.matching import Job, dtype_named, match, merged_config
-from consort.merge.method import Method
-from consort.merge.reading import Reader, Stacks
+from consort.merge.checks import (
+    check_inputs,
+    check_models_statistics,
+    check_vocabularies_of_statistics,
+    collecting,
+)
+from consort.merge.conflicts import read_conflicts, settled
+from consort.merge.matching import Available, Job, completed, dtype_named, match, merged_config
+from consort.merge.reading import Batch, Reader, Stacks
 from consort.merge.registry import methods
 from consort.merge.resolving import resolver
-from consort.weights.checkpoint import Checkpoint, Spec, no_tensor, round_into
+from consort.weights.checkpoint import Checkpoint, Spec, no_tensor, parts, round_into
+from consort.weights.family import differences
 from consort.weights.stack import identity
-from consort.weights.stats import check_statistics, verify
+from consort.weights.stats import verify
 from consort.weights.vocab import align_vocabularies
 
 KEPT = 64
@@ -44,6 +50,8 @@ def merge(
     statistics: Sequence[Checkpoint] | None = None,
     seed: int = 0,
     tokenizer: Any = None,
+    missing: Literal["base", "available"] | None = None,
+    config_conflict: Mapping[str, Any] | None = None,
     dtype: torch.dtype | str | None = None,
     out_dtype: torch.dtype | str | None = None,
     **params: Any,
@@ -52,6 +60,9 @@ def merge(
 
     `statistics`: for a method that wants them, what was collected of each model, in their order (see `weights.stats`).
     `tokenizer`: how models of different vocabularies are brought to one (see `weights.vocab_policy`).
+    `missing`: a tensor that some inputs lack is the base's there ("base"), or merged from those that have it
+    ("available"); without, it is refused. `config_conflict`: for each configuration key that differs, the input (by
+    name, number from 0, or "base") whose value the output has; without, differences are refused.
     The output has dtype `out_dtype`, else `dtype`, else the promotion of the inputs'. `seed` decides every draw.
     An entry that is NaN or infinite in an input is NaN in the merge: no vote and no threshold hides it.
     Raises UnknownName, BadParameter and Incompatible.
@@ -63,6 +74,8 @@ def merge(
         statistics=statistics,
         seed=seed,
         tokenizer=tokenizer,
+        missing=missing,
+        config_conflict=config_conflict,
         dtype=dtype,
         out_dtype=out_dtype,
         params=params,
@@ -81,6 +94,8 @@ class Merged:
         statistics: Sequence[Checkpoint] | None = None,
         seed: int = 0,
         tokenizer: Any = None,
+        missing: Literal["base", "available"] | None = None,
+        config_conflict: Mapping[str, Any] | None = None,
         dtype: torch.dtype | str | None = None,
         out_dtype: torch.dtype | str | None = None,
         params: Mapping[str, Any] | None = None,
@@ -88,19 +103,32 @@ class Merged:
         self.method, self.models, self.base, self.seed = method, tuple(models), base, seed
         self.statistics = None if statistics is None else tuple(statistics)
         self.tokenizer, self.dtype, self.out_dtype = tokenizer, dtype, out_dtype
+        self.missing, self.config_conflict = missing, config_conflict
         self._method = methods.get(method)
         names = {p.plan_name: p.name for p in self._method.params}
         self.params = {names.get(key, key): value for key, value in (params or {}).items()}
-        _check_inputs(self._method, self.models, base)
-        bound = bind(method, self._method.params, self.params, len(self.models), schedules=True)
-        wanted = dtype_named(out_dtype, "out_dtype") or dtype_named(dtype, "dtype")
-        self._merged_inputs = tuple(align_vocabularies(self.models, base, tokenizer))
-        self._jobs = match(self._merged_inputs, wanted)
+        check_inputs(self._method, self.models, base)
+        faults: list[ConsortError] = []
+        with collecting(faults):
+            bound = bind(method, self._method.params, self.params, len(self.models), schedules=True)
+            wanted = dtype_named(out_dtype, "out_dtype") or dtype_named(dtype, "dtype")
+        self._merged_inputs: tuple[Checkpoint, ...] = (*self.models, *(() if base is None else (base,)))
+        with collecting(faults):
+            self._merged_inputs = tuple(self._completed(align_vocabularies(self.models, base, tokenizer)))
+        with collecting(faults):
+            chosen = self._chosen()
+            self._jobs = match(
+                self._merged_inputs, None if faults else wanted, settled=chosen, available=self._available
+            )
+        if faults:
+            raise together(faults)
         self._params = resolver(self._method, bound, self._jobs, self.models)
-        self.config: Mapping[str, Any] = merged_config(self._donor, self._jobs)
+        config = merged_config(self._donor, self._jobs)
+        self.config: Mapping[str, Any] = settled(config, chosen, self._merged_inputs) if chosen else config
         self.name = f"{method}({', '.join(c.name for c in self._merged_inputs)})"
         aligned, under = self._merged_inputs[: len(models)], self._merged_inputs[-1] if base is not None else None
-        _check_statistics(self._method, aligned, self.statistics)
+        check_vocabularies_of_statistics(self.models, base, tokenizer, self.statistics)
+        check_models_statistics(self._method, aligned, self.statistics)
         self._reader = Reader(self._method, aligned, under, seed, self.statistics or ())
         self._verified = False
         self._once: Once[Any] = Once(1 if self._method.grain == "tensor" else KEPT)
@@ -109,6 +137,29 @@ class Merged:
     def inputs(self) -> Sequence[Checkpoint]:
         """The models, then the base, then the statistics."""
         return (*self._merged_inputs, *(self.statistics or ()))
+
+    def _completed(self, inputs: Sequence[Checkpoint]) -> Sequence[Checkpoint]:
+        """With `missing: base` every input has all that the base has."""
+        if self.missing not in (None, "base", "available"):
+            raise BadParameter(f"{self.missing!r} is no way", field="missing", hint="base | available")
+        if self.missing != "base":
+            return inputs
+        if self.base is None:
+            raise BadParameter("there is no base", field="missing", hint="base: MODEL, or missing: available")
+        return completed(inputs)
+
+    def _chosen(self) -> Mapping[str, int]:
+        """The input that settles each configuration key that differs."""
+        different = differences([c.config for c in self._merged_inputs if c.config])
+        donor = len(self.models) if self.base is not None else 0
+        return read_conflicts(self.config_conflict, different, self._merged_inputs, donor)
+
+    @property
+    def _available(self) -> Available | None:
+        if self.missing != "available":
+            return None
+        with_base = self.base is not None and self._method.base != "ignored"
+        return Available(len(self.models), self._method.inputs[0], with_base)
 
     def _verify(self) -> None:
         """Raises Incompatible unless the statistics are those of the models, told by their fingerprints."""
@@ -136,7 +187,7 @@ class Merged:
 
     def identity(self, name: str) -> tuple[Any, ...]:
         """Equal for tensors that are computed alike from the same inputs (see `weights.stack.identity`)."""
-        sources = zip(self._merged_inputs, self._job(name).sources, strict=True)
+        sources = [(c, s) for c, s in zip(self._merged_inputs, self._job(name).sources, strict=True) if s]
         drawn = (self.seed, name) if self._method.random else ()
         params = tuple(self.resolve(name).values())
         found = (identity(checkpoint, source) for checkpoint, source in sources)
@@ -165,6 +216,57 @@ class Merged:
                 error.within(name)
             raise
 
+    def read_many(self, names: Sequence[str], out: Tensor) -> None:
+        """What `read_into` gives of each whole tensor, one after another in `out`: read and rounded together."""
+        jobs = [job for name in names if (job := self._job(name)).spec.numel]
+        if (
+            any(job.copied or job.partial or job.compute != jobs[0].compute for job in jobs)
+            or self._method.statistics
+            or not jobs
+        ):
+            for name, part in zip(names, parts(out, [self.spec(name).numel for name in names]), strict=True):
+                self.read_into(name, 0, len(part), part)
+            return
+        with np.errstate(all="ignore"), torch.no_grad():
+            batch = self._reader.read_batch(jobs)
+            merged = self._merged_batch(jobs, batch)
+            result = merged if batch.base is None else added(batch.base, merged)
+            round_into(finite_or_nan(result, batch.stack), out)
+
+    def _merged_batch(self, jobs: Sequence[Job], batch: Batch) -> Float[Tensor, "entries"]:
+        """At once where each entry is by itself, else tensor by tensor."""
+        method, params = self._method, self.resolve(jobs[0].name)
+        entrywise = method.grain == "entry" and method.statistic is None
+        if entrywise and all(self.resolve(job.name) is params for job in jobs):
+            return method.apply(batch.stack, None, batch.drawn, params)
+        sizes = [job.spec.numel for job in jobs]
+        drawn = [None] * len(jobs) if batch.drawn is None else parts(batch.drawn, sizes, dim=1)
+        each = zip(jobs, parts(batch.stack, sizes, dim=1), drawn, strict=True)
+        return torch.cat([self._merged_small(job, stack, of_job) for job, stack, of_job in each])
+
+    def _merged_small(
+        self, job: Job, flat: Float[Tensor, "model entries"], drawn: Float[Tensor, "model entries"] | None
+    ) -> Float[Tensor, "entries"]:
+        """A tensor that is in memory."""
+        method, shape, params = self._method, job.spec.shape or (1,), self.resolve(job.name)
+        grain = method.grain
+        stack, stat = flat.contiguous(), None
+        uniform = None if drawn is None else shaped(drawn.contiguous(), shape, grain)
+        try:
+            if grain != "tensor":
+                blocks = InMemory(
+                    stack.view(-1, *shape),
+                    None if drawn is None else drawn.reshape(-1, *shape),
+                    grain,
+                    whole_model=partial(self._of_model, self._reader.present(job), params),
+                )
+                stat = method.measure(blocks, params)
+            return method.apply(shaped(stack, shape, grain), stat, uniform, params).reshape(-1)
+        except ConsortError as error:
+            if not error.field:
+                error.within(job.name)
+            raise
+
     def _job(self, name: str) -> Job:
         if name not in self._jobs:
             raise no_tensor(self, name)
@@ -181,8 +283,9 @@ class Merged:
         if self._reader.grain(job) == "tensor":
             whole: Tensor = self._once(job.name, lambda: self._merged(job, 0, job.spec.numel, None))
             return whole
-        params = self.resolve(job.name)
-        stat = self._once(job.name, lambda: self._method.measure(self._stacks([job], params), params))
+        params, stat = self.resolve(job.name), None
+        if self._method.statistic:
+            stat = self._once(job.name, lambda: self._method.measure(self._stacks([job], params), params))
         return self._merged(job, first, last, stat)
 
     def _merged(self, job: Job, first: int, last: int, stat: Any) -> Float[Tensor, "entries"]:
@@ -190,38 +293,12 @@ class Merged:
         stack, uniform, statistics = part.block
         merged = self._method.apply(stack, stat, uniform, self.resolve(job.name), statistics)
         result = merged.reshape(-1) if part.base is None else added(part.base, merged.reshape(-1))
-        if all(isfinite(float(tensor.sum())) for tensor in stack):
-            return result
-        return torch.where(stack.isfinite().all(0).view(-1), result, torch.nan)
+        return finite_or_nan(result, stack.reshape(len(stack), -1))
 
     def _stacks(self, jobs: Sequence[Job], params: Mapping[str, Any]) -> Stacks:
-        return Stacks(self._reader, jobs, partial(self._of_model, params))
+        return Stacks(self._reader, jobs, partial(self._of_model, self._reader.present(jobs[0]), params))
 
-    def _of_model(self, params: Mapping[str, Any], statistic: Callable[[Blocks], Any]) -> Any:
-        """Once for all tensors that have the same parameters."""
-        computed = [job for job in self._jobs.values() if not job.copied]
-        return self._once(tuple(params.values()), lambda: statistic(self._stacks(computed, params)))
-
-
-def _check_inputs(method: Method, models: Sequence[Checkpoint], base: Checkpoint | None) -> None:
-    least, most = method.inputs
-    if len(models) < least or (most is not None and len(models) > most):
-        wanted = f"{least} or more models" if most is None else f"{least} model{'s' if least > 1 else ''}"
-        raise BadParameter(f"{method.name} merges {wanted}, not {len(models)}", field="models")
-    if method.base == "required" and base is None:
-        hint = "base: the model that the others were made from"
-        raise BadParameter(f"{method.name} needs a base", field="base", hint=hint)
-
-
-def _check_statistics(method: Method, models: Sequence[Checkpoint], statistics: Sequence[Checkpoint] | None) -> None:
-    given = len(statistics or ())
-    if not method.statistics and given:
-        raise BadParameter(f"{method.name} uses no statistics", field="statistics", hint="leave them out")
-    if not method.statistics:
-        return
-    if given != len(models):
-        hint = f"`consort collect {method.statistics}` makes them, in the order of the models"
-        message = f"{method.name} needs statistics of each of the {len(models)} models, not {given}"
-        raise BadParameter(message, field="statistics", hint=hint)
-    for model, found in zip(models, statistics or (), strict=True):
-        check_statistics(found, method.statistics, model)
+    def _of_model(self, present: Sequence[int], params: Mapping[str, Any], statistic: Callable[[Blocks], Any]) -> Any:
+        """Once for all tensors that have the same parameters and are in the same models."""
+        computed = [job for job in self._jobs.values() if not job.copied and self._reader.present(job) == present]
+        return self._once((*present, *params.values()), lambda: statistic(self._stacks(computed, params)))

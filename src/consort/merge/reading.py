@@ -17,7 +17,7 @@ from consort.merge.blocks import Block, Blocks, Grain, ranges, sampled_parts, sh
 from consort.merge.matching import Job
 from consort.merge.method import Method
 from consort.merge.randomness import fill_uniform, stream_key
-from consort.weights.checkpoint import Checkpoint, Memory
+from consort.weights.checkpoint import Checkpoint, Memory, parts, read_many
 from consort.weights.stats import KINDS
 
 
@@ -25,6 +25,14 @@ class Part(NamedTuple):
     """A range of one tensor: what the method sees, and the base that its result is added to."""
 
     block: Block
+    base: Float[Tensor, "entries"] | None
+
+
+class Batch(NamedTuple):
+    """Whole tensors one after another, flat; `base` as in `Part`."""
+
+    stack: Float[Tensor, "model entries"]
+    drawn: Float[Tensor, "model entries"] | None
     base: Float[Tensor, "entries"] | None
 
 
@@ -45,10 +53,13 @@ class Reader:
         self.inputs = [*models] if base is None else [*models, base]
         self._memory = threading.local()
 
-    @property
-    def height(self) -> int:
+    def height(self, job: Job) -> int:
         """Length of the model axis of the stack."""
-        return len(self.models) + (self.method.on == "weights" and self.base is not None)
+        return len(self._stacked(job))
+
+    def present(self, job: Job) -> list[int]:
+        """The numbers of the models that have the tensor."""
+        return [i for i in range(len(self.models)) if job.sources[i]]
 
     def measured(self, job: Job) -> bool:
         """Whether there are statistics of a tensor."""
@@ -72,7 +83,8 @@ class Reader:
         return part
 
     def _read(self, job: Job, start: int, stop: int) -> Part:
-        stack = self._buffer("stack", self.height * (stop - start), job.compute).view(self.height, -1)
+        height = self.height(job)
+        stack = self._buffer("stack", height * (stop - start), job.compute).view(height, -1)
         base = None
         if self.method.on == "deltas" and self.base is not None:
             base = self._flat(self.base, job.sources[-1], start, stop, self._buffer("base", stop - start, job.compute))
@@ -80,6 +92,27 @@ class Reader:
         shape, grain = job.spec.shape, self.grain(job)
         drawn = shaped(self._uniform(job, start, stop), shape, grain) if self.method.random else None
         return Part(Block(shaped(stack, shape, grain), drawn, self._statistics(job, start, stop)), base)
+
+    def read_batch(self, jobs: Sequence[Job]) -> Batch:
+        """Whole tensors of one dtype that all inputs have, without statistics; `read` leaves what is returned alone."""
+        entries, compute, height = sum(job.spec.numel for job in jobs), jobs[0].compute, self.height(jobs[0])
+        stack = self._buffer("batch", height * entries, compute).view(height, -1)
+        base = None
+        if self.method.on == "deltas" and self.base is not None:
+            base = self._buffer("batch base", entries, compute)
+            read_many(self.base, [job.sources[-1] for job in jobs], base)
+        for row, (checkpoint, source) in zip(stack, self._stacked(jobs[0]), strict=True):
+            read_many(checkpoint, [job.sources[source] for job in jobs], row)
+        if base is not None:
+            stack -= base
+        return Batch(stack, self._drawn(jobs, entries) if self.method.random else None, base)
+
+    def _drawn(self, jobs: Sequence[Job], entries: int) -> Float[Tensor, "model entries"]:
+        drawn = self._buffer("batch uniform", len(self.models) * entries, torch.float32).view(len(self.models), -1)
+        for job, part in zip(jobs, parts(drawn, [job.spec.numel for job in jobs], dim=1), strict=True):
+            for position, row in enumerate(part):
+                fill_uniform(stream_key(self.seed, self.method.name, job.name, position), 0, row)
+        return drawn
 
     def _statistics(self, job: Job, start: int, stop: int) -> Float[Tensor, "model *stat"] | None:
         """Those of the entries, or whole matrices where they are of another shape than the tensor."""
@@ -93,15 +126,17 @@ class Reader:
         return shaped(stack, shape, self.grain(job))
 
     def _fill(self, stack: Tensor, base: Tensor | None, job: Job, start: int, stop: int) -> None:
-        sources = list(zip(self.models, job.sources, strict=False))
-        if self.method.on == "weights" and self.base is not None:
-            sources.insert(0, (self.base, job.sources[-1]))
-        for row, (checkpoint, name) in zip(stack, sources, strict=True):
-            flat = self._flat(checkpoint, name, start, stop, row)
+        for row, (checkpoint, source) in zip(stack, self._stacked(job), strict=True):
+            flat = self._flat(checkpoint, job.sources[source], start, stop, row)
             if base is not None:
                 torch.sub(flat, base, out=row)
             elif flat is not row:
                 row.copy_(flat)
+
+    def _stacked(self, job: Job) -> list[tuple[Checkpoint, int]]:
+        """The checkpoints of the stack, in its order, and which of a job's sources is theirs."""
+        models = [(self.models[i], i) for i in self.present(job)]
+        return [(self.base, -1), *models] if self.method.on == "weights" and self.base is not None else models
 
     def _flat(self, checkpoint: Checkpoint, name: str, start: int, stop: int, memory: Tensor) -> Tensor:
         """The range as it lies in memory where it already has the dtype of `memory`, else read into `memory`."""
@@ -113,8 +148,9 @@ class Reader:
         return memory
 
     def _uniform(self, job: Job, start: int, stop: int) -> Float[Tensor, "model entries"]:
-        drawn = self._buffer("uniform", len(self.models) * (stop - start), torch.float32).view(len(self.models), -1)
-        for position, row in enumerate(drawn):
+        present = self.present(job)
+        drawn = self._buffer("uniform", len(present) * (stop - start), torch.float32).view(len(present), -1)
+        for position, row in zip(present, drawn, strict=True):
             fill_uniform(stream_key(self.seed, self.method.name, job.name, position), start, row)
         return drawn
 
@@ -129,11 +165,12 @@ class Reader:
     def copy(self, job: Job, start: int, stop: int, out: Shaped[Tensor, "entries"]) -> None:
         """Entries of a tensor that is not computed. Raises Incompatible where the inputs differ."""
         first, other = (torch.empty(stop - start, dtype=job.spec.dtype) for _ in range(2))
-        self.inputs[0].read_into(job.sources[0], start, stop, first)
-        for checkpoint, name in zip(self.inputs[1:], job.sources[1:], strict=True):
+        (donor, source), *rest = ((c, n) for c, n in zip(self.inputs, job.sources, strict=True) if n)
+        donor.read_into(source, start, stop, first)
+        for checkpoint, name in rest:
             checkpoint.read_into(name, start, stop, other)
             if not torch.equal(first, other):
-                message = f"{_dtype(job)} values differ between {self.inputs[0].name} and {checkpoint.name}"
+                message = f"{_dtype(job)} values differ between {donor.name} and {checkpoint.name}"
                 raise Incompatible(message, field=job.name, hint="integer tensors are copied, so they must be equal")
         out.copy_(first)
 
@@ -157,7 +194,7 @@ class Stacks:
 
     @property
     def models(self) -> int:
-        return self.reader.height
+        return self.reader.height(self.jobs[0])
 
     @property
     def dtype(self) -> torch.dtype:

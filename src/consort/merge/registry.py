@@ -22,6 +22,8 @@ methods: Registry[Method] = Registry(
         Param("base", "checkpoint", default=None, optional=True),
         Param("statistics", "checkpoint", default=None, many=True, optional=True),
         Param("tokenizer", "tokenizer", default=None, optional=True, fixed=True),
+        Param("missing", "choice", default=None, choices=("base", "available"), optional=True, fixed=True),
+        Param("config_conflict", "inputs by key", default=None, optional=True, fixed=True),
         Param("dtype", "choice", default=None, choices=DTYPES, optional=True, fixed=True),
     ),
 )

@@ -24,7 +24,7 @@ def resolver(
     """The parameters by tensor name. Raises BadParameter for what makes no sense together in one of the tensors."""
     if not any(is_schedule(v) for value in bound.values() for v in (value if isinstance(value, tuple) else (value,))):
         method.refuse(bound)
-        return lambda name: bound
+        return _constant(method, bound, jobs)
     computed = [job for job in jobs.values() if not job.copied]
     _refuse_unmatched(method, bound, computed, models)
     depth = depths(jobs)
@@ -39,6 +39,7 @@ def resolver(
             fault = BadParameter(f"no rule matches {job.name}", field=missing[0], hint=hint)
             faults.setdefault(missing[0], fault)
             continue
+        params = _of_present(method, params, job)
         key = tuple(params.values())
         if key not in known:
             known[key] = params
@@ -47,6 +48,33 @@ def resolver(
     if faults:
         raise together(faults.values())
     return found.__getitem__
+
+
+def _constant(method: Method, bound: Mapping[str, Any], jobs: Mapping[str, Job]) -> Resolve:
+    """The same for all tensors but those that a model lacks."""
+    known: dict[tuple[bool, ...], Mapping[str, Any]] = {}
+    found, faults = {}, dict[str, ConsortError]()
+    for job in jobs.values():
+        if job.partial and not job.copied:
+            key = tuple(map(bool, job.sources))
+            if key not in known:
+                known[key] = _of_present(method, bound, job)
+                _refuse(method, known[key], job.name, faults)
+            found[job.name] = known[key]
+    if faults:
+        raise together(faults.values())
+    return lambda name: found.get(name, bound)
+
+
+def _of_present(method: Method, params: Mapping[str, Any], job: Job) -> Mapping[str, Any]:
+    """Values for each model: those of the models that have the tensor."""
+    if not job.partial:
+        return params
+    each = {p.name for p in method.params if p.per_model}
+    return {
+        name: tuple(v for v, source in zip(value, job.sources, strict=False) if source) if name in each else value
+        for name, value in params.items()
+    }
 
 
 def depths(names: Iterable[str]) -> dict[str, float | None]:

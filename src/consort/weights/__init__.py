@@ -23,6 +23,7 @@ _HOMES = {
     "Stack": "stack",
     "Vocabulary": "vocab_read",
     "Written": "writer",
+    "ZeroOutput": "zero_output",
     "aligned_to": "permute",
     "align_vocabularies": "vocab",
     "declared_base": "card",

@@ -9,7 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+
+KNOWN_NAMES = 1 << 16
+"""Names remembered: the same ones are asked about for every input of a merge."""
 
 ROLES = (
     ("norm", r"norm|ln|ln\d|ln_\w+|\w*layernorm|layer_norm|\w+_norm|norm\d"),
@@ -54,6 +58,7 @@ class Difference:
         return f"{self.key}: {' against '.join(str(value) for value in dict.fromkeys(map(repr, self.values)))}"
 
 
+@lru_cache(KNOWN_NAMES)
 def layer_of(name: str) -> int | None:
     """The number of the layer a tensor belongs to, None outside the stack: the first number that is a component.
 
@@ -73,6 +78,7 @@ def layer_count(names: Iterable[str]) -> int:
     return max((layer + 1 for name in names if (layer := layer_of(name)) is not None), default=0)
 
 
+@lru_cache(KNOWN_NAMES)
 def role_of(name: str) -> str:
     """What a tensor does: a role of `ROLES` or "other".
 
@@ -117,6 +123,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> list[Difference]:
     return [d for d in found if len({_comparable(value) for value in d.values}) > 1]
 
 
+@lru_cache(1 << 10)
 def _of_component(part: str, in_mlp: bool, in_layer: bool) -> str | None:
     if part in ("dense", "c_proj", "output"):
         return ("mlp.down" if in_mlp else "attention.o") if in_layer else "head"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os.path import abspath, isfile
@@ -81,6 +81,12 @@ class Folder:
         if name not in self.shards:
             raise no_tensor(self, name)
         self.shards.read_into(name, start, stop, out)
+
+    def read_many(self, names: Sequence[str], out: Tensor) -> None:
+        for name in names:
+            if name not in self.shards:
+                raise no_tensor(self, name)
+        self.shards.read_many(names, out)
 
     def files(self) -> Mapping[str, Path | bytes]:
         code = tuple(file.name for file in sorted(self.path.glob("*.py"))) if self.allow_remote_code else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -48,13 +48,38 @@ class Shards:
     def read_into(self, name: str, start: int, stop: int, out: Tensor) -> None:
         """Entries [start, stop) of the flattened tensor into the flat `out`, rounded once."""
         path, extent = self._places[name]
-        handle = self._handle(path)
         dtype = DTYPES[extent.code]
-        offset = extent.start + start * dtype.itemsize
+        self._read(path, extent.start + start * dtype.itemsize, dtype, out, name)
+
+    def read_many(self, names: Sequence[str], out: Tensor) -> None:
+        """The whole tensors `names`, one after another in the flat `out`; those that lie in a row are read at once."""
+        done = 0
+        for path, code, start, stop, name in self._rows(names):
+            count = (stop - start) // DTYPES[code].itemsize
+            self._read(path, start, DTYPES[code], out[done : done + count], name)
+            done += count
+
+    def _rows(self, names: Sequence[str]) -> Iterator[tuple[Path, str, int, int, str]]:
+        """File, dtype, first and last byte of tensors that follow one on another, and the first one's name."""
+        row: tuple[Path, str, int, int, str] | None = None
+        for name in names:
+            path, extent = self._places[name]
+            if row and row[:2] == (path, extent.code) and row[3] == extent.start:
+                row = (*row[:3], extent.stop, row[4])
+                continue
+            if row:
+                yield row
+            row = path, extent.code, extent.start, extent.stop, name
+        if row:
+            yield row
+
+    def _read(self, path: Path, offset: int, dtype: torch.dtype, out: Tensor, name: str) -> None:
+        """Entries from byte `offset` on into `out`, rounded once."""
+        handle = self._handle(path)
         if out.dtype == dtype and out.is_contiguous():
             _fill(handle, bytes_of(out), offset, path, name)
             return
-        for low, high in ranges(stop - start, CHUNK):
+        for low, high in ranges(len(out), CHUNK):
             piece = _buffer((high - low) * dtype.itemsize)
             _fill(handle, piece, offset + low * dtype.itemsize, path, name)
             round_into(torch.frombuffer(piece, dtype=dtype), out[low:high])

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from consort.core.files import machine_errors
 from consort.core.progress import Advance
-from consort.weights.checkpoint import CHUNK, Checkpoint, bytes_of, ranges
+from consort.weights.batches import SMALL, Batch, batches, rows
+from consort.weights.checkpoint import CHUNK, Checkpoint, bytes_of, parts, ranges, read_many
 from consort.weights.layout import Place
 from consort.weights.store import Disk, Partial
 
@@ -41,7 +42,7 @@ class Stream:
     """Moves the tensors `places` of `ckpt` into open files. Raises the error of the first chunk that fails.
 
     Where `stop_at_nonfinite`, no tensor is begun after one with NaN or infinity is met. Either way the first faulty
-    tensor, in order of size, is the same whatever the threads.
+    tensor that is met, in order of size, is the same whatever the threads.
     """
 
     ckpt: Checkpoint
@@ -55,7 +56,10 @@ class Stream:
 
     def __post_init__(self) -> None:
         self._order = sorted(self.places, key=lambda place: -place.spec.numel)
-        self._waiting = enumerate(self._order)
+        large = [place for place in self._order if place.spec.numel >= SMALL]
+        small = batches(self.places, len(large))
+        self._waiting, self._small = enumerate(large), iter(small)
+        self._batching = threading.Lock()
         self._open: dict[str, _Tensor] = {}
         self._done: dict[str, int] = {}
         self._errors: dict[tuple[int, int], BaseException] = {}
@@ -74,24 +78,26 @@ class Stream:
                 for worker in workers:
                     worker.start()
                 self._work()
+                self._wait(workers)
             finally:
-                self._stop = True
-                for worker in workers:
-                    if worker.ident is not None:
-                        worker.join()
-                if self._syncing is not None:
-                    self._syncing.join()
+                self._stop = True  # of an interruption; else all is done
+                self._wait(workers)
         if self._errors:
             raise min(self._errors.items(), key=lambda item: (isinstance(item[1], Exception), item[0]))[1]
         self._sync()
         found = self.nonfinite
         self.nonfinite = {place.name: found[place.name] for place in self._order if place.name in found}
 
+    def _wait(self, workers: Sequence[threading.Thread]) -> None:
+        for thread in (*workers, self._syncing):
+            if thread is not None and thread.ident is not None:
+                thread.join()
+
     def _work(self) -> None:
         buffers: dict[torch.dtype, Tensor] = {}
         mine: _Tensor | None = None
         with torch.no_grad():
-            while (piece := self._next(mine)) is not None:
+            while (piece := self._next(mine, others=False) or self._rest(mine, buffers)) is not None:
                 mine, start, stop = piece
                 try:
                     self._move(mine, start, stop, buffers)
@@ -99,15 +105,32 @@ class Stream:
                     with self._lock:
                         self._errors[mine.number, start] = error
 
-    def _next(self, mine: _Tensor | None) -> tuple[_Tensor, int, int] | None:
-        """A piece of the thread's own tensor, else of one not begun, else of another thread's.
+    def _rest(self, mine: _Tensor | None, buffers: dict[torch.dtype, Tensor]) -> tuple[_Tensor, int, int] | None:
+        """When all large tensors are begun: the small ones, by the first thread, then pieces of other threads'."""
+        if self._batching.acquire(blocking=False):
+            self._work_small(buffers)
+        return self._next(mine, others=True)
+
+    def _work_small(self, buffers: dict[torch.dtype, Tensor]) -> None:
+        """All batches, by one thread."""
+        for batch in self._small:
+            if self._stop or self._errors or (self.nonfinite and self.stop_at_nonfinite):
+                return
+            try:
+                self._move_batch(batch, buffers)
+            except BaseException as error:
+                with self._lock:
+                    self._errors[batch.number, 0] = error
+
+    def _next(self, mine: _Tensor | None, *, others: bool) -> tuple[_Tensor, int, int] | None:
+        """A piece of the thread's own tensor, else of one not begun, else, with `others`, of another thread's.
 
         While one thread reduces a tensor to its statistic, the others thus have tensors of their own.
         """
         with self._lock:
             if self._stop or self._errors:
                 return None
-            for tensor in chain([mine] if mine else [], self._begin(), self._open.values()):
+            for tensor in chain([mine] if mine else [], self._begin(), self._open.values() if others else ()):
                 piece = next(tensor.pieces, None)
                 if piece is not None:
                     return tensor, *piece
@@ -119,15 +142,12 @@ class Stream:
             return
         for number, place in self._waiting:
             size = place.spec.numel
-            pieces = ranges(size, CHUNK) if size else iter([(0, 0)])
-            self._open[place.name] = _Tensor(number, place, pieces, max(1, -(-size // CHUNK)))
+            self._open[place.name] = _Tensor(number, place, ranges(size, CHUNK), -(-size // CHUNK))
             yield self._open[place.name]
 
     def _move(self, tensor: _Tensor, start: int, stop: int, buffers: dict[torch.dtype, Tensor]) -> None:
         place, dtype = tensor.place, tensor.place.spec.dtype
-        if dtype not in buffers:
-            buffers[dtype] = torch.empty(CHUNK, dtype=dtype)
-        out = buffers[dtype][: stop - start]
+        out = _buffer(buffers, dtype, stop - start)
         self.ckpt.read_into(place.name, start, stop, out)
         nonfinite = count_nonfinite(out)
         data = bytes_of(out)
@@ -144,6 +164,26 @@ class Stream:
                 self.nonfinite[name] = tensor.nonfinite
             if tensor.missing == 0:
                 self._done[name] = self._open.pop(name).nonfinite
+        self._count(nbytes)
+
+    def _move_batch(self, batch: Batch, buffers: dict[torch.dtype, Tensor]) -> None:
+        dtype, sizes = batch.places[0].spec.dtype, batch.sizes
+        out = _buffer(buffers, dtype, sum(sizes))
+        read_many(self.ckpt, [place.name for place in batch.places], out)
+        counts = map(count_nonfinite, parts(out, sizes)) if count_nonfinite(out) else [0] * len(sizes)
+        found = {place.name: count for place, count in zip(batch.places, counts, strict=True)}
+        data = bytes_of(out)
+        with machine_errors(self.partial.out):
+            for first, start, stop in rows(batch.places):
+                self.disk.write_at(self.handles[first.shard], data[start:stop], first.offset)
+        with self._lock:
+            self.nonfinite |= {name: count for name, count in found.items() if count}
+            self._done |= found
+        self._count(len(data))
+
+    def _count(self, nbytes: int) -> None:
+        """So many bytes are written."""
+        with self._lock:
             self._unsynced += nbytes
             due = self._unsynced >= SYNC_BYTES
         self.advance(nbytes)
@@ -171,6 +211,13 @@ class Stream:
             for handle in self.handles:
                 self.disk.sync(handle)
         self.partial.record({k: n for k, n in done.items() if not (n and self.stop_at_nonfinite)})
+
+
+def _buffer(buffers: dict[torch.dtype, Tensor], dtype: torch.dtype, entries: int) -> Tensor:
+    """The first `entries` of the memory that a thread has for one dtype."""
+    if dtype not in buffers:
+        buffers[dtype] = torch.empty(CHUNK, dtype=dtype)
+    return buffers[dtype][:entries]
 
 
 def count_nonfinite(values: Tensor) -> int:

@@ -67,10 +67,10 @@ def read_policy(value: Any, inputs: Sequence[Checkpoint], donor: int) -> Policy:
 def _source(value: Any, inputs: Sequence[Checkpoint], donor: int, at: str) -> Literal["none", "union"] | int:
     if value == "none" or value == "union":
         return "none" if value == "none" else "union"
-    return _input(value, inputs, donor, at)
+    return input_named(value, inputs, donor, at)
 
 
-def _input(value: Any, inputs: Sequence[Checkpoint], donor: int, at: str) -> int:
+def input_named(value: Any, inputs: Sequence[Checkpoint], donor: int, at: str) -> int:
     """The number of the input that `value` names."""
     if value == "base":
         return donor
@@ -97,7 +97,7 @@ def _token(rule: Any, inputs: Sequence[Checkpoint], donor: int, at: str) -> Toke
     if not isinstance(force, bool) or source is None:
         raise BadParameter(f"{dict(rule)!r} names no source", field=at, hint="{source: NAME, force: false}")
     if not isinstance(source, Mapping):
-        return TokenSource(_input(source, inputs, donor, f"{at}.source"), force=force)
+        return TokenSource(input_named(source, inputs, donor, f"{at}.source"), force=force)
     if source.get("kind") == "zero":
         _only(source, ("kind",), f"{at}.source")
         return TokenSource(None, force=force)
@@ -109,7 +109,7 @@ def _token(rule: Any, inputs: Sequence[Checkpoint], donor: int, at: str) -> Toke
     if (token is None) == (token_id is None) or "model" not in source:
         hint = "{kind: model_token, model: NAME, token: T}, or token_id: N"
         raise BadParameter("needs a model and one of token and token_id", field=f"{at}.source", hint=hint)
-    return TokenSource(_input(source["model"], inputs, donor, f"{at}.source.model"), token, token_id, force)
+    return TokenSource(input_named(source["model"], inputs, donor, f"{at}.source.model"), token, token_id, force)
 
 
 def _only(mapping: Mapping[str, Any], known: Sequence[str], at: str) -> None:

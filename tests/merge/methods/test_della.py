@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from consort.core.errors import BadParameter
-from consort.merge import merge
-from consort.merge.dropping import by_rank, mean_ranks
+from consort.merge import merge, ranks
+from consort.merge.dropping import by_rank
+from consort.merge.ranks import mean_ranks
 
 
 def test_matrices():
@@ -19,6 +21,31 @@ def test_matrices():
 def test_equal_magnitudes_share_their_mean_rank():
     ranks = mean_ranks(torch.tensor([[2.0, 0, 2, 1, 2, 0], [1, 1, 1, 1, 1, 1]]))
     assert ranks.tolist() == [[4, 0.5, 4, 2, 4, 0.5], [2.5] * 6]
+
+
+def changes(kind, seed):
+    drawn = torch.Generator().manual_seed(seed)
+    base = torch.empty(9, 700).normal_(0, 0.02, generator=drawn)
+    model = base + torch.empty(9, 700).normal_(0, 0.001, generator=drawn)
+    delta = model.to(kind).float() - base.to(kind).float()
+    delta[:, ::50] *= 1e-20  # beyond what 16 bits reach
+    return delta
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_ranks_by_code_are_those_of_a_full_sort(kind):
+    """Codes of 16 bits leave entries open, which are settled by their full patterns."""
+    for seed in range(5):
+        rows = changes(kind, seed).abs().numpy()
+        bits = rows.view(np.uint32)
+        assert 0 < len(ranks._codes(bits)[1]) < rows.size / 16
+        assert np.array_equal(ranks._by_code(bits), ranks._by_place(rows))
+
+
+def test_entries_with_many_significant_bits_are_sorted_whole():
+    rows = torch.rand(2, 600, generator=torch.Generator().manual_seed(1))
+    assert ranks._by_code(rows.numpy().view(np.uint32)) is None
+    assert mean_ranks(rows).equal(rows.argsort(-1).argsort(-1).float())
 
 
 @pytest.mark.parametrize("name", ["della", "della_linear"])
