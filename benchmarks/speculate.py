@@ -1,14 +1,15 @@
 """Speculative decoding on one thread: a round against transformers' assisted generation, runs against plain decoding.
 
-Usage: python benchmarks/speculate.py [round] [pairs]
+Usage: python benchmarks/speculate.py [round] [pairs] [lab stories260K llama2xs random]
 """
 
 from __future__ import annotations
 
 import statistics
 import sys
+import threading
 import time
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,51 +96,112 @@ def rounds() -> None:
     )
 
 
-def pairs() -> None:
-    """Auto-off: speed against plain decoding over 1,024 tokens (several prompts, as windows are short), median of 5."""
+def pairs(wanted: Sequence[str] = ()) -> None:
+    """Auto-off: speed against plain decoding on runs of 1,024 tokens, plain and speculated in turns, median of 5.
+
+    Windows are short, so that a run is several prompts, each to the end of the window: ends are forbidden. Every
+    speculated run begins with a new model, which has to find out anew whether its draft pays.
+    """
     stories = SHARED / "models"
     bit = load_model(stories / "bit-3M", device="cpu")
-    random = HFModel("random", llama(5, 64, 3, 512, 512), bit.tokenizer)
-    chosen = {
-        "lab draft -> target": (lab("target"), lab("draft")),
-        "stories260K -> bit-3M": (bit, load_model(stories / "stories260K", device="cpu")),
-        "llama2xs -> bit-3M": (bit, load_model(stories / "llama2xs", device="cpu")),
-        "random -> bit-3M": (bit, random),
+    chosen: dict[str, tuple[HFModel, Callable[[], HFModel]]] = {
+        "lab draft -> target": (lab("target"), lambda: lab("draft")),
+        "stories260K -> bit-3M": (bit, lambda: load_model(stories / "stories260K", device="cpu")),
+        "llama2xs -> bit-3M": (bit, lambda: load_model(stories / "llama2xs", device="cpu")),
+        "random -> bit-3M": (bit, lambda: HFModel("random", llama(5, 64, 3, 512, 512), bit.tokenizer)),
     }
-    for name, (target, draft) in chosen.items():
-        for sampling in (c.Sampling(max_tokens=10_000), c.Sampling(max_tokens=10_000, temperature=1.0)):
-            gains, last = [], None
-            for _ in range(5):
-                model = Speculate(target, draft, adapt=True)
-                spent, last = _seconds((target, model), sampling)
-                gains.append(spent[0] / spent[1])
-            told = last.details["speculation"]
-            print(
-                f"{name}, temperature {sampling.temperature:g}: median {statistics.median(gains):.2f}x "
-                f"of {[round(g, 2) for g in gains]}; {told}",
-                flush=True,
-            )
+    for name, (target, find) in chosen.items():
+        if wanted and not any(name.startswith(word) for word in wanted):
+            continue
+        draft = find()
+        for temperature in (0.0, 1.0):
+            show_pair(f"{name}, temperature {temperature:g}", target, draft, temperature)
 
 
-def _seconds(models: Any, sampling: c.Sampling) -> tuple[list[float], Any]:
-    """Process seconds for each of at least 1,024 tokens of each model, prompt by prompt in turn."""
-    spent, tokens, answer = [0.0] * len(models), [0] * len(models), None
-    for number in range(10_000):
-        for i, model in list(enumerate(models))[:: 1 if number % 2 else -1]:
-            begun = time.process_time()
-            (answer,) = model.generate([PROMPTS[number % len(PROMPTS)]], replace(sampling, seed=number))
-            spent[i], tokens[i] = spent[i] + time.process_time() - begun, tokens[i] + len(answer.tokens)
-        if min(tokens) >= 1024:
-            break
-    return [s / n for s, n in zip(spent, tokens, strict=True)], models[-1].generate(["The"], sampling)[0]
+def show_pair(name: str, target: HFModel, draft: HFModel, temperature: float) -> None:
+    once(target, temperature, 0)
+    once(Speculate(target, draft), temperature, 0)
+    gains: list[tuple[float, float]] = []
+    switches: list[int] = []
+    told: list[dict[str, Any]] = []
+    for number in range(5):
+        fast = Speculate(target, draft, adapt=True)
+        (plain, _), (spent, answers) = in_turns([target, fast], temperature, number)
+        gains.append((plain[0] / spent[0], plain[1] / spent[1]))
+        told = [a.details["speculation"] for a in answers]
+        switches.append(sum(len(t["switches"]) for t in told))
+    for kind, found in zip(("CPU", "wall"), zip(*gains, strict=True), strict=True):
+        shown = " ".join(f"{g:.2f}" for g in found)
+        print(f"{name}: {statistics.median(found):.3f}x in {kind} time (at least 0.97), runs {shown}")
+    last = {key: told[-1][key] for key in ("on", "acceptance", "draft_cost", "projected", "measured")}
+    print(f"    switches in each run {switches}; at the end {last}", flush=True)
 
 
+def in_turns(models: Sequence[Any], temperature: float, number: int) -> list[tuple[tuple[float, float], list[Any]]]:
+    """CPU and wall seconds a token of a run of each model, and its answers; the models work in turns of a few steps.
+
+    What else a machine does changes from second to second, and so meets all of them alike.
+    """
+    turn, lock = 0, threading.Condition()
+    done, found = [False] * len(models), [((0.0, 0.0), list[Any]())] * len(models)
+
+    def work(own: int, model: Any) -> None:
+        wall, begun, steps = 0.0, 0.0, 0
+
+        def begin() -> None:
+            nonlocal begun
+            with lock:
+                lock.wait_for(lambda: turn == own)
+            begun = time.perf_counter()
+
+        def end() -> None:
+            nonlocal wall, turn
+            wall += time.perf_counter() - begun
+            with lock:
+                turn = next(
+                    (i % len(models) for i in range(own + 1, own + len(models)) if not done[i % len(models)]), own
+                )
+                lock.notify_all()
+
+        def step() -> bool:
+            nonlocal steps
+            steps += 1
+            if steps % TURN == 0:
+                end()
+                begin()
+            return False
+
+        begin()
+        cpu, answers = time.thread_time(), list[Any]()
+        while sum(len(a.tokens) for a in answers) < TOKENS:
+            answers.append(once(model, temperature, number + len(answers), step))
+        cpu, tokens = time.thread_time() - cpu, sum(len(a.tokens) for a in answers)
+        done[own] = True
+        end()
+        found[own] = ((cpu / tokens, wall / tokens), answers)
+
+    threads = [threading.Thread(target=work, args=given) for given in enumerate(models)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def once(model: Any, temperature: float, number: int, step: Callable[[], bool] = bool) -> Any:
+    """An answer that fills the window; `step` is called at each step."""
+    length = model.window - 16
+    sampling = c.Sampling(max_tokens=length, min_tokens=length, temperature=temperature, seed=number)
+    return model.generate([PROMPTS[number % len(PROMPTS)]], sampling, cancel=step)[0]
+
+
+TOKENS, TURN = 1024, 16
 PROMPTS = ["Once upon a time", "One day, a little girl", "Tom and Lily went", "The dog was", "In the garden"]
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    wanted = sys.argv[1:] or ["round", "pairs"]
-    if "round" in wanted:
+    told = sys.argv[1:] or ["round", "pairs"]
+    if "round" in told:
         rounds()
-    if "pairs" in wanted:
-        pairs()
+    if "pairs" in told:
+        pairs([word for word in told if word not in ("round", "pairs")])

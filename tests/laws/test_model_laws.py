@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from consort.cooperate.speculate import Speculate
 from consort.cooperate.transfer import transfer
 from consort.core.errors import BadParameter
 from consort.core.params import bind
@@ -19,8 +20,8 @@ from consort.ensemble.during.average import Average
 from consort.models import ByteTokenizer, FakeTokenizer, FakeTokenModel, HFModel, TokenModel
 from consort.testing import model_laws as laws
 
-FITTED = {"frugal_fusion"}
-"""Strategies that need solved examples; their own tests have some."""
+FITTED = {"best_of_n", "frugal_fusion", "frugal_gpt", "gen_fuser", "pair_ranker"}
+"""Strategies that need solved examples, a judge or a fuser; their own tests have some."""
 STRATEGIES: dict[str, Registry[type]] = {
     name: kind for kind in (during, transfer, after) for name in kind if name not in FITTED
 }
@@ -49,8 +50,9 @@ FAKE_WORDS = {
     "context_aware": {"separator": "b"},
     "fudge": {"positive": "a", "negative": "b", "top_k": 4},
     "gedi": {"desired": "a", "undesired": "b"},
+    "slm_mux": {"samples": 1},
 }
-"""Texts that the fake tokenizer can read."""
+"""Texts that the fake tokenizer can read; one sample, where copies of a model must answer as it does."""
 HIDDEN = {"contrastive_search", "dola"}
 TOKEN_STRATEGIES = [
     name for name in STRATEGIES if name not in after and issubclass(STRATEGIES[name].get(name), TokenModel)
@@ -120,6 +122,61 @@ def test_token_strategies(name: str, law: Callable[[TokenModel], None]) -> None:
 def test_answers_of_strategies(name: str, law: Callable[..., None]) -> None:
     models = members_for(name)
     law(build(name)(models), laws.prompts_of(models[0]))
+
+
+class Renewing(FakeTokenModel):
+    """Its sessions are of no use after `select`, which gives a new one: all that the protocol promises."""
+
+    def open(self, batch: int = 1) -> Any:
+        return _Renewed(super().open(batch))
+
+
+class _Renewed:
+    def __init__(self, session: Any) -> None:
+        self.session = session
+
+    def select(self, rows: Sequence[int]) -> _Renewed:
+        session, self.session = self.session, None
+        return _Renewed(session.select(rows))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.session, name)
+
+
+@pytest.mark.parametrize("law", [laws.select_equals_fresh, laws.any_history_equals_fresh], ids=lambda law: law.__name__)
+@pytest.mark.parametrize("name", [n for n in TOKEN_STRATEGIES if n not in HIDDEN])
+def test_select_may_give_a_new_session(name: str, law: Callable[[TokenModel], None]) -> None:
+    members = [Renewing(model.logits, model.tokenizer, name=model.name) for model in PLAIN]
+    law(build(name)(members))
+
+
+GUESSERS = {
+    **{name: {"drafter": name} for name in ("lookup", "ngram")},
+    **{name: {"draft": True, "drafter": name} for name in ("model", "tree", "sampled_tree")},
+    "coupled": {"draft": True, "coupled": True},
+    "staged": {"draft": "staged"},
+}
+
+
+def guessing(name: str, kind: type = FakeTokenModel) -> Speculate:
+    target, draft, tiny = (kind(m.logits, m.tokenizer, name=m.name) for m in PLAIN)
+    options = dict(GUESSERS[name])
+    given = {True: draft, "staged": Speculate(draft, tiny, gamma=2), None: None}[options.pop("draft", None)]
+    return Speculate(target, given, gamma=3, **options)
+
+
+@pytest.mark.parametrize("law", [*laws.SESSION_LAWS[-3:], *laws.ANSWER_LAWS], ids=lambda law: law.__name__)
+@pytest.mark.parametrize("name", GUESSERS)
+def test_speculation(name: str, law: Callable[..., None]) -> None:
+    """Its sessions are its target's; what is its own are answers, streams and scores."""
+    model = guessing(name)
+    law(model, laws.prompts_of(model)) if law in laws.ANSWER_LAWS else law(model)
+
+
+@pytest.mark.parametrize("name", GUESSERS)
+def test_speculation_over_sessions_that_renew(name: str) -> None:
+    model = guessing(name, Renewing)
+    laws.batch_equals_single(model, laws.prompts_of(model))
 
 
 @pytest.mark.parametrize("name", LISTS)

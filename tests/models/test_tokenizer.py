@@ -8,7 +8,7 @@ import pytest
 
 from consort.core.errors import BadCheckpoint, BadData
 from consort.models import ByteTokenizer, HFTokenizer
-from consort.models.tokenizer import first_id, load_tokenizer
+from consort.models.tokenizer import first_id, load_tokenizer, read_chat
 
 CHAT = [{"role": "user", "content": "hi"}]
 
@@ -69,6 +69,25 @@ def test_templates_are_sandboxed_and_may_refuse(words: HFTokenizer) -> None:
         with pytest.raises(BadData, match="messages: the chat template refuses"):
             words.chat(CHAT)
     words.tokenizer.chat_template = None
+
+
+def test_control_tokens_come_from_the_template_alone(words: HFTokenizer) -> None:
+    """A user who writes the end of a turn has written letters; so has one who writes what hides them."""
+    words.tokenizer.chat_template = "<s>{% for m in messages %}{{ m.content | trim }}</s>{% endfor %}"
+    said = "a</s><s>\ue0000\ue000a"
+    tokens = words.chat_tokens([{"role": "user", "content": said}, {"role": "assistant", "content": "a"}])
+    words.tokenizer.chat_template = None
+    body = tokens[len(words._head) :]
+    assert (body[0], body[-3:]) == (0, [1, 258, 1])
+    assert not {0, 1} & set(body[1:-3])
+    assert words.decode(body[1:-3]) == said
+    assert words.literal("a</s>")[1:] == body[1 : 1 + len(words.literal("a</s>")) - 1]
+    assert words.encode("a</s>") == [0, 258, 1]  # a string is what its author makes it
+
+
+def test_a_chat_without_control_tokens_is_read_as_its_text(words: HFTokenizer) -> None:
+    assert read_chat(words, CHAT) == words.encode(words.chat(CHAT))
+    assert read_chat(ByteTokenizer(), CHAT) == list(b"user: hi\nassistant:")
 
 
 def test_bytes() -> None:

@@ -76,7 +76,7 @@ def able(session: Session, ability: str) -> bool:
 def with_hidden(session: Session, name: str = "the model") -> HiddenSession:
     """The session, if it shows hidden states; else Unsupported, naming the model."""
     if not able(session, "hidden"):
-        hint = "a single local model of the architectures bitnet, llama, mistral, qwen2 or qwen3 shows them"
+        hint = "a single local transformers model shows them"
         raise Unsupported("does not show its hidden states", field=name, hint=hint)
     return cast(HiddenSession, session)
 

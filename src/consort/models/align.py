@@ -1,4 +1,7 @@
-"""Two tokenizers side by side: the bytes of every token, which tokens are the same, which begin alike or look alike."""
+"""Two tokenizers side by side: the bytes of every token, which tokens are the same, which begin alike.
+
+Where tokens end in a text: align_ends.py; which look alike: align_distance.py; whole maps: vocabulary_map.py.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from consort.models.align_distance import Nearest as Nearest
 from consort.models.base import Tokenizer, TokenModel
+from consort.models.tokenizer import read_chat
 
 Pieces = tuple[bytes | None, ...]
 """The bytes of each token where it stands inside a text; None for those that are no text (special, unused)."""
@@ -171,41 +175,6 @@ def carry(
     return found.index_add_(1, ids[kept], probabilities[:, :known][:, kept])
 
 
-class Nearest:
-    """For bytes the token of a vocabulary that the fewest insertions, deletions and changes of bytes lead to.
-
-    Ties go to the lower token. A question takes some milliseconds for 50,000 tokens and is asked once.
-    """
-
-    def __init__(self, pieces: Pieces, longest: int = 32) -> None:
-        texts = [(i, piece[:longest]) for i, piece in enumerate(pieces) if piece]
-        self.ids = np.array([i for i, _ in texts])
-        self.lengths = np.array([len(piece) for _, piece in texts])
-        self.table = np.zeros((len(texts), int(self.lengths.max(initial=0))), np.uint8)
-        for row, (_, piece) in enumerate(texts):
-            self.table[row, : len(piece)] = list(piece)
-        self._known: dict[bytes, int] = {}
-
-    def __call__(self, text: bytes) -> int:
-        if text not in self._known:
-            self._known[text] = int(self.ids[int(self.distances(text).argmin())]) if len(self.ids) else -1
-        return self._known[text]
-
-    def distances(self, text: bytes) -> np.ndarray[Any, np.dtype[np.int16]]:
-        """Levenshtein distance of `text` to every token, by the usual table, all tokens at once."""
-        width = self.table.shape[1]
-        above = np.broadcast_to(np.arange(width + 1, dtype=np.int16), (len(self.ids), width + 1)).T.copy()
-        for n, byte in enumerate(text, 1):
-            row = np.empty_like(above)
-            row[0] = n
-            for j in range(width):
-                changed = above[j] + (self.table[:, j] != byte)
-                row[j + 1] = np.minimum(np.minimum(above[j + 1], row[j]) + 1, changed)
-            above = row
-        found: np.ndarray[Any, np.dtype[np.int16]] = above[self.lengths, np.arange(len(self.ids))]
-        return found
-
-
 class UnionTokenizer:
     """The tokens of several tokenizers: those of the first under their own ids, then the texts only others have.
 
@@ -236,6 +205,9 @@ class UnionTokenizer:
 
     def chat(self, prompt: Any) -> str:
         return self.main.chat(prompt)
+
+    def chat_tokens(self, prompt: Any) -> list[int]:
+        return read_chat(self.main, prompt)
 
     def own(self, tokens: Sequence[int]) -> list[int]:
         """The tokens with each that the first tokenizer lacks replaced by the pieces it makes of its bytes."""

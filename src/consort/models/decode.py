@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isnan
 from threading import Event
+from typing import Any
 
 import torch
 
@@ -14,6 +15,7 @@ from consort.core.errors import BadCheckpoint, BadData
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.models.base import Session, Tokenizer, TokenModel
 from consort.models.sampling import adjusted, check, check_bias, choose, key
+from consort.models.tokenizer import read_chat
 
 _CONTEXT = 8
 """How many prompt tokens an answer is decoded after, since many tokenizers decode a token by what precedes it."""
@@ -41,6 +43,8 @@ class Row:
     text: str | None = None
     finish: str = ""
     cost: dict[str, Usage] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What the session has to tell of this row, for the answer's details."""
     floor: int = 0
     """Where in the text a stop string must end after: what `min_tokens` protects."""
 
@@ -120,7 +124,7 @@ def batches(sizes: Sequence[int], budget: int) -> Iterator[list[int]]:
 
 def prompt_tokens(tokenizer: Tokenizer, prompt: Prompt) -> list[int]:
     """What a model reads for `prompt`; an empty one is the token that starts a text, if there is any."""
-    tokens = tokenizer.encode(tokenizer.chat(prompt))
+    tokens = read_chat(tokenizer, prompt)
     if len(tokens) > 1 and tokens[0] == tokens[1] == tokenizer.bos:  # the template wrote one, the tokenizer another
         tokens = tokens[1:]
     return tokens or start(tokenizer)
@@ -201,7 +205,7 @@ def cancel_if_asked(rows: list[Row], cancelled: Callable[[], bool]) -> bool:
 def _draw(model: TokenModel, rows: list[Row], logits: torch.Tensor, sampling: Sampling, position: int) -> None:
     scores = adjusted(logits, sampling, [row.prompt for row in rows], [row.tokens for row in rows], model.ends)
     chosen = choose(scores, sampling, [row.key for row in rows], position)
-    logprobs = (logits.gather(-1, chosen.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)).tolist()
+    logprobs = logits.log_softmax(-1).gather(-1, chosen.unsqueeze(-1)).squeeze(-1).tolist()
     for row, token, logprob in zip(rows, chosen.tolist(), logprobs, strict=True):
         if isnan(logprob):
             hint = "look for NaN in its weights"
@@ -242,9 +246,15 @@ def content_of(model: TokenModel, row: Row) -> list[int]:
 
 
 def _charge(session: Session, held: list[Row]) -> None:
-    for row, cost in zip(held, session.spent(), strict=True):
+    for row, cost, notes in zip(held, session.spent(), notes_of(session, len(held)), strict=True):
         if row.finish:
-            row.cost = cost
+            row.cost, row.notes = cost, notes
+
+
+def notes_of(session: Session, batch: int) -> list[dict[str, Any]]:
+    """What a session tells of its rows beside their cost, if it does."""
+    notes = getattr(session, "notes", None)
+    return [{}] * batch if notes is None else list(notes())
 
 
 def completion_of(model: TokenModel, row: Row) -> Completion:
@@ -257,5 +267,5 @@ def completion_of(model: TokenModel, row: Row) -> Completion:
         row.finish,
         Usage(len(row.prompt), len(row.tokens), 1, seconds),
         row.cost,
-        {"logprobs": tuple(row.logprobs)},
+        {"logprobs": tuple(row.logprobs), **row.notes},
     )

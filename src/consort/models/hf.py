@@ -163,6 +163,13 @@ def load_model(
     return HFModel(name or checkpoint.name, module, texts, ends=ends, source=origin, tokenizer_choice=tokenizer)
 
 
+def own_tokenizer(checkpoint: Checkpoint, *, choice: str | None = None, allow_remote_code: bool = False) -> Tokenizer:
+    """The tokenizer that a model of `checkpoint` would have, without its weights; `choice` as in `load_model`."""
+    with tempfile.TemporaryDirectory(prefix="consort-") as spare:
+        _write_files(checkpoint, Path(spare))
+        return _tokenizer(choice, checkpoint, Path(spare), allow_remote_code)
+
+
 def _opened(source: Path | str, allow_remote_code: bool) -> Checkpoint:
     text = str(source)
     folder = _download(text.removeprefix("hf:")) if text.startswith("hf:") else Path(source)

@@ -18,7 +18,9 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from consort.core.types import Usage
+from consort.models.abilities import States
 from consort.models.cost import Meter
+from consort.models.hf_hidden import no_states, readout_of, states_of
 
 if TYPE_CHECKING:
     from consort.models.hf import HFModel
@@ -123,8 +125,32 @@ class RaggedSession:
         self.cache = _RaggedCache(windows.layers)
         self.meter = Meter(model.name, batch)
 
-    @torch.no_grad()
     def feed(self, tokens: Sequence[Sequence[int]], *, last: bool = False) -> list[Float[Tensor, "new vocab"]]:
+        return self._feed(tokens, last)
+
+    def feed_hidden(
+        self, tokens: Sequence[Sequence[int]], layers: Sequence[int] = (-1,), *, last: bool = False
+    ) -> list[States]:
+        """As `feed`, with hidden states of `layers` (see `abilities.HiddenSession`)."""
+        hidden: list[Tensor] = []
+        found = []
+        for row, logits in enumerate(self._feed(tokens, last, hidden)):
+            read = [layer[row, : len(tokens[row])] for layer in hidden]
+            found.append(states_of(logits, read, layers) if len(logits) else no_states(self.model, len(layers)))
+        return found
+
+    @torch.no_grad()
+    def layer_logits(
+        self, hidden: Float[Tensor, "*shape size"], *, norm: bool = False
+    ) -> Float[Tensor, "*shape vocab"]:
+        """Float32 logits that the output head gives for hidden states; with `norm` the final norm comes first."""
+        return readout_of(self.model)(hidden, norm)
+
+    @torch.no_grad()
+    def _feed(
+        self, tokens: Sequence[Sequence[int]], last: bool, hidden: list[Tensor] | None = None
+    ) -> list[Float[Tensor, "new vocab"]]:
+        """The logits; `hidden` is filled with the states `row new size` of all layers, if it is given."""
         begun, counts = time.perf_counter(), [len(new) for new in tokens]
         self.model.check_feed(self.lengths, tokens)
         new = max(counts, default=0)
@@ -136,7 +162,7 @@ class RaggedSession:
         same = len(set(self.lengths)) == 1
         self.cache.place = _Place(slots, max(self.lengths) + new, self.lengths[0] if same else None)
         keep = sorted({n - 1 for n in counts if n}) if last else list(range(new))
-        logits = self._forward(ids, slots, keep, same)
+        logits = self._forward(ids, slots, keep, same, hidden)
         self.lengths = [length + n for length, n in zip(self.lengths, counts, strict=True)]
         self.meter.add(tokens, last, time.perf_counter() - begun)
         if not last:
@@ -145,7 +171,9 @@ class RaggedSession:
         rows = logits.unbind(0)
         return [x[at[n - 1] : at[n - 1] + 1] if n else x[:0] for x, n in zip(rows, counts, strict=True)]
 
-    def _forward(self, ids: Tensor, slots: Tensor, keep: list[int], same: bool) -> Float[Tensor, "row kept vocab"]:
+    def _forward(
+        self, ids: Tensor, slots: Tensor, keep: list[int], same: bool, hidden: list[Tensor] | None
+    ) -> Float[Tensor, "row kept vocab"]:
         model = self.model
         plain = same and self.windows.sliding is None and (self.lengths[0] == 0 or ids.shape[1] == 1)
         arguments: dict[str, Any] = {"attention_mask": None if plain else self._mask(slots)}
@@ -155,7 +183,11 @@ class RaggedSession:
             arguments["logits_to_keep"] = torch.tensor(keep, device=ids.device)
         if "position_ids" in model.arguments:
             arguments["position_ids"] = positions
+        if hidden is not None:
+            arguments["output_hidden_states"] = True
         out = model.module(input_ids=ids, past_key_values=self.cache, use_cache=True, **arguments)
+        if hidden is not None:
+            hidden += out.hidden_states
         logits: Tensor = out.logits.float()
         return logits if logits.shape[1] == len(keep) else logits[:, keep]
 

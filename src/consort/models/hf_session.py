@@ -16,8 +16,10 @@ from torch import Tensor
 
 from consort.core.errors import BadCheckpoint
 from consort.core.types import Usage
+from consort.models.abilities import States
 from consort.models.base import Session
 from consort.models.cost import Meter
+from consort.models.hf_hidden import no_states, readout_of, states_of
 from consort.models.hf_ragged import RaggedSession, windows_of
 from consort.models.lean import LeanModule, NotLean
 from consort.models.lean_session import LeanOpener, LeanSession
@@ -47,31 +49,54 @@ class RowSession:
         self.rows = [_Kept() for _ in range(batch)]
         self.meter = Meter(model.name, batch)
 
-    @torch.no_grad()
     def feed(self, tokens: Sequence[Sequence[int]], *, last: bool = False) -> list[Float[Tensor, "new vocab"]]:
+        return [states.logits for states in self._feed(tokens, last, None)]
+
+    def feed_hidden(
+        self, tokens: Sequence[Sequence[int]], layers: Sequence[int] = (-1,), *, last: bool = False
+    ) -> list[States]:
+        """As `feed`, with hidden states of `layers` (see `abilities.HiddenSession`)."""
+        return self._feed(tokens, last, layers)
+
+    @torch.no_grad()
+    def layer_logits(
+        self, hidden: Float[Tensor, "*shape size"], *, norm: bool = False
+    ) -> Float[Tensor, "*shape vocab"]:
+        """Float32 logits that the output head gives for hidden states; with `norm` the final norm comes first."""
+        return readout_of(self.model)(hidden, norm)
+
+    @torch.no_grad()
+    def _feed(self, tokens: Sequence[Sequence[int]], last: bool, layers: Sequence[int] | None) -> list[States]:
+        """Logits of each row, and hidden states if `layers` are asked for."""
         self.model.check_feed([len(row.tokens) for row in self.rows], tokens)
         begun = time.perf_counter()
         found = [
-            self._read(row, new, last) if len(new) else self.model.no_logits()
+            self._read(row, new, last, layers) if len(new) else no_states(self.model, len(layers or ()))
             for row, new in zip(self.rows, tokens, strict=True)
         ]
         self.meter.add(tokens, last, time.perf_counter() - begun)
         return found
 
-    def _read(self, row: _Kept, new: Sequence[int], last: bool) -> Float[Tensor, "new vocab"]:
+    def _read(self, row: _Kept, new: Sequence[int], last: bool, layers: Sequence[int] | None) -> States:
         row.tokens.extend(new)
         unread = row.tokens[row.read :]
         pieces = [[token] for token in unread] if self.single and row.state is not None else [unread]
-        logits = torch.cat([self._forward(row, piece) for piece in pieces])
-        return logits[-1 if last else -len(new) :].float()
+        outs = [self._forward(row, piece, layers is not None) for piece in pieces]
+        logits = torch.cat([out.logits[0] for out in outs])[-1 if last else -len(new) :].float()
+        if layers is None:
+            return States(logits, logits[:0])
+        by_layer = zip(*(out.hidden_states for out in outs), strict=True)
+        return states_of(logits, [torch.cat(parts, 1)[0] for parts in by_layer], layers)
 
-    def _forward(self, row: _Kept, piece: list[int]) -> Float[Tensor, "piece vocab"]:
+    def _forward(self, row: _Kept, piece: list[int], hidden: bool) -> Any:
         given = {} if self.state is None or row.state is None else {self.state: row.state}
         ids = torch.tensor([piece], device=self.model.device)
+        if hidden:
+            given["output_hidden_states"] = True
         out = self.model.module(input_ids=ids, use_cache=self.state is not None, **given)
         if self.state is not None:
             row.state, row.read = getattr(out, self.state), row.read + len(piece)
-        return out.logits[0]  # type: ignore[no-any-return]
+        return out
 
     def rollback(self, lengths: Sequence[int]) -> None:
         for row, length in zip(self.rows, lengths, strict=True):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from consort.core.errors import BadCheckpoint, BadData
 from consort.core.types import Message, Prompt
@@ -36,6 +37,8 @@ class HFTokenizer:
         self.eos: int | None = eos if tokenizer.eos_token_id is None else tokenizer.eos_token_id
         self.unk: int | None = _unknown(tokenizer)
         self._head = self._found_head()
+        self.controls = {str(t): i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+        """Texts that stand for control tokens, by which a chat's template separates what was said by whom."""
 
     def _found_head(self) -> list[int]:
         """What the tokenizer puts before a text; what some put after it, an end, has no place in a prompt."""
@@ -48,6 +51,21 @@ class HFTokenizer:
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
         return [*(self._head if special else ()), *self._ids(text, special=False)]
+
+    def literal(self, text: str) -> list[int]:
+        """As `encode`, but the names of control tokens in `text` are letters like others."""
+        return [*self._head, *self._letters(text)]
+
+    def _letters(self, text: str) -> list[int]:
+        if not any(name in text for name in self.controls):
+            return self._ids(text, special=False)
+        ids = list(
+            self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
+        )
+        if not set(ids) & set(self.controls.values()):
+            return ids
+        # a vocabulary that has the name as an ordinary piece too: it is read in two pieces
+        return [i for part in _cut(text, self.controls) for i in self._ids(part, special=False)]
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text without special tokens; bytes that are no character yet become U+FFFD."""
@@ -65,6 +83,47 @@ class HFTokenizer:
             return str(self.tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True))
         except TemplateError as error:
             raise BadData(f"the chat template refuses the chat: {error}", field="messages") from error
+
+    def chat_tokens(self, messages: Sequence[Message]) -> list[int]:
+        """What the model reads for a chat. What a message says is text: control tokens come from the template alone."""
+        said = "".join(str(value) for message in messages for value in message.values())
+        if not any(name in said for name in self.controls):
+            return self.encode(self.chat(messages))
+        mark = next(chr(i) for i in range(0xE000, 0xF900) if chr(i) not in said)
+        names = sorted(self.controls, key=len, reverse=True)
+        hidden = [
+            {
+                key: value if key == "role" else _replaced(value, {n: f"{mark}{i}{mark}" for i, n in enumerate(names)})
+                for key, value in message.items()
+            }
+            for message in messages
+        ]
+        shown = {f"{mark}{i}{mark}": name for i, name in enumerate(names)}
+        found = list(self._head)
+        for section in re.split("(" + "|".join(map(re.escape, names)) + ")", self.chat(cast("list[Message]", hidden))):
+            own = self.controls.get(section)
+            found += self._letters(_replaced(section, shown)) if own is None else [own]
+        return found
+
+
+def read_chat(tokenizer: Any, prompt: Prompt) -> list[int]:
+    """What a model reads for a prompt: a string as it is, control tokens included, a chat by the model's template."""
+    own = getattr(tokenizer, "chat_tokens", None)
+    return list(tokenizer.encode(tokenizer.chat(prompt)) if isinstance(prompt, str) or own is None else own(prompt))
+
+
+def _replaced(text: Any, by: Mapping[str, str]) -> Any:
+    """`text` with every key replaced, the first of several that begin at one place; what is no text stays."""
+    if not isinstance(text, str):
+        return text
+    return re.sub("|".join(map(re.escape, by)), lambda found: by[found.group()], text)
+
+
+def _cut(text: str, names: Collection[str]) -> list[str]:
+    """`text` in pieces, none of which has one of the names."""
+    for name in names:
+        text = text.replace(name, f"{name[:1]}\0{name[1:]}")
+    return text.split("\0")
 
 
 def _unknown(tokenizer: Any) -> int | None:

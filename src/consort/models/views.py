@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from consort.core.types import Usage, add_cost
@@ -26,10 +26,12 @@ def retold(source: Tokenizer, target: Tokenizer) -> View | None:
     """
     if source.vocabulary_key == target.vocabulary_key:
         return None
+    # control tokens are not part of the text that is decoded, so that whatever looks like one was written by somebody
+    encode = getattr(target, "literal", target.encode)
 
     def view(tokens: Sequence[int]) -> Sequence[int] | None:
         text = source.decode(tokens)
-        return None if text.endswith("\ufffd") else target.encode(text) or start(target) or None
+        return None if text.endswith("\ufffd") else encode(text) or start(target) or None
 
     return view
 
@@ -113,6 +115,12 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
     return next(i for i in range(shortest) if a[i] != b[i])
 
 
+def broken(logits: Float[Tensor, "row vocab"], unread: Sequence[bool] = ()) -> Bool[Tensor, " row"]:
+    """Which rows are no distribution, by NaN, infinity or nothing but -inf, although there was something to read."""
+    wrong = ~logits.amax(-1).isfinite()
+    return wrong & ~torch.tensor(unread, device=wrong.device) if len(unread) else wrong
+
+
 class Views:
     """One model reading the same rows in several ways, as one batch; None is the view of the rows as they are."""
 
@@ -120,6 +128,8 @@ class Views:
         self.views, self.plain = list(views), list(views) == [None]
         self.reading = Reading(model, batch * len(self.views))
         self.rows: list[list[int]] = [[] for _ in range(batch)]
+        self.unread: list[list[bool]] = [[]] * len(self.views)
+        """By view, for each logits of the last feed whether there was nothing to read; empty where all was read."""
 
     def feed(self, tokens: Sequence[Sequence[int]], *, last: bool = False) -> list[list[Float[Tensor, "new vocab"]]]:
         """For each view, what `Session.feed` gives; NaN at positions where a view has nothing to read."""
@@ -132,6 +142,9 @@ class Views:
             wanted.append([row[:end] for end in (ends[-1:] if last else ends)])
         targets = [[t if view is None else view(t) for t in row] for view in self.views for row in wanted]
         found, batch = self.reading.after(targets, last=last), len(self.rows)
+        self.unread = [
+            [not t for row in targets[i * batch : (i + 1) * batch] for t in row] for i in range(len(self.views))
+        ]
         return [found[i * batch : (i + 1) * batch] for i in range(len(self.views))]
 
     def rollback(self, lengths: Sequence[int]) -> None:

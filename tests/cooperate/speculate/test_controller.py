@@ -6,7 +6,8 @@ import logging
 
 import pytest
 
-from consort.cooperate.speculate.controller import Controller, Costs, expected
+from consort.cooperate.speculate.controller import Controller, expected
+from consort.cooperate.speculate.costs import Costs
 
 
 def controller(c: float, v: float = 1.0, **options: bool) -> Controller:
@@ -87,12 +88,58 @@ def test_survival_counts_positions() -> None:
     assert control.choose() != geometric.choose()
 
 
-def test_costs_are_the_least_times_and_lines_between_them() -> None:
+def test_costs_are_ratios_of_medians_and_lines_between_them() -> None:
     costs = Costs()
+    costs.drafted(1.0, 1)
     assert (costs.c, costs.v(3)) == (0.0, 1.0)
     for seconds in (0.010, 0.010, 0.5):  # one of them interrupted
-        costs.verified(seconds, 0)
+        costs.stepped(seconds)
     costs.verified(0.014, 4)
     costs.drafted(0.004, 4)
     assert costs.c == pytest.approx(0.1)
     assert [costs.v(g) for g in (0, 2, 4, 8)] == pytest.approx([1.0, 1.2, 1.4, 1.8])
+
+
+def test_costs_do_not_follow_the_speed_of_the_machine() -> None:
+    costs = Costs()
+    for speed in [1.0] * 9 + [3.0] * 9:
+        for _ in range(3):
+            costs.stepped(0.01 * speed)
+        costs.drafted(0.002 * speed, 1)
+        costs.verified(0.013 * speed, 3)
+    assert costs.c == pytest.approx(0.2)
+    assert costs.v(3) == pytest.approx(1.3)
+
+
+def test_a_single_slow_round_does_not_condemn_its_length() -> None:
+    costs = Costs()
+    costs.stepped(0.01)
+    for _ in range(3):
+        costs.verified(0.012, 2)
+    costs.verified(0.100, 4)
+    assert [costs.v(g) for g in (2, 4)] == pytest.approx([1.2, 1.4])
+
+
+def test_what_rounds_really_gave_outweighs_the_projection() -> None:
+    """A pair that looks like 1.2x and gives 0.9x: off, and the waits grow although each probe looks well."""
+    control, waits = controller(0.3), []
+    while len(waits) < 4:
+        gamma = control.choose()
+        stood = min(1, gamma)
+        control.record(gamma, stood, stood + (stood < gamma), stood + 1, (stood + 1) / 0.9 if gamma else None)
+        if not control.on and (not waits or waits[-1] != control.pause):
+            waits.append(control.pause)
+    assert waits == [64, 128, 256, 512]
+    assert "projected 1." in control.switches[0] and "measured 0.90x" in control.switches[0]
+
+
+@pytest.mark.parametrize(("c", "v"), [(0.3, 1.3), (0.1, 1.5), (0.6, 1.2)])
+def test_a_hopeless_draft_costs_less_than_two_percent_of_1024_tokens(c: float, v: float) -> None:
+    """Rounds of it, in plain steps; a token is 1. What the draft reads after a pause is at most 128 tokens a probe."""
+    control, tokens, spent = controller(c, v), 0, 0.0
+    while tokens < 1024:
+        gamma = control.choose()
+        cost = gamma * c + v if gamma else 1.0
+        control.record(gamma, 0, int(gamma > 0), 1, cost if gamma else None)
+        tokens, spent = tokens + 1, spent + cost
+    assert spent / tokens < 1.02

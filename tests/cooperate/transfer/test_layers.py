@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,8 @@ from consort.cooperate.transfer.layered import jensen_shannon, most_different, r
 from consort.core.errors import BadParameter, Unsupported
 from consort.core.types import Sampling
 from consort.lab import path
-from consort.models import FakeTokenModel, HFModel, load_model
+from consort.models import ByteTokenizer, FakeTokenModel, HFModel, load_model
+from consort.models.abilities import with_hidden
 
 PROMPTS = ["mirror a b c =", "order d b a =", "shout q w e =", "a b", "="]
 
@@ -60,6 +62,66 @@ def test_dola_equals_a_full_forward_pass() -> None:
     kept = final.exp() >= 0.1 * final.exp().amax(-1, keepdim=True)
     assert torch.equal(got > -1000, kept)
     torch.testing.assert_close(got[kept], wanted[kept], atol=1e-3, rtol=1e-3)
+
+
+STOCK: dict[str, dict[str, int]] = {
+    "GPT2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
+    "OPT": {"num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 48, "word_embed_proj_dim": 32},
+    "Qwen2Moe": {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48},
+    "GPTNeoX": {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48},
+    "Rwkv": {"num_hidden_layers": 2, "attention_hidden_size": 32, "context_length": 64},
+    "Gemma2": {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8},
+}
+
+
+def stock(kind: str) -> HFModel:
+    """A small random model of a family that has no lean pass."""
+    import transformers
+
+    size = {} if kind == "GPT2" else {"hidden_size": 32}
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=256, bos_token_id=1, eos_token_id=0, pad_token_id=2, **size, **STOCK[kind]
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = transformers.AutoModelForCausalLM.from_config(config)
+        for parameter in module.parameters():
+            parameter.data += 0.2 * torch.randn_like(parameter)
+    return HFModel(kind, module, ByteTokenizer(bos=1, eos=0))
+
+
+@pytest.mark.parametrize("kind", STOCK)
+@torch.no_grad()
+def test_families_without_a_lean_pass_show_their_layers(kind: str) -> None:
+    model, text = stock(kind), list(b"some text")
+    out = model.module(input_ids=torch.tensor([text]), output_hidden_states=True, use_cache=False)
+    session = with_hidden(model.open(2))
+    parts = [session.feed_hidden(piece, (1, -1))[0] for piece in ([text[:4], text[:2]], [text[4:], []])]
+    torch.testing.assert_close(torch.cat([p.logits for p in parts]), out.logits[0], atol=1e-4, rtol=1e-3)
+    for at, layer in enumerate((1, -1)):
+        got = torch.cat([p.hidden[at] for p in parts])
+        torch.testing.assert_close(got, out.hidden_states[layer][0], atol=1e-4, rtol=1e-3)
+    if kind == "Gemma2":  # caps its logits after the head
+        with pytest.raises(Unsupported, match="Gemma2: its logits are more than its head"):
+            Dola(model).generate(["a"], Sampling(max_tokens=1))
+        return
+    torch.testing.assert_close(session.layer_logits(parts[1].hidden[1]), parts[1].logits, atol=1e-4, rtol=1e-3)
+    (scored,) = Dola(model, layers=[1], alpha=0.0).open().feed([text])
+    (last,) = Dola(model, layers=[1], alpha=0.0).open().feed([text], last=True)
+    torch.testing.assert_close(scored[-1:], last, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["GPT2", "Rwkv"])
+def test_contrastive_search_on_stock_modules_equals_brute_force(kind: str) -> None:
+    model = stock(kind)
+    (got,) = ContrastiveSearch(model, top_k=3, alpha=0.5).generate(["some"], Sampling(max_tokens=5))
+    assert list(got.tokens) == brute_force(model, "some", 3, 0.5, 5)
+
+
+def test_dola_on_a_real_recurrent_model(shared: Path) -> None:
+    model = load_model(shared / "models/rwkv4-tiny", device="cpu", tokenizer="bytes")
+    (got,) = Dola(model).generate(["Once upon"], Sampling(max_tokens=4))
+    assert len(got.tokens) == 4
 
 
 def test_buckets() -> None:

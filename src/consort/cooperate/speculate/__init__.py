@@ -15,7 +15,7 @@ strategy = speculate.registrar()
 
 _HOME = {
     "Controller": "controller",
-    "Costs": "controller",
+    "Costs": "costs",
     "Draft": "draft",
     "Drafter": "draft",
     "TextDrafter": "lookup",

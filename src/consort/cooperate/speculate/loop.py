@@ -10,57 +10,32 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from consort.cooperate.speculate.controller import Controller, Costs
+from consort.cooperate.speculate.controller import Controller
+from consort.cooperate.speculate.costs import Costs
 from consort.cooperate.speculate.draft import Draft, Drafter, Start, branches_of, depth_of, node_depths, parents_of
 from consort.cooperate.speculate.pipeline import Pipeline, Prefix, number
 from consort.cooperate.speculate.rows import Row
-from consort.cooperate.speculate.verify import Lossy, Verdict, chosen_path, drawn_chain, drawn_tree, lossy_chain
+from consort.cooperate.speculate.verify import Verdict, chosen_path, drawn_chain, drawn_tree, lossy_chain
+from consort.cooperate.speculate.work import Work
 from consort.core.errors import BadCheckpoint
 from consort.core.types import Usage
 from consort.models.abilities import able
 from consort.models.base import Session, TokenModel
 from consort.models.cost import joined
-from consort.models.decode import cancel_if_asked
+from consort.models.decode import cancel_if_asked, notes_of
 from consort.models.sampling import draw, uniform
 
 _SHRINK = 0.75
 """Finished rows leave a batch once at most this share of it still runs, as in plain decoding."""
 
-_TIMED, _AGAIN = 2, 32
+_TIMED, _AGAIN = 3, 32
 """Plain steps that are timed before the first draft, and rounds after which one more is."""
+
+_UNTIMED = 15
+"""Plain steps between two that are timed while nothing is drafted: a clock and a decision cost a small model 2 %."""
 
 Add = Callable[[Row, int, float], None]
 """Enters a token and its log-probability into a row, and sets `finish` if that was the last."""
-
-
-@dataclass(slots=True)
-class Work:
-    """What a run needs to know of the model that speculates, and what is remembered from one run to the next.
-
-    `make_drafter(trees)` gives a new drafter, `trees` telling whether the target can read trees. With a `clock`
-    (seconds) the draft length is chosen up to `gamma_max`, without one it is `gamma`. `costs` are by batch size.
-    """
-
-    target: TokenModel
-    make_drafter: Callable[[bool], Drafter]
-    gamma: int = 5
-    gamma_max: int = 16
-    clock: Callable[[], float] | None = None
-    lossy: Lossy | None = None
-    weight: float = 0.5
-    costs: dict[int, Costs] = field(default_factory=dict)
-    learned: Controller | None = None
-
-    def controller(self, batch: Callable[[], int]) -> Controller:
-        """A controller for a row of a batch that `batch` tells the size of; it goes on from the last finished one."""
-
-        def costs() -> Costs:
-            return self.costs.setdefault(batch(), Costs())
-
-        new = Controller(lambda: costs().c, lambda gamma: costs().v(gamma), gamma_max=self.gamma_max)
-        if self.learned is not None:
-            new.go_on_from(self.learned)
-        return new
 
 
 @dataclass(slots=True)
@@ -79,6 +54,10 @@ class Run:
     drafted_last: bool = False
     since_plain: int = 0
     width: int = 0
+    resting: int = 0
+    """Plain steps to come before anybody is asked for a draft."""
+    counts: list[tuple[Controller, int, int, int, int]] = field(default_factory=list)
+    """What the last round is to be recorded as once its cost is known: proposed, accepted, tested and emitted."""
 
     def first(self) -> None:
         """Read the prompts, and draw one token of each row."""
@@ -89,30 +68,58 @@ class Run:
 
     def round(self) -> None:
         """One round of every running row."""
-        clock = self.work.clock
+        if self.resting:
+            self.resting -= 1
+            self._go(None)
+            return
         gammas = [0 if row.finish else min(self._gamma(row), row.room) for row in self.held]
-        if clock is None:
+        if self.work.clock is None:
             self._go(self._propose(gammas) if any(gammas) else None)
             return
+        running = [row for row in self.held if not row.finish]
+        cost, going_on = self._timed(gammas, self.work.clock)
+        for row in running:
+            row.tally.cost += cost
+        for controller, proposed, accepted, tested, emitted in self.counts:
+            controller.record(proposed, accepted, tested, emitted, going_on)
+        self.counts.clear()
+        self.resting = self._rest()
+
+    def _rest(self) -> int:
+        """For how many rounds nobody need be asked or timed, since all rows wait: they are plain decoding's steps."""
+        waits = [row.controller.left for row in self.held if not row.finish and row.controller is not None]
+        return min(*waits, _UNTIMED) if waits and min(waits) > 0 else 0
+
+    def _timed(self, gammas: Sequence[int], clock: Callable[[], float]) -> tuple[float, float]:
+        """A round whose times are entered; its cost in plain steps, and that of one that only goes on drafting."""
         costs = self.work.costs.setdefault(len(self.held), Costs())
-        if self._must_time(costs):
-            gammas = [0] * len(gammas)
+        if not any(gammas) or self._must_time(costs):
+            begun = clock()
+            self._go(None)
+            costs.stepped(clock() - begun)
+            self.drafted_last, self.since_plain = False, 0
+            return 0.0, 1.0
         begun = clock()
-        drafts = self._propose(gammas) if any(gammas) else None
+        drafts = self._propose(gammas)
         drafted = clock()
-        depth = max(map(depth_of, drafts)) if drafts else 0
+        depth = max(map(depth_of, drafts))
         self._go(drafts if depth else None)
-        if drafts and self.drafted_last:
-            costs.drafted(drafted - begun, depth)
-        costs.verified(clock() - drafted, depth)
-        self.drafted_last = drafts is not None
-        self.since_plain = self.since_plain + 1 if depth else 0
+        if not depth:  # a plain step, which counts itself
+            return (drafted - begun) / costs.step, 1.0
+        verified, before = clock() - drafted, drafted - begun
+        costs.verified(verified, depth)
+        first, self.drafted_last, self.since_plain = not self.drafted_last, True, self.since_plain + 1
+        cost = (before + verified) / costs.step
+        if first:  # the draft had to read what came before
+            return cost, min(cost, verified / costs.step + depth * costs.c)
+        costs.drafted(before, depth)
+        return cost, cost
 
     def _gamma(self, row: Row) -> int:
         return self.work.gamma if row.controller is None else row.controller.choose()
 
     def _must_time(self, costs: Costs) -> bool:
-        return len(costs.rounds.get(0, ())) < _TIMED or self.since_plain >= _AGAIN
+        return len(costs.plain) < _TIMED or self.since_plain >= _AGAIN or costs.step <= 0
 
     def _propose(self, gammas: Sequence[int]) -> list[Draft]:
         if not self.started:
@@ -132,7 +139,8 @@ class Run:
                 self.unseen[i].append(row.tokens[-1])
                 row.tally.rounds += 1
                 if row.controller is not None:
-                    row.controller.record(0, 0, 0, 1)
+                    row.controller.passed()
+                    row.tally.cost += 1.0
             return
         lengths = [len(row.prompt) + len(row.tokens) - 1 for row in self.held]
         logits = self._read(drafts)
@@ -240,7 +248,7 @@ class Run:
     def _count(self, row: Row, proposed: int, verdict: Verdict, emitted: int) -> None:
         row.tally.add(proposed, len(verdict.path), verdict.tested)
         if row.controller is not None:
-            row.controller.record(proposed, len(verdict.path), verdict.tested, emitted)
+            self.counts.append((row.controller, proposed, len(verdict.path), verdict.tested, emitted))
 
     def leave(self) -> bool:
         """Let finished rows go if they are many enough; whether any row still runs."""
@@ -256,8 +264,10 @@ class Run:
 
     def _charge(self) -> None:
         drafting = self.drafter.spent() if self.started else [[] for _ in self.held]
-        for row, cost, drafted in zip(self.held, self.session.spent(), drafting, strict=True):
+        told = notes_of(self.session, len(self.held))
+        for row, cost, notes, drafted in zip(self.held, self.session.spent(), told, drafting, strict=True):
             if row.finish:
+                row.notes = notes
                 self.work.learned = row.controller
                 total = joined(self.owner, [(self.work.target, cost), *drafted])
                 row.cost = {name: usage for name, usage in total.items() if usage != Usage() and usage.calls}

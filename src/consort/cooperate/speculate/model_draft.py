@@ -21,6 +21,9 @@ from consort.models.sampling import draw, uniform
 _LOG = logging.getLogger("consort.speculate")
 _LITTLE = 0.5
 """A draft whose probability is on shared tokens to less than this share is warned of."""
+_FAR = 128
+"""Tokens behind the text at which a draft that was not asked for long begins anew, so many tokens before the end: what
+reading all of it costs would grow with the time it has paused."""
 
 
 @dataclass(slots=True)
@@ -83,6 +86,8 @@ class Followers:
 
     def _make_room(self, row: Follower, ahead: int) -> None:
         window = self.model.window
+        if row.held and len(row.history) - row.held > _FAR:
+            row.history, row.held = row.history[-_FAR:], 0
         if window is not None and len(row.history) + ahead > window:
             row.history = row.history[-max(1, min(window // 2, window - ahead)) :]
             row.held = 0

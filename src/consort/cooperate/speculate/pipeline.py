@@ -53,9 +53,7 @@ class Pipeline:
         if not self.sampling.adjusts:
             return logits
         before = prefixes()
-        return adjusted(
-            logits, self.sampling, [list(p.prompt) for p in before], [list(p.answer) for p in before], self.ends
-        )
+        return adjusted(logits, self.sampling, [p.prompt for p in before], [p.answer for p in before], self.ends)
 
     def probabilities(self, logits: Float[Tensor, "row vocab"], prefixes: Prefixes) -> Float[Tensor, "row vocab"]:
         return self.transformed(self.scores(logits, prefixes))

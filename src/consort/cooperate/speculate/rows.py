@@ -11,7 +11,8 @@ from consort.core.types import Completion, Prompt, Sampling
 from consort.models.base import TokenModel
 
 # an answer ends, reads and costs as in plain decoding, so it is plain decoding's own row
-from consort.models.decode import Row, answer_text, completion_of, content_of, finish, rows_of
+from consort.models.decode import Row as PlainRow
+from consort.models.decode import answer_text, completion_of, content_of, finish, rows_of
 
 
 @dataclass(slots=True)
@@ -22,6 +23,8 @@ class Tally:
     proposed: list[int] = field(default_factory=list)
     accepted: list[int] = field(default_factory=list)
     tested: int = 0
+    cost: float = 0.0
+    """Of all rounds in plain steps, where they are timed."""
 
     def add(self, proposed: int, accepted: int, tested: int) -> None:
         self.rounds += 1
@@ -43,7 +46,7 @@ class Tally:
 
 
 @dataclass(slots=True)
-class Row(Row):
+class Row(PlainRow):
     """A row of plain decoding, with the tally and, where one decides, the controller."""
 
     tally: Tally = field(default_factory=Tally)
@@ -70,7 +73,7 @@ class Row(Row):
         return replace(plain, details={**plain.details, "speculation": told})
 
     def _control(self) -> dict[str, Any]:
-        """What the controller measured and did: cost ratio of draft and target, projected gain, switches."""
+        """What the controller measured and did: draft cost, projected gain, tokens for a plain step, switches."""
         if self.controller is None:
             return {}
         control = self.controller
@@ -79,6 +82,7 @@ class Row(Row):
             "on": control.on,
             "draft_cost": control.c() if known else None,
             "projected": control.projected(control.best()) if known else None,
+            "measured": len(self.tokens) / self.tally.cost if self.tally.cost else None,
             "switches": tuple(control.switches),
         }
 

@@ -12,12 +12,13 @@ from consort.core.errors import BadParameter, Unsupported
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.models.base import Session, TokenModel
+from consort.models.cost import leaves
 
 if TYPE_CHECKING:
     from consort.cooperate.speculate.draft import Drafter
-    from consort.cooperate.speculate.loop import Work
     from consort.cooperate.speculate.rows import Row
     from consort.cooperate.speculate.vocabulary import Pairing
+    from consort.cooperate.speculate.work import Work
     from consort.models.decode import Cancel
 
 
@@ -62,7 +63,7 @@ class Speculate(TokenModel):
         parts = [target.name, self.kind if draft is None else draft.name, *([lossy] if lossy else [])]
         self.name = f"speculate({', '.join(parts)})"
         self.batch_tokens = min(m.batch_tokens for m in self.members)
-        self.clock: Callable[[], float] = time.perf_counter
+        self.clock = _clock(self)
 
     @property
     def members(self) -> Sequence[TokenModel]:
@@ -79,7 +80,7 @@ class Speculate(TokenModel):
     @cached_property
     def work(self) -> Work:
         """What its rounds need, and what they learn: times and acceptance are kept from call to call."""
-        from consort.cooperate.speculate.loop import Work
+        from consort.cooperate.speculate.work import Work
 
         clock = (lambda: self.clock()) if self.adapt else None
         return Work(self.target, self.make_drafter, self.gamma, self.gamma_max, clock, self.lossy, self.weight)
@@ -165,8 +166,20 @@ class Speculate(TokenModel):
         return {**facts, "lossy": self.lossy} if self.lossy else facts
 
 
+_FINE = 1e-5
+"""Seconds; some systems count a thread's time in steps that are longer than a pass."""
+
 _EXPECTED = 256
 """Batches are cut as if answers had at most this many tokens, as in plain decoding."""
+
+
+def _clock(model: Speculate) -> Callable[[], float]:
+    """This thread's own time, to which other programs add nothing, where it does all the work; else wall time."""
+    import torch
+
+    alone = torch.get_num_threads() == 1 and time.get_clock_info("thread_time").resolution < _FINE
+    devices = {str(getattr(leaf, "device", "cpu")) for leaf in leaves(model)}
+    return time.thread_time if alone and devices == {"cpu"} else time.perf_counter
 
 
 def _check(model: Speculate) -> None:

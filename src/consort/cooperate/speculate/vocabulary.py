@@ -45,10 +45,10 @@ class Pairing:
         """
         if self.same:
             real = self.target.vocab_size
-            return drafted if drafted.shape[-1] == width == real else widened(drafted[:, :real], width)
+            return _drawable(drafted if drafted.shape[-1] == width == real else widened(drafted[:, :real], width))
         full = torch.full((len(drafted), width), -torch.inf, dtype=drafted.dtype, device=drafted.device)
         full[:, self.t_ids.to(drafted.device)] = drafted[:, self.d_ids.to(drafted.device)]
-        return full
+        return _drawable(full)
 
     def shared_mass(self, drafted: Float[Tensor, "row have"]) -> float:
         """Mean probability that the draft gives to the shared tokens."""
@@ -81,6 +81,12 @@ class Pairing:
                 found += written(self.draft, text)
                 waiting = b""
         return found, waiting
+
+
+def _drawable(logits: Float[Tensor, "row width"]) -> Float[Tensor, "row width"]:
+    """Zeros, so equal probabilities, in rows that are no distribution: a draft may be drawn from any, but from one."""
+    wrong = ~logits.amax(-1, keepdim=True).isfinite()
+    return logits.masked_fill(wrong, 0.0) if bool(wrong.any()) else logits
 
 
 def written(tokenizer: Tokenizer, text: str, *, special: bool = False) -> list[int]:

@@ -36,7 +36,7 @@ class ContrastiveSearch(TokenModel):
         alpha: Annotated[float, Range(0, 1)] = 0.6,
     ) -> None:
         if getattr(model, "module", None) is None:
-            hint = "a single local model of the architectures bitnet, llama, mistral, qwen2 or qwen3 shows them"
+            hint = "a single local transformers model shows them"
             raise Unsupported("does not show its hidden states", field=model.name, hint=hint)
         self.model, self.top_k, self.alpha = model, top_k, alpha
         self.tokenizer, self.batch_tokens = model.tokenizer, model.batch_tokens

@@ -10,10 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.cooperate.transfer.layered import Layered
+from consort.core.errors import BadCheckpoint
 from consort.core.types import Usage
 from consort.models.base import TokenModel
 from consort.models.cost import joined
-from consort.models.views import View, Views, retold
+from consort.models.views import View, Views, broken, retold
 
 if TYPE_CHECKING:
     from consort.cooperate.transfer.combined import Combined, Term
@@ -49,8 +50,18 @@ class CombinedSession:
         fed = [part.feed(tokens, last=last) for part in self.parts]
         columns = [fed[part][column] for part, column in (self.places[k] for k in range(len(self.owner.asked)))]
         device = columns[0][0].device
-        scores = self.owner.combine([torch.cat(column).to(device) for column in columns])
-        return list(torch.split(scores, [len(row) for row in columns[0]]))
+        joint = [torch.cat(column).to(device) for column in columns]
+        for k, logits in enumerate(joint):
+            self._check(k, logits)
+        return list(torch.split(self.owner.combine(joint), [len(row) for row in columns[0]]))
+
+    def _check(self, term: int, logits: Float[Tensor, "row _"]) -> None:
+        """Raise BadCheckpoint, naming the model, for logits that are no numbers: a sum with them would mean nothing."""
+        part, column = self.places[term]
+        unread = getattr(self.parts[part], "unread", None)
+        if bool(broken(logits, unread[column] if unread else ()).any()):
+            name, hint = self.models[part].name, "look for NaN in its weights"
+            raise BadCheckpoint("gives logits that are not numbers", field=name, hint=hint)
 
     def rollback(self, lengths: Sequence[int]) -> None:
         for part in self.parts:

@@ -6,12 +6,14 @@ allowed) reads the text of the tokens, and keeps what it read before unless the 
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from consort.core.errors import BadParameter, Incompatible, Unsupported
+from consort.core.errors import BadCheckpoint, BadParameter, Incompatible, Unsupported
 from consort.core.registry import name_of
 from consort.core.types import Usage
 from consort.models.base import Session, Tokenizer, TokenModel
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from consort.models.views import View
+
+
+_LOG = logging.getLogger("consort.ensemble")
 
 
 class Ensemble(TokenModel):
@@ -91,6 +96,8 @@ class Together:
         self.models = list({id(model): model for model in asked}.values())
         self.at = [next(k for k, own in enumerate(self.models) if own is model) for model in asked]
         self.parts = [Views(model, [owner.view_of(model)], batch) for model in self.models]
+        self.left_out: list[Counter[str]] = [Counter() for _ in range(batch)]
+        """How often each row went on without a member whose logits were no numbers."""
 
     def feed(self, tokens: Sequence[Sequence[int]], *, last: bool = False) -> list[Float[Tensor, "new vocab"]]:
         import torch
@@ -107,8 +114,42 @@ class Together:
 
         fed = [part.feed(tokens, last=last)[0] for part in self.parts]
         device = fed[0][0].device
-        joint = [torch.cat(rows).to(device) for rows in fed]
-        return [joint[k] for k in self.at], [len(row) for row in fed[0]]
+        counts = [len(row) for row in fed[0]]
+        joint = self._sound([torch.cat(rows).to(device) for rows in fed], counts)
+        return [joint[k] for k in self.at], counts
+
+    def _sound(self, logits: list[Float[Tensor, "row _"]], counts: Sequence[int]) -> list[Float[Tensor, "row _"]]:
+        """The same, NaN throughout where a member's logits are no numbers: `heard` then leaves it out of these rows.
+
+        Raises BadCheckpoint where no member is left.
+        """
+        import torch
+
+        from consort.models.views import broken
+
+        wrong = [broken(x, part.unread[0]) for x, part in zip(logits, self.parts, strict=True)]
+        if not any(bool(rows.any()) for rows in wrong):
+            return logits
+        found = []
+        for model, x, rows in zip(self.models, logits, wrong, strict=True):
+            found.append(x.masked_fill(rows.unsqueeze(-1), torch.nan))
+            self._note(model.name, [int(part.sum()) for part in torch.split(rows, list(counts))])
+        lost = torch.stack([x[:, 0].isnan() for x in found]).all(0) & torch.stack(wrong).any(0)
+        if bool(lost.any()):
+            names = ", ".join(m.name for m, rows in zip(self.models, wrong, strict=True) if bool(rows.any()))
+            hint = "look for NaN in their weights"
+            raise BadCheckpoint("no member is left whose logits are numbers", field=names, hint=hint)
+        return found
+
+    def _note(self, name: str, rows: Sequence[int]) -> None:
+        if any(rows) and not any(row[name] for row in self.left_out):
+            _LOG.warning("%s gives logits that are not numbers, and is left out where it does", name)
+        for row, times in zip(self.left_out, rows, strict=True):
+            row[name] += times
+
+    def notes(self) -> list[dict[str, Any]]:
+        """For each row, by member, at how many tokens it was left out because its logits were no numbers."""
+        return [{"left_out": dict(+row)} if +row else {} for row in self.left_out]
 
     def rollback(self, lengths: Sequence[int]) -> None:
         for part in self.parts:
@@ -117,6 +158,7 @@ class Together:
     def select(self, rows: Sequence[int]) -> Together:
         for part in self.parts:
             part.select(rows)
+        self.left_out = [Counter(self.left_out[row]) for row in rows]
         return self
 
     def spent(self) -> list[dict[str, Usage]]:

@@ -1,0 +1,107 @@
+"""Laws of mixtures of models of one architecture; a broken law raises AssertionError.
+
+`build(models, **parameters)` makes a mixture over a fixed dense base with routers that need no prompts. `dense` is that
+base as a model by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from consort.core.types import Sampling
+from consort.models.base import TokenModel
+from consort.models.decode import prompt_tokens
+from consort.testing.model_laws import prompts_of, rows_of
+
+Build = Callable[..., Any]
+NEAR = 1e-5
+"""Of logits, relative to the largest, in float32."""
+LENGTHS = (5, 9, 1, 6)
+
+
+def same_logits(got: TokenModel, wanted: TokenModel) -> None:
+    """Both give the same logits, read as a ragged batch."""
+    rows = rows_of(wanted, LENGTHS)
+    pairs = zip(got.open(len(rows)).feed(rows), wanted.open(len(rows)).feed(rows), strict=True)
+    for a, b in pairs:
+        torch.testing.assert_close(a, b, atol=NEAR * float(b.abs().max().clamp(min=1)), rtol=0)
+
+
+def copies_are_the_dense_model(build: Build, dense: TokenModel, base: Any) -> None:
+    """Whatever is chosen, k copies of the base are the base."""
+    for k in (1, 3):
+        same_logits(build([base] * k), dense)
+
+
+def all_dense_is_the_base(build: Build, dense: TokenModel, models: Sequence[Any]) -> None:
+    """With every layer dense nothing is mixed."""
+    mixed = build(models, num_dense=build(models).depth)
+    same_logits(mixed, dense)
+
+
+def choice_is_kept(build: Build, models: Sequence[Any]) -> None:
+    """What a row is routed to is decided by what it reads first, and stays while the answer is written."""
+    mixed = build(models)
+    prompts, new = rows_of(mixed, LENGTHS), rows_of(mixed, [3] * len(LENGTHS), seed=1)
+    session = mixed.open(len(prompts))
+    session.feed(prompts)
+    before = [{layer: share.clone() for layer, share in row.items()} for row in session.routes.rows]
+    for step in range(3):
+        session.feed([row[step : step + 1] for row in new])
+    for was, now in zip(before, session.routes.rows, strict=True):
+        assert was.keys() == now.keys()
+        assert all(torch.equal(was[layer], now[layer]) for layer in was)
+
+
+def shares_sum_to_one(build: Build, models: Sequence[Any]) -> None:
+    """The shares of a row's experts sum to 1, and no more than top-k of them are not 0."""
+    mixed = build(models)
+    session = mixed.open(len(LENGTHS))
+    session.feed(rows_of(mixed, LENGTHS))
+    for row in session.routes.rows:
+        for share in row.values():
+            torch.testing.assert_close(share.sum(), torch.tensor(1.0))
+            assert int((share > 0).sum()) <= mixed.k
+
+
+def batch_and_padding_change_nothing(build: Build, models: Sequence[Any]) -> None:
+    """A row is routed and answered as if it were alone, whatever stands beside it."""
+    mixed, rows = build(models), rows_of(build(models), LENGTHS)
+    session = mixed.open(len(rows))
+    together = session.feed(rows)
+    for number, row in enumerate(rows):
+        single = mixed.open(1)
+        (alone,) = single.feed([row])
+        torch.testing.assert_close(together[number], alone, atol=1e-4, rtol=1e-4)
+        for layer, share in single.routes.rows[0].items():
+            torch.testing.assert_close(session.routes.rows[number][layer], share, atol=1e-5, rtol=1e-4)
+    prompts = prompts_of(mixed)
+    answers = [a.tokens for a in mixed.generate(prompts * 2, Sampling(max_tokens=5))]
+    assert answers == [mixed.generate([p], Sampling(max_tokens=5))[0].tokens for p in prompts * 2]
+
+
+def cache_changes_nothing(build: Build, models: Sequence[Any]) -> None:
+    """The tokens written step by step are those of reading prompt and answer anew at every step, routed alike."""
+    mixed = build(models)
+    for prompt in prompts_of(mixed):
+        (answer,) = mixed.generate([prompt], Sampling(max_tokens=5))
+        read = prompt_tokens(mixed.tokenizer, prompt)
+        for step, token in enumerate(answer.tokens):
+            session = mixed.open(1)
+            logits = session.feed([read], last=True)
+            if step:
+                session.rollback([1])
+                logits = session.feed([[*read[1:], *answer.tokens[:step]]], last=True)
+            assert int(logits[0][-1].argmax()) == token
+
+
+ROUTING_LAWS: tuple[Callable[[Build, Sequence[Any]], None], ...] = (
+    shares_sum_to_one,
+    choice_is_kept,
+    batch_and_padding_change_nothing,
+    cache_changes_nothing,
+)
+"""For mixtures that route rows."""

@@ -1,0 +1,126 @@
+"""Laws of routers: what holds for each of them, whatever it has learned.
+
+For authors of routers as for consort's own tests. `build` makes a router of the given models; the queries are two kinds
+of sums and words on which different models are right, so that there is something to learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from consort.core.types import Usage
+from consort.ensemble.fitting import load_learned, save_learned, with_learned
+from consort.ensemble.observed import Observed
+from consort.models.cost import cost_of
+from consort.models.fake import FakeModel
+
+Build = Callable[[Sequence[Any]], Any]
+SIZE = 48
+
+
+def models(count: int = 2) -> list[FakeModel]:
+    """Models that say their own name."""
+    return [FakeModel(lambda text, name=f"m{i}": f"{name} answers", name=f"m{i}") for i in range(count)]
+
+
+def observed(count: int = 2, seed: int = 0) -> Observed:
+    """Queries of two groups; model 0 is right on sums, model 1 on words, others now and then; model 0 is dear."""
+    rng = np.random.default_rng(seed)
+    sums = [f"what is {a} plus {b}" for a, b in rng.integers(0, 99, (SIZE // 2, 2))]
+    letters = rng.integers(97, 123, (SIZE // 2, 8))
+    words = ["spell the word " + "".join(map(chr, row)) for row in letters]
+    is_sum = np.arange(SIZE) < SIZE // 2
+    quality = rng.random((SIZE, count)) < 0.4
+    quality[:, 0], quality[:, 1] = is_sum | (rng.random(SIZE) < 0.3), ~is_sum
+    cost = np.tile([5.0, *[1.0] * (count - 1)], (SIZE, 1))
+    groups = tuple("sums" if s else "words" for s in is_sum)
+    names = tuple(f"m{i}" for i in range(count))
+    return Observed(names, (*sums, *words), quality.astype(float), cost=cost, groups=groups)
+
+
+def fitted(router: Any, data: Observed) -> Any:
+    """The router, fitted where it has to be."""
+    return router.fit(data, seed=0) if router.needs_fit else router
+
+
+def is_deterministic(build: Build) -> None:
+    """Fitted twice it decides alike, and a query's decision does not depend on its batch."""
+    data = observed()
+    first, second = (fitted(build(models()), data) for _ in range(2))
+    scores = first.scores(data.queries)
+    np.testing.assert_array_equal(scores, second.scores(data.queries))
+    alone = np.concatenate([first.scores([text]) for text in data.queries[:6]])
+    np.testing.assert_allclose(alone, scores[:6], atol=1e-5)
+
+
+def follows_a_permutation(build: Build, count: int = 3) -> None:
+    """Models in another order: the same model is chosen, where there is no tie."""
+    data, order = observed(count), list(reversed(range(count)))
+    own, members = fitted(build(models(count)), data), models(count)
+    other = fitted(build([members[i] for i in order]), data.columns(order))
+    ours, theirs = own.scores(data.queries), other.scores(data.queries)
+    best = np.sort(ours, axis=1)
+    is_clear = best[:, -1] - best[:, -2] > 1e-3
+    assert is_clear.any()
+    chosen = np.array(order)[theirs.argmax(1)]
+    np.testing.assert_array_equal(chosen[is_clear], ours.argmax(1)[is_clear])
+
+
+def keeps_its_state(build: Build, folder: Path) -> None:
+    """Written and read, what was learned decides as before."""
+    data = observed()
+    router = fitted(build(models()), data)
+    if router.learned is None:
+        return
+    path = folder / router.learned.file_name
+    save_learned(router.learned, path)
+    again = with_learned(build(models()), load_learned(path))
+    np.testing.assert_array_equal(again.scores(data.queries), router.scores(data.queries))
+
+
+def of_one_model_is_that_model(build: Build) -> None:
+    """Copies of one model answer what the model answers, whatever is chosen."""
+    data, (model, _) = observed(), models()
+    router = fitted(build([model, model]), data)
+    prompts = data.queries[:4]
+    expected = [answer.text for answer in model.generate(prompts)]
+    assert [answer.text for answer in router.generate(prompts)] == expected
+
+
+def adds_costs(build: Build) -> None:
+    """An answer costs what the models asked for it cost, and says who they were and which was chosen."""
+    data = observed()
+    router = fitted(build(models()), data)
+    for answer in router.generate(data.queries[:4]):
+        assert answer.details["chosen"] in router.labels
+        asked = [m for m in router.models if m.name in answer.details["asked"]]
+        spent = [cost_of(m, m.generate(["one two three"])[0]) for m in asked]
+        calls = sum(usage.calls for cost in spent for usage in cost.values())
+        judged = [n for n in answer.cost if n not in router.labels]
+        assert sum((u.calls for u in answer.cost.values()), 0) == calls + len(judged)
+        assert all(isinstance(usage, Usage) for usage in answer.cost.values())
+
+
+def passes_over_failures(build: Build) -> None:
+    """A member that fails is replaced by the next best, and both are named."""
+    data, members = observed(), models()
+    members[0] = FakeModel({}, name="m0")  # has no answers
+    router = fitted(build(members), data)
+    for answer in router.generate(data.queries):
+        assert answer.text == "m1 answers"
+        assert answer.details["chosen"] == "m1"
+        assert ("m0" in answer.details.get("failed", {})) == ("m0" in answer.details["asked"])
+
+
+def skips_unknown_qualities(build: Build) -> None:
+    """Qualities that are not known do not keep it from being fitted."""
+    data = observed()
+    quality = data.quality.copy()
+    quality[::5, 0] = np.nan
+    router = fitted(build(models()), replace(data, quality=quality))
+    assert np.isfinite(router.predict(data.queries)).all()
