@@ -173,7 +173,7 @@ def test_writing_onto_an_input_is_refused(model, tmp_path, refused):
         (["generate", "lab:mirror", "x", "--prompts", "f"], "one of them"),
         (["generate", "lab:mirror", "--prompts", "no-file"], "no such file"),
         (["generate", "lab:mirror", "x", "--max-tokens", "0"], "--max-tokens"),
-        (["generate", "table:f.csv#a", "x"], "not available yet"),
+        (["generate", "table:f.csv#a", "x"], "no such file"),
         (["generate", "lab:mirror", "x", "--temperature", "nan"], "not a number ≥ 0"),
         (["generate", "lab:mirror", "x", "--top-p", "0"], "--top-p"),
         (["generate", "lab:nope", "x"], "error: lab:nope:"),

@@ -47,6 +47,8 @@ class Judge:
 
     name = "judge"
 
+    def open(self) -> None: ...
+
     def rewards(self, prompt: Any, answers: Sequence[str]) -> tuple[list[float], Any]:
         return [float(len(a)) for a in answers], laws.Usage(1, 0, 1)
 

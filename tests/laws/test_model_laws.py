@@ -20,8 +20,8 @@ from consort.ensemble.during.average import Average
 from consort.models import ByteTokenizer, FakeTokenizer, FakeTokenModel, HFModel, TokenModel
 from consort.testing import model_laws as laws
 
-FITTED = {"best_of_n", "frugal_fusion", "frugal_gpt", "gen_fuser", "pair_ranker"}
-"""Strategies that need solved examples, a judge or a fuser; their own tests have some."""
+FITTED = {"best_of_n", "frugal_fusion", "frugal_gpt", "gen_fuser", "graph_of_models", "linear_ranker", "pair_ranker"}
+"""Strategies that need solved examples, a judge, a fuser or a graph; laws/test_answer_laws.py has them."""
 STRATEGIES: dict[str, Registry[type]] = {
     name: kind for kind in (during, transfer, after) for name in kind if name not in FITTED
 }

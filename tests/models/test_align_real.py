@@ -60,7 +60,8 @@ def from_tiktoken(folder: Path):
     lines = (folder / "tokenizer.model").read_bytes().splitlines()
     ids = {"".join(letter[b] for b in base64.b64decode(line.split()[0])): n for n, line in enumerate(lines)}
     made = Tokenizer(models.BPE(ids, merged_pairs(ids), ignore_merges=True))
-    words = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    words = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    words += r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
     split = pre_tokenizers.Split(Regex(words), "isolated")
     made.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
     made.decoder = decoders.ByteLevel()

@@ -7,7 +7,22 @@ from typing import Annotated
 import typer
 
 import consort
-from consort.cli import auto, collect, doctor, evaluate, generate, lab, merge, methods, report, score
+from consort.cli import (
+    auto,
+    collect,
+    doctor,
+    evaluate,
+    fit,
+    fuse,
+    generate,
+    lab,
+    merge,
+    methods,
+    report,
+    score,
+    search,
+    zoo,
+)
 
 app = typer.Typer(
     help="Many language models made to work as one: merge, ensemble, cooperate; measured and saved.",
@@ -21,12 +36,16 @@ app.command("auto")(auto.auto)
 app.command("merge")(merge.merge)
 app.command("generate")(generate.generate)
 app.command("score")(score.score)
+app.command("search")(search.search)
 app.command("eval")(evaluate.evaluate)
 app.command("collect")(collect.collect)
+app.command("fit")(fit.fit)
+app.command("fuse")(fuse.fuse)
 app.command("methods")(methods.methods)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)
 app.add_typer(lab.app, name="lab")
+app.add_typer(zoo.app, name="zoo")
 
 
 def _version(asked: bool) -> None:

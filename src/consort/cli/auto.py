@@ -15,7 +15,7 @@ def auto(
     task: Task,
     out: Out,
     base: Annotated[str | None, typer.Option("--base", help="The input that the others were tuned from.")] = None,
-    budget: Annotated[int, typer.Option("--budget", min=1, help="Candidates to try at most.")] = 100,
+    budget: Annotated[int, typer.Option("--budget", min=1, help="Candidates to run at most.")] = 100,
     seed: Seed = 0,
     force: Force = False,
     allow_remote_code: RemoteCode = False,
@@ -48,4 +48,4 @@ def auto(
     print(outcome.headline)
     for line in outcome.notes:
         note(f"note: {line}")
-    note(f"model: {outcome.folder / 'model'}   report: {outcome.folder / 'report.html'}")
+    note(f"winner: {outcome.place}   report: {outcome.folder / 'report.html'}")

@@ -1,20 +1,25 @@
-"""`consort collect`: statistics of a model's weights on texts, for the merge methods that want them."""
+"""`consort collect`: what merges want from texts: statistics of a model's weights, or what is trained for a merge."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from consort.cli.options import Debug, Force, Json, Out, RemoteCode, Seed
 from consort.cli.output import note, print_json
+from consort.core.errors import BadParameter, did_you_mean
+from consort.merge.trained import KINDS as TRAINED
 
 
 def collect(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="fisher | gram")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="fisher | gram | adamerging | concrete | surgery")],
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, lab:NAME, hf:ORG/NAME, a merge plan.")],
-    texts: Annotated[str, typer.Option("--texts", help='A JSONL file of {"text": ...} lines.')],
+    texts: Annotated[
+        str, typer.Option("--texts", help='JSONL of {"text": ...} lines; what trains also takes a task\'s lines.')
+    ],
     out: Out,
     labels: Annotated[
         str, typer.Option("--labels", help="fisher: sampled (drawn from the model) | empirical (the text's).")
@@ -22,19 +27,31 @@ def collect(
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first texts.")] = None,
     max_tokens: Annotated[int, typer.Option("--max-tokens", min=2, help="Of each text.")] = 512,
     memory: Annotated[str, typer.Option("--memory", help="Most statistics held at once, e.g. 2GB.")] = "2GB",
+    steps: Annotated[int, typer.Option("--steps", min=0, help="Of training: adamerging, concrete, surgery.")] = 500,
+    lr: Annotated[float, typer.Option("--lr", help="The learning rate of training.")] = 1e-3,
+    grain: Annotated[str, typer.Option("--grain", help="adamerging: a coefficient by tensor | by model.")] = "tensor",
+    adaptive: Annotated[bool, typer.Option("--adaptive", help="concrete: learn coefficients too.")] = False,
     seed: Seed = 0,
     force: Force = False,
     allow_remote_code: RemoteCode = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Collect statistics of a model on texts into a folder; killed and run again it resumes."""
+    """Collect statistics of a model on texts, or train what a merge leaves open; killed and run again it resumes."""
     from consort.cli.merge import size_of
     from consort.merge.collect import collect as run
     from consort.merge.collect import read_texts
     from consort.plan import build, read_plan
+    from consort.weights.stats import KINDS as STATISTICS
 
+    known = (*STATISTICS, *TRAINED)
+    if kind not in known:
+        raise BadParameter(f"there is nothing to collect called {kind!r}", field="KIND", hint=did_you_mean(kind, known))
     checkpoint = build(read_plan(model), "checkpoint", allow_remote_code=allow_remote_code)
+    if kind in TRAINED:
+        options = {"steps": steps, "lr": lr, "grain": grain, "adaptive": adaptive}
+        _train(kind, checkpoint, texts, out, limit, {**options, "seed": seed, "max_tokens": max_tokens}, force, json)
+        return
     found = run(
         kind,
         checkpoint,
@@ -51,4 +68,18 @@ def collect(
     else:
         told = found.description
         note(f"{told.kind} of {found.tensors} tensors of {told.model}: {told.texts} texts, {told.tokens} tokens")
+        print(found.path)
+
+
+def _train(
+    kind: str, merge: Any, texts: str, out: Path, limit: int | None, options: dict[str, Any], force: bool, json: bool
+) -> None:
+    from consort.merge.trained.collecting import Options, collect_trained
+    from consort.merge.trained.passages import read_passages
+
+    found = collect_trained(kind, merge, read_passages(texts, limit), out, Options(**options), force=force)
+    if json:
+        print_json(asdict(found) | {"path": str(found.path)})
+    else:
+        note(f"{kind} of {', '.join(found.models)}: {found.passages} passages, {found.before:.4f} -> {found.after:.4f}")
         print(found.path)

@@ -28,14 +28,13 @@ def evaluate(
     from dataclasses import replace
 
     from consort.core.progress import track
-    from consort.data import load_task
     from consort.evaluate import compare, comparison_table
     from consort.evaluate import evaluate as run
     from consort.plan import Reference, build, read_plan
-    from consort.plan.references import task_path
+    from consort.plan.references import open_task
 
     _check_names(systems)
-    loaded = load_task(task_path(task), allow_code=allow_task_code)
+    loaded = open_task(task, allow_code=allow_task_code)
     plans = {system: read_plan(system) for system in systems}
     results = []
     with track("evaluating", total=len(plans)) as advance:

@@ -60,7 +60,7 @@ Task = Annotated[
 ]
 TaskCode = Annotated[
     bool,
-    typer.Option("--allow-task-code", help="Run the function that a task names as its metric (trusted ones only)."),
+    typer.Option("--allow-task-code", help="Run a metric that is code (trusted ones only) or that runs answers."),
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="PATH", parser=named_path("--out"), help="The run folder.")]
 Temperature = Annotated[

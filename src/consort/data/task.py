@@ -31,13 +31,15 @@ DEFAULT_METRIC = {"choices": "choice", "text": "perplexity", "target": "exact_ma
 NEEDED = {
     "bleu": ("target",),
     "choice": ("choices", "answer"),
+    "code": ("target",),
     "contains": ("target",),
     "exact_match": ("target",),
     "numeric": ("target",),
     "perplexity": ("text",),
+    "quality": (),
     "token_f1": ("target",),
 }
-PLANNED = ("code", "judge", "reward")
+PLANNED = ("judge", "reward")
 FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 PARTS = (*SPLITS, "fit", "held_out")
 
@@ -46,7 +48,8 @@ PARTS = (*SPLITS, "fit", "held_out")
 class Options:
     """How the model is asked. `max_length` counts tokens with the beginning-of-text token that `bos` asks for.
 
-    `tolerance` is relative, for `numeric`. `stop` strings end the answer and are not part of it.
+    `tolerance` is relative, for `numeric`; `timeout_s` bounds the run of one program, for `code`. `stop` strings end
+    the answer and are not part of it.
     """
 
     max_tokens: Annotated[int, Range(1, 1000000)] = 64
@@ -54,6 +57,7 @@ class Options:
     bos: bool = True
     max_length: Annotated[int, Range(2, 1000000)] = 256
     tolerance: Annotated[float, Range(0, 1)] = 1e-6
+    timeout_s: Annotated[float, Range(0.1, 3600)] = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +192,9 @@ def check_metric(name: Any) -> str:
 
 
 def _check_consent(metric: str | None, allow_code: bool) -> None:
+    if metric == "code" and not allow_code:
+        hint = "it runs in a sandbox; if that will do, pass --allow-task-code (allow_code=True)"
+        raise BadData("grading runs what models write", field="metric", hint=hint)
     if metric is not None and ":" in metric and not allow_code:
         hint = "where you trust the task and that code, pass --allow-task-code (allow_code=True)"
         raise BadData(f"{metric!r} is code, which a task does not run by itself", field="metric", hint=hint)

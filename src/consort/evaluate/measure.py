@@ -17,7 +17,12 @@ from consort.data.task import Options
 from consort.evaluate.registry import Metric
 from consort.models.cost import cost_of, labels
 
-ABILITIES = {"generate": ("generate",), "score": ("score",), "logprobs": ("logprobs", "tokenizer")}
+ABILITIES = {
+    "generate": ("generate",),
+    "completion": ("generate",),
+    "score": ("score",),
+    "logprobs": ("logprobs", "tokenizer"),
+}
 
 
 @dataclass(slots=True)
@@ -49,7 +54,8 @@ def measure(model: Any, examples: Sequence[Example], metric: Metric, options: Op
     if metric.needs == "generate" and ":" not in metric.name:
         for example in examples:
             metric.statistics("", example, options)
-    ask: Callable[..., None] = {"generate": _generate, "score": _score, "logprobs": _logprobs}[metric.needs]
+    asks = {"generate": _generate, "completion": _generate, "score": _score, "logprobs": _logprobs}
+    ask: Callable[..., None] = asks[metric.needs]
     found = Measured()
     with track(f"evaluating {model.name}", len(examples)) as advance:
         for part in _batches(examples, batch):
@@ -76,7 +82,8 @@ def _generate(model: Any, examples: Sequence[Example], metric: Metric, options: 
     sampling = Sampling(max_tokens=options.max_tokens, stop=tuple(options.stop))
     completions: list[Completion] = model.generate([prompt_of(e) for e in examples], sampling)
     for example, completion in zip(examples, completions, strict=True):
-        found.rows.append(metric.statistics(completion.text, example, options))
+        given = completion if metric.needs == "completion" else completion.text
+        found.rows.append(metric.statistics(given, example, options))
         found.answers.append(completion.text)
         found.pay(completion.usage, cost_of(model, completion))
 

@@ -2,6 +2,7 @@
 
 By what it `needs` of the model, a metric is called with
     generate   (answer: str, example)                             the text of the answer
+    completion (completion: Completion, example)                  the answer with what is told beside it
     score      (log_likelihoods: Sequence[float], example)        nats, one for each choice
     logprobs   (logprobs: sequence of float, n_bytes: float)      nats of each token, and the bytes they cover
 and returns a score, or a row of statistics whose sums `aggregate` turns into the score of any set of examples, so one
@@ -24,7 +25,7 @@ from consort.core.registry import Registry, name_of
 from consort.core.types import Example
 from consort.data.task import Options, check_metric
 
-Need = Literal["generate", "score", "logprobs"]
+Need = Literal["generate", "completion", "score", "logprobs"]
 Aggregate = Callable[[np.ndarray], np.ndarray]
 
 

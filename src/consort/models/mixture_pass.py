@@ -138,8 +138,8 @@ class MixturePass:
         if own.first:
             x = self.dense._attend_from_the_start(layer, query, key, value, own)
         else:
-            stores = (store[kept, :, : place.width] for store in cache)
-            x = self.dense._attend_to_slots(layer, query, *stores, own)
+            own_keys, own_values = (store[kept, :, : place.width] for store in cache)
+            x = self.dense._attend_to_slots(layer, query, own_keys, own_values, own)
         layer.out.onto(part, x if layer.inner_norm is None else layer.inner_norm(x))
         part += mlp_of(layer)(layer.between(part))
         hidden[tokens] = part

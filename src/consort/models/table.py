@@ -118,7 +118,8 @@ class TableModel:
             text = None if text is None else text.split(stop)[0]
         told = {"quality": quality, "price": self.table.cost[row, self.column]}
         details = {name: float(value) for name, value in told.items() if not np.isnan(value)}
-        usage = Usage(*map(int, np.nan_to_num(self.table.tokens[row, self.column])), 1)
+        read, written = map(int, np.nan_to_num(self.table.tokens[row, self.column]))
+        usage = Usage(read, written, 1)
         return Completion(text or "", usage=usage, cost={self.name: usage}, details=details)
 
 

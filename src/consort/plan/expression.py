@@ -8,8 +8,8 @@ translated first. Nothing here imports torch: a plan is checked, and all its fau
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from consort.plan.names import find
 PLAN_KEYS = ("models", "plan", "seed")
 REFERENCE_KEYS = ("hf", "tokenizer", "base")
 PART_KEYS = ("model", "layers")
+STATE = "state"
+"""The parameter that names the file of what a strategy has learned."""
 CHECKPOINT = Param("model", "checkpoint")
 
 
@@ -74,8 +76,31 @@ def read_plan(source: str | Path) -> Plan:
     if text == "-":
         return _parse_all(load_documents(read_stdin("plan", BadPlan)))
     if text.endswith((".yml", ".yaml")) or Path(text).is_file():
-        return _parse_all(load_documents(Path(text)))
+        return beside(Path(text).parent, _parse_all(load_documents(Path(text))))
     return Plan(Reference(text))
+
+
+def beside(folder: Path, plan: Plan) -> Plan:
+    """The plan with state files, which are named relative to its own file, found from the current folder."""
+
+    def moved(node: Node) -> Node:
+        if isinstance(node, Reference):
+            return node
+        arguments = {key: _moved_argument(value, moved) for key, value in node.arguments.items()}
+        state = arguments.get(STATE)
+        if isinstance(state, str) and state and not Path(state).is_absolute():
+            arguments[STATE] = str(folder / state)
+        return replace(node, arguments=arguments)
+
+    return replace(plan, root=moved(plan.root))
+
+
+def _moved_argument(value: Any, moved: Callable[[Node], Node]) -> Any:
+    if isinstance(value, Call):
+        return moved(value)
+    if isinstance(value, Part):
+        return replace(value, model=moved(value.model))
+    return tuple(_moved_argument(v, moved) for v in value) if isinstance(value, tuple) else value
 
 
 def _parse_all(documents: Sequence[Any]) -> Plan:

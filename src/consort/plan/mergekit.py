@@ -16,12 +16,13 @@ from typing import Any
 from consort.core.errors import BadPlan, ConsortError, Unsupported, together
 from consort.plan.mergekit_methods import METHODS
 from consort.plan.mergekit_models import Model, reference
+from consort.plan.mergekit_moe import translate_mixture
 from consort.plan.mergekit_parameters import Scopes, arguments, check_names, split_gradients
 from consort.plan.mergekit_shape import Document, OutputSlice, Parameters, Source, read_document
 
 logger = logging.getLogger(__name__)
 
-MARKS = ("merge_method", "slices", "modules", "tokenizer_source", "out_dtype", "base_model")
+MARKS = ("merge_method", "slices", "modules", "tokenizer_source", "out_dtype", "base_model", "experts")
 """Keys that no consort plan has at its top."""
 
 
@@ -35,8 +36,10 @@ def is_mergekit(document: Any) -> bool:
 def translate(documents: Sequence[Any]) -> Any:
     """The consort expression that a mergekit file describes. Raises one error that names all faults of the file."""
     if any(isinstance(document, Mapping) and "experts" in document for document in documents):
-        hint = "mergekit-yaml's files have merge_method and models, slices or modules"
-        raise Unsupported("mergekit-moe's files are not merges", field="experts", hint=hint)
+        if len(documents) == 1:
+            return translate_mixture(documents[0])
+        hint = "mergekit-moe's files are one document each"
+        raise Unsupported("a mixture of experts is no part of a merge", field="experts", hint=hint)
     faults: list[ConsortError] = []
     read = [read_document(d, faults, _where(d, i, len(documents))) for i, d in enumerate(documents)]
     found = [document for document in read if document]

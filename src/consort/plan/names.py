@@ -13,7 +13,9 @@ from consort.ensemble.before import before
 from consort.ensemble.during import during
 from consort.merge import methods
 from consort.merge.adapters import adapters
+from consort.merge.trained import corrected, trained
 from consort.merge.units import units
+from consort.mixture import mixture, moe
 from consort.models.registry import models
 from consort.weights.registry import views
 
@@ -21,10 +23,14 @@ REGISTRIES: tuple[Registry[Any], ...] = (
     adapters,
     after,
     before,
+    corrected,
     during,
     methods,
+    mixture,
     models,
+    moe,
     speculate,
+    trained,
     transfer,
     units,
     views,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from consort.core.errors import BadCheckpoint, BadData, UnknownName, Unsupported
+from consort.data import Task, load_task
 from consort.lab import path as lab_path
 
 LAB = "lab:"
 REMOTE = "openai:"
-LATER = {"table:": "cached answers"}
+TABLE = "table:"
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md")
 
 
@@ -23,6 +24,28 @@ def is_remote(text: str) -> bool:
     return text.startswith(REMOTE)
 
 
+def is_table(text: str) -> bool:
+    """Whether `text` names cached answers: one model's (`table:FILE#COLUMN`) or a whole table's (`table:FILE`)."""
+    return text.startswith(TABLE)
+
+
+def has_weights(text: str) -> bool:
+    """Whether what `text` names lies here as weights, rather than behind an endpoint or as cached answers."""
+    return not (is_remote(text) or is_table(text))
+
+
+def open_task(text: str | Path, *, allow_code: bool = False) -> Task:
+    """The task that a path names; of `table:FILE` the table's own prompts, graded by the quality that it tells."""
+    if is_table(str(text)):
+        from consort.models.table import open_table, split_reference
+
+        file, column = split_reference(str(text))
+        if column:
+            raise BadData("names one model's answers", field=str(text), hint=f"a task is a whole table: {TABLE}{file}")
+        return open_table(file).task()
+    return load_task(task_path(text), allow_code=allow_code)
+
+
 def task_path(text: str | Path) -> Path:
     """The file or folder of a task, which may be a bundled one (`lab:tasks/skills`)."""
     if not str(text):
@@ -34,9 +57,8 @@ def folder_of(text: str) -> Path:
     """The folder that a reference names; a hub repository is fetched (or found in the local hub cache) first."""
     if not text:
         raise BadCheckpoint("a model's name is empty", field="MODEL", hint="a folder, lab:NAME or hf:ORG/NAME")
-    for prefix, what in LATER.items():
-        if text.startswith(prefix):
-            raise Unsupported(f"{what} are not available yet", field=text, hint="a folder, lab:NAME or hf:ORG/NAME")
+    if is_table(text):
+        raise Unsupported("cached answers have no weights", field=text, hint="a folder, lab:NAME or hf:ORG/NAME")
     if is_remote(text):
         raise Unsupported("a remote model has no weights", field=text, hint="a folder, lab:NAME or hf:ORG/NAME")
     if is_lab(text):

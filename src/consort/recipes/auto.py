@@ -1,30 +1,33 @@
 """The main job: models and a task in, one better system out, never worse than the best single on held-out examples.
 
 Dev is cut in two: candidates are searched on `fit`; the best of them is kept only if it is at least as good as the best
-single on `held_out`; `test` is read once, for the report. Everything scored is in the run's journal, so a killed run
-continues where it was.
+single on `held_out`; `test` is read once, for the report. Merges come first, since one model answers for the price of
+one; several models at run time are taken only where they are better on `fit` beyond doubt. Everything scored is in the
+run's journal, so a killed run continues where it was.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import consort
-from consort.core.errors import BadCheckpoint, BadParameter
+from consort.core.errors import BadCheckpoint, BadParameter, ConsortError
 from consort.core.files import check_place, machine_errors, write_atomic, write_json
 from consort.core.journal import Journal, key_of, provenance
 from consort.core.progress import track
-from consort.data import Task, dump_yaml, load_task
+from consort.data import Task, dump_yaml
 from consort.evaluate import Comparison, Decision, Result, compare, gate
 from consort.plan.build import Builder
-from consort.plan.expression import parse
-from consort.plan.references import task_path
+from consort.plan.expression import Reference, parse
+from consort.plan.references import has_weights, open_task
 from consort.recipes.coefficients import BudgetSpent, explore
+from consort.recipes.cross_fitting import Player
 from consort.recipes.members import UNIFORM, WINNER, Family, Member, families, open_members, repeated
+from consort.recipes.team import TEAM_TRIALS, Joints, best_of, choose, play, price, ready
 from consort.recipes.trials import Candidate, Trials, is_record
 from consort.weights import describe
 from consort.weights.card import OnDisk
@@ -33,6 +36,7 @@ from consort.weights.store import check_target
 
 DEFAULT_BUDGET = 100
 MODEL_FOLDER = "model"
+PLAN_FILE = "plan.yml"
 REPORT_FILE = "report.html"
 RESULTS_FILE = "results.json"
 
@@ -50,6 +54,7 @@ class Found:
     held_out: Result | None
     decision: Decision | None
     plan: Any
+    prices: dict[str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +68,18 @@ class Outcome:
     notes: tuple[str, ...]
 
     @property
+    def place(self) -> Path:
+        """Where the winner is: a model's folder, or the plan of a team."""
+        return self.folder / (MODEL_FOLDER if is_checkpoint(self.plan) else PLAN_FILE)
+
+    @property
     def headline(self) -> str:
         """One sentence: the winner against the best single."""
         winner = next(s for s in self.comparison.systems if s.result.model == WINNER)
         if isinstance(self.plan, str):
             return f"no combination was better on held-out examples; the winner is the single model {self.plan}"
         if winner.difference is None:
-            return "the winner is a merge"
+            return "the winner is a combination"
         low, high = winner.difference.interval
         against = f"the best single model, {self.comparison.reference},"
         return f"the winner is better than {against} by {winner.difference.value:.3f} [{low:.3f}, {high:.3f}] on test"
@@ -96,13 +106,14 @@ def auto(
     if not models:
         raise BadParameter("no models", field="MODEL", hint="give two or more folders, lab:NAME or hf:ORG/NAME")
     check_place(out)
-    loaded = task if isinstance(task, Task) else load_task(task_path(task), allow_code=allow_task_code)
+    loaded = task if isinstance(task, Task) else open_task(task, allow_code=allow_task_code)
     loaded.fit_and_held_out(seed)
     loaded.split("test")
     members = open_members(models, builder := Builder(seed, allow_remote_code), base)
-    inputs = [describe(m.checkpoint) for m in members]
+    inputs = [describe(m.checkpoint) if m.checkpoint else {"name": m.label} for m in members]
     asked = {"inputs": inputs, "models": list(models), "base": base, "task": loaded.key, "budget": budget, "seed": seed}
-    sources = [leaf.path for m in members for leaf in leaves(m.checkpoint) if isinstance(leaf, OnDisk)]
+    weights = [m.checkpoint for m in members if m.checkpoint]
+    sources = [leaf.path for checkpoint in weights for leaf in leaves(checkpoint) if isinstance(leaf, OnDisk)]
     check_target(Path(out), sources, force=True)
     journal = Journal(Path(out), key_of(asked), force=force, sound=is_record)
     records = journal.open()
@@ -119,7 +130,7 @@ def auto(
 def _clear(folder: Path) -> None:
     """Remove what an earlier run, which `force` replaces, ended with."""
     with machine_errors(folder):
-        for name in (RESULTS_FILE, "plan.yml", REPORT_FILE):
+        for name in (RESULTS_FILE, PLAN_FILE, REPORT_FILE):
             (folder / name).unlink(missing_ok=True)
         model = folder / MODEL_FOLDER
         if model.is_dir() and not model.is_symlink():
@@ -144,32 +155,84 @@ def runnable(trials: Trials, members: Sequence[Member]) -> tuple[list[Member], l
 
 
 def search(trials: Trials, members: Sequence[Member], base: str | None) -> Found:
-    """Score the singles, explore each family on fit, decide on held-out."""
-    fit = {m.reference: trials.result(m.label, m.reference, "fit").score for m in members}
+    """Score the singles, explore merges and then teams on fit, decide on held-out."""
+    fit = {m.reference: trials.result(m.label, m.reference, "fit") for m in members}
     singles = tuple(trials.result(m.label, m.reference, "held_out") for m in members)
+    players = [Player(m.reference, fit[m.reference], price(m, fit[m.reference])) for m in members]
     groups, notes = families(members, base)
-    for family in groups:
-        if len(family.members) > 1 and family.base is None:
-            notes.append("no base is known: task arithmetic and TIES were left out (name it with --base)")
-        try:
-            explore(family, fit, trials.trial)
-        except BudgetSpent:
-            notes.append(f"the budget of {trials.budget} candidates was spent")
-            break
-    best = _best(trials.candidates.values())
+    for_merges = trials.budget - (min(TEAM_TRIALS, trials.budget // 5) if len(members) > 1 else 0)
+    to_merge = [family for family in groups if len(family.members) > 1]
+    for done, family in enumerate(to_merge):
+        spent = len(trials.candidates)
+        trials.limit = spent + (for_merges - spent) // (len(to_merge) - done)
+        players += merged(trials, family, fit, notes)
+    trials.limit = trials.budget
+    joints = play(trials, players)
+    best_single = max(fit.values(), key=lambda r: r.score)
     fallback = max(range(len(members)), key=lambda i: singles[i].score)
-    held_out = trials.result(WINNER, best.expression, "held_out") if best else None
+    best, held_out = decide(trials, joints, best_single, notes)
     decision = gate(held_out, singles[fallback], seed=trials.seed) if held_out else None
     plan = best.expression if best and decision and decision.kept else members[fallback].reference
-    candidates = tuple(trials.candidates.values())
-    shown = {m.label: fit[m.reference] for m in members}
-    return Found(tuple(groups), tuple(notes), singles, shown, candidates, best, held_out, decision, plan)
+    return Found(
+        tuple(groups),
+        tuple(notes),
+        singles,
+        {m.label: fit[m.reference].score for m in members},
+        tuple(trials.candidates.values()),
+        best,
+        held_out,
+        decision,
+        plan,
+        prices(trials, members, groups, joints),
+    )
 
 
-def _best(candidates: Iterable[Candidate]) -> Candidate | None:
-    """The candidate of the highest fit score; of equal ones the first tried."""
-    scored = [c for c in candidates if c.fit is not None]
-    return max(scored, key=lambda c: c.fit or 0.0) if scored else None
+def prices(
+    trials: Trials, members: Sequence[Member], groups: Sequence[Family], joints: Joints
+) -> dict[str, float | None]:
+    """What an answer of each single, merge and team costs, by name."""
+    home = {m.reference: family.members[0] for family in groups for m in family.members}
+    found = {m.label: price(m, trials.result(m.label, m.reference, "fit")) for m in members}
+    for key, candidate in trials.candidates.items():
+        if key in joints:
+            found[candidate.name] = joints[key].price
+        elif candidate.fit is not None:
+            [arguments] = candidate.expression.values()
+            kin = home[arguments["models"][0]]
+            found[candidate.name] = price(kin, trials.result(candidate.name, candidate.expression, "fit"))
+    return found
+
+
+def merged(trials: Trials, family: Family, fit: dict[str, Result], notes: list[str]) -> list[Player]:
+    """Explore the merges of a family; its best one as a player, if it is better than every member."""
+    if family.base is None:
+        notes.append("no base is known: task arithmetic and TIES were left out (name it with --base)")
+    before = set(trials.candidates)
+    try:
+        explore(family, {reference: result.score for reference, result in fit.items()}, trials.trial)
+    except BudgetSpent:
+        notes.append(f"the share of {family.members[0].label}'s family in the budget, {trials.budget}, was spent")
+    best = best_of(candidate for key, candidate in trials.candidates.items() if key not in before)
+    if best is None or (best.fit or 0.0) <= max(fit[m.reference].score for m in family.members):
+        return []
+    result = trials.result(best.name, best.expression, "fit")
+    return [Player(best.expression, result, price(family.members[0], result))]
+
+
+def decide(
+    trials: Trials, joints: Joints, best_single: Result, notes: list[str]
+) -> tuple[Candidate | None, Result | None]:
+    """The best candidate and what it does on held-out; a team that cannot be run gives way to the best merge."""
+    best = choose(trials, joints, best_single)
+    if best is None:
+        return None, None
+    try:
+        return best, trials.result(WINNER, ready(best, joints, trials), "held_out")
+    except ConsortError as fault:
+        if key_of(best.expression) not in joints:
+            raise
+        notes.append(f"{best.name} was left out: {fault}")
+        return decide(trials, {}, best_single, notes)
 
 
 def conclude(out: Path, trials: Trials, members: Sequence[Member], found: Found, origin: dict[str, Any]) -> Outcome:
@@ -177,21 +240,27 @@ def conclude(out: Path, trials: Trials, members: Sequence[Member], found: Found,
     from consort.report import write_report
     from consort.weights import write
 
-    winner = trials.builder.build(parse(found.plan).root, "checkpoint")
     folder = out / MODEL_FOLDER
-    if not folder.exists():
+    if is_checkpoint(found.plan) and not folder.exists():
+        winner = trials.builder.build(parse(found.plan).root, "checkpoint")
         write(winner, folder, plan=found.plan, seed=trials.seed)
     test = [trials.result(m.label, m.reference, "test") for m in members]
     for family in found.families[:1]:
         if len(family.members) > 1:
             uniform = {"linear": {"models": [m.reference for m in family.members]}}
             test.append(trials.result(UNIFORM, uniform, "test"))
-    test.append(trials.result(WINNER, str(folder), "test"))
+    test.append(trials.result(WINNER, str(folder) if is_checkpoint(found.plan) else found.plan, "test"))
     comparison = compare(test, singles={m.label for m in members}, seed=trials.seed)
     write_json(out / RESULTS_FILE, document(trials, members, found, comparison, origin))
-    write_atomic(out / "plan.yml", plan_text(found.plan, trials.seed))
+    write_atomic(out / PLAN_FILE, plan_text(found.plan, trials.seed))
     write_report(out, out / REPORT_FILE)
     return Outcome(out, found.plan, found.decision, comparison, found.notes)
+
+
+def is_checkpoint(plan: Any) -> bool:
+    """Whether the winner is one set of weights, so that it can be saved as a model's folder."""
+    root = parse(plan).root
+    return has_weights(root.text) if isinstance(root, Reference) else root.produces == "checkpoint"
 
 
 def plan_text(plan: Any, seed: int) -> str:
@@ -219,12 +288,13 @@ def document(
         "decision": found.decision.to_json() if found.decision else None,
         "winner": {
             "name": WINNER,
-            "kind": "merge" if kept else "single",
+            "kind": "single" if kept is None else "merge" if is_checkpoint(kept) else "team",
             "plan": found.plan,
-            "path": MODEL_FOLDER,
-            "coefficients": coefficients(kept, members) if kept else {},
+            "path": MODEL_FOLDER if is_checkpoint(found.plan) else PLAN_FILE,
+            "coefficients": coefficients(kept, members) if kept and is_checkpoint(kept) else {},
         },
         "test": [s.result.to_json() for s in comparison.systems],
+        "prices": found.prices,
         "search": [{"name": c.name, "score": c.fit} for c in found.candidates],
         "provenance": origin,
     }

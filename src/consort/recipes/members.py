@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -10,7 +11,7 @@ from consort.core.errors import BadParameter, ConsortError, Incompatible, did_yo
 from consort.merge import merge
 from consort.plan.build import Builder
 from consort.plan.expression import Reference
-from consort.plan.references import folder_of
+from consort.plan.references import folder_of, has_weights, is_table
 from consort.weights import declared_base
 from consort.weights.checkpoint import Checkpoint
 
@@ -21,11 +22,21 @@ RESERVED = {WINNER, UNIFORM}
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One input: its reference as given, what reports call it, and its weights (an adapter with its base)."""
+    """One input: its reference as given, what reports call it, and its weights (an adapter with its base).
+
+    `checkpoint` is None for an endpoint and for cached answers.
+    """
 
     reference: str
     label: str
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint | None
+
+    @property
+    def parameters(self) -> int | None:
+        """How many weights it has, None where they are not here."""
+        if self.checkpoint is None:
+            return None
+        return sum(math.prod(self.checkpoint.spec(name).shape) for name in self.checkpoint.keys())
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +56,9 @@ def open_members(references: Sequence[str], builder: Builder, base: str | None =
     members, faults, labels = [], [], _labels(list(dict.fromkeys(references)))
     for reference, label in labels.items():
         try:
-            members.append(Member(reference, label, builder.build(Reference(reference), "checkpoint")))
+            wanted = "checkpoint" if has_weights(reference) else "model"
+            opened = builder.build(Reference(reference), wanted)
+            members.append(Member(reference, label, opened if wanted == "checkpoint" else None))
         except ConsortError as error:
             faults.append(error)
     if len(faults) == 1:
@@ -65,6 +78,8 @@ def _labels(references: Sequence[str]) -> dict[str, str]:
 
 
 def _last_part(reference: str) -> str:
+    if not has_weights(reference):
+        return reference.rpartition("#")[2] if is_table(reference) else reference.partition(":")[2].partition("@")[0]
     return PurePath(reference.rpartition(":")[2]).name
 
 
@@ -81,14 +96,18 @@ def families(members: Sequence[Member], base: str | None = None) -> tuple[list[F
     """Members grouped by what the merge engine accepts, and why each later group is apart from the first."""
     groups: list[list[Member]] = []
     reasons: list[str] = []
-    for member in members:
+    for member in (m for m in members if m.checkpoint is not None):
         home, reason = _home_of(member, groups)
         if home is None:
             groups.append([member])
-            reasons += [f"{member.label}: {reason}"] if reason else []
+            reasons += [f"{member.label} is of another family: {_cut(reason)}"] if reason else []
         else:
             home.append(member)
     return [Family(tuple(g), _base_of(g, base)) for g in groups], reasons
+
+
+def _cut(text: str, most: int = 200) -> str:
+    return text if len(text) <= most else text[:most] + " …"
 
 
 def _home_of(member: Member, groups: list[list[Member]]) -> tuple[list[Member] | None, str]:

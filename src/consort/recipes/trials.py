@@ -12,7 +12,8 @@ from consort.core.progress import Advance
 from consort.data import Task
 from consort.evaluate import Result, evaluate
 from consort.plan.build import Builder
-from consort.plan.expression import parse
+from consort.plan.expression import Reference, beside, parse
+from consort.plan.references import has_weights
 from consort.recipes.coefficients import BudgetSpent, Expression
 
 
@@ -40,7 +41,7 @@ class Candidate:
 
 
 class Trials:
-    """Scores expressions on the parts of a task's dev examples; at most `budget` candidates.
+    """Scores expressions on the parts of a task's dev examples; at most `budget` candidates, for now at most `limit`.
 
     Candidates of one architecture share one live model whose weights are refilled, rounded as they would be saved.
     """
@@ -58,6 +59,7 @@ class Trials:
     ) -> None:
         self.task, self.builder, self.journal = task, builder, journal
         self.budget, self.seed, self.advance = budget, seed, advance
+        self.limit = budget
         self.candidates: dict[str, Candidate] = {}
         self._known = {record["key"]: record for record in records}
         self._live: Any = None
@@ -67,7 +69,7 @@ class Trials:
         """The score of a candidate on the fit examples, -inf where it cannot be made. Raises BudgetSpent."""
         key = key_of(expression)
         if key not in self.candidates:
-            if len(self.candidates) >= self.budget:
+            if len(self.candidates) >= self.limit:
                 raise BudgetSpent
             self.candidates[key] = self._try(name, expression)
             self.advance(1)
@@ -79,9 +81,14 @@ class Trials:
         key = key_of([expression, split])
         if key not in self._known:
             model = self._model(expression)
-            found = evaluate(model, self.task, split=split, seed=self.seed, keep_answers=split == "test")
+            keep = split == "test" or isinstance(expression, str)
+            found = evaluate(model, self.task, split=split, seed=self.seed, keep_answers=keep)
             self._remember({"key": key, "result": found.to_json()})
         return replace(Result.from_json(self._known[key]["result"]), model=name)
+
+    def enter(self, candidate: Candidate) -> None:
+        """A candidate whose score is known without a trial."""
+        self.candidates[key_of(candidate.expression)] = candidate
 
     def _try(self, name: str, expression: Expression) -> Candidate:
         key = key_of([expression, "fit"])
@@ -97,10 +104,16 @@ class Trials:
         self._known[record["key"]] = record
 
     def _model(self, expression: Any) -> Any:
-        """The live model with the weights of `expression`; a new one where shapes, config or tokenizer differ."""
+        """The live model with the weights of `expression`; a new one where shapes, config or tokenizer differ.
+
+        What is no set of weights (a strategy, an endpoint, cached answers) is built as it is.
+        """
         from consort.models import load_model
 
-        checkpoint = self.builder.build(parse(expression).root, "checkpoint")
+        root = beside(self.journal.folder, parse(expression)).root
+        if root.produces != "checkpoint" or (isinstance(root, Reference) and not has_weights(root.text)):
+            return self.builder.build(root, "model")
+        checkpoint = self.builder.build(root, "checkpoint")
         form = [(n, checkpoint.spec(n).shape) for n in checkpoint.keys()], dict(checkpoint.config), checkpoint.files()
         if self._live is None or form != self._form:
             self._live, self._form = load_model(checkpoint), form

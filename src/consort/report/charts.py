@@ -28,6 +28,16 @@ class Mark:
     kind: str = "single"
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A system in a chart of price and score: `price` above 0, `kind` its class in the style sheet."""
+
+    name: str
+    price: float
+    score: float
+    kind: str = "tried"
+
+
 def interval_chart(marks: Sequence[Mark], *, title: str) -> Markup:
     """Dots with 95 % whiskers, one line each, names above the lines; a dashed rule at the reference's value."""
     top, row = 8, 38
@@ -64,6 +74,38 @@ def history_chart(scores: Sequence[float | None], baseline: float | None, *, tit
     parts.append(_text(left + 8, bottom + 20, "1", "tick middle"))
     parts.append(_text(WIDTH - EDGE, bottom + 20, f"{len(scores)} tried", "tick end"))
     return _svg(bottom + 28, title, f"best of {len(scores)}: {max(known):.3f}", parts)
+
+
+def front_chart(points: Sequence[Point], *, title: str) -> Markup:
+    """Score against the price of an answer (logarithmic); the line joins what nothing cheaper equals."""
+    if len(points) < 2:
+        return Markup("")
+    top, bottom, left = 14, 206, 44
+    prices = [math.log10(p.price) for p in points]
+    ticks = nice_ticks(min(p.score for p in points), max(p.score for p in points))
+    y = _scale(ticks[0], ticks[-1], bottom, top)
+    x = _scale(min(prices), max(max(prices), min(prices) + 0.1), left + 8, WIDTH - EDGE - 8)
+    parts = [
+        _line(left, y(t), WIDTH - EDGE, y(t), "grid") + _text(left - 6, y(t) + 4, f"{t:g}", "tick end") for t in ticks
+    ]
+    parts += [
+        _dot(x(log), y(p.score), 4 if "winner" in p.kind else 2.6, p.kind)
+        for p, log in zip(points, prices, strict=True)
+    ]
+    parts.append(_steps([(math.log10(p.price), p.score) for p in front(points)], x, y))
+    for at, place in ((min(prices), "tick start"), (max(prices), "tick end")):
+        parts.append(_text(x(at), bottom + 20, f"{10**at:.3g}", place))
+    best = ", ".join(f"{p.name} {p.score:.3f} at {p.price:.3g}" for p in front(points))
+    return _svg(bottom + 28, title, f"nothing cheaper equals: {best}", parts)
+
+
+def front(points: Sequence[Point]) -> list[Point]:
+    """The points that no other one beats at a price as low, cheapest first."""
+    found: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.price, -p.score)):
+        if not found or point.score > found[-1].score:
+            found.append(point)
+    return found
 
 
 def coefficient_chart(values: Mapping[str, float], *, title: str) -> Markup:
@@ -123,7 +165,7 @@ def _best_so_far(scores: Sequence[float | None]) -> list[tuple[int, float]]:
     return [*best, (len(scores), best[-1][1])]
 
 
-def _steps(points: Sequence[tuple[int, float]], x: Scale, y: Scale) -> Markup:
+def _steps(points: Sequence[tuple[float, float]], x: Scale, y: Scale) -> Markup:
     path = f"M{x(points[0][0]):.1f},{y(points[0][1]):.1f}"
     path += "".join(f"H{x(i):.1f}V{y(score):.1f}" for i, score in points[1:])
     return Markup('<path class="best" d="{}"/>').format(path)

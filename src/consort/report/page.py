@@ -15,7 +15,7 @@ from markupsafe import Markup
 from consort.core.files import write_atomic
 from consort.evaluate.comparison import Comparison, System, compare
 from consort.evaluate.table import comparison_table, shown_interval, shown_score
-from consort.report.charts import Mark, coefficient_chart, history_chart, interval_chart
+from consort.report.charts import Mark, Point, coefficient_chart, front_chart, history_chart, interval_chart
 from consort.report.schema import Run, read_run
 
 REPORT_FILE = "report.html"
@@ -72,6 +72,7 @@ def view(run: Run) -> dict[str, Any]:
         "metric": titles[1],
         "scores": interval_chart(_marks(name, comparison, by_score), title=f"{titles[1]} with 95 % intervals"),
         "history": history_chart([s.score for s in run.search], best_single, title="Search history: score on fit"),
+        "front": front_chart(priced(run), title="Score on fit against the price of an answer"),
         "candidates": [part for part in (ranked[:MAX_CANDIDATES], ranked[MAX_CANDIDATES:]) if part],
         "coefficients": [
             (name, coefficient_chart(values, title=f"Coefficients: {name}"))
@@ -81,6 +82,14 @@ def view(run: Run) -> dict[str, Any]:
         "heat": heat_map([comparison.systems[i] for i in by_score], comparison),
         "answers": differing_answers(winner, reference),
     }
+
+
+def priced(run: Run) -> list[Point]:
+    """Singles and candidates whose price and score are known."""
+    tried = {c.name: (c.fit, "dot winner" if c.status == "kept" else "tried") for c in run.candidates}
+    scores = {name: (fit, "rival") for name, fit in run.singles_fit.items()} | tried
+    found = ((name, run.prices.get(name), fit, kind) for name, (fit, kind) in scores.items())
+    return [Point(name, price, fit, kind) for name, price, fit, kind in found if price and fit is not None]
 
 
 def subject(run: Run) -> str:

@@ -9,9 +9,10 @@
     candidates   [{name, method, plan, fit, held_out, interval, status, note}]: all that was tried; status is kept,
                  rejected or failed; scores are null where there is none; plan is YAML text or the mapping itself
     decision     evaluate.Decision.to_json: winner against the best single on held_out; null if nothing could be tried
-    winner       {name, kind, plan, path, coefficients}: kind is single where no combination was kept; coefficients are
-                 {parameter: {model: number}}
+    winner       {name, kind, plan, path, coefficients}: kind is merge, team, or single where no combination was kept;
+                 coefficients are {parameter: {model: number}}
     test         [Result]: the winner and the singles on test, read once at the end; the winner by its name
+    prices       {name: tokens times parameters of an answer, or null}: of singles and of what was tried
     search       [{name, score}]: scores on fit in the order in which they were found, null for a failure
     provenance   core.journal.provenance: plan, inputs, seed, versions
 
@@ -24,7 +25,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FiniteFloat, NonNegativeInt, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError
 
 from consort.core.errors import BadData, ConsortError, listing
 from consort.core.files import machine_errors
@@ -119,6 +120,7 @@ class Run(_Part):
     decision: DecisionInfo | None = None
     winner: Winner
     test: list[AnyResult]
+    prices: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)] | None] = {}
     search: list[Step] = []
     provenance: dict[str, Any] = {}
 

@@ -12,14 +12,39 @@ _HOME = {
     "Lora": "lora",
     "Recipe": "loop",
     "attach_lora": "lora",
+    "distil": "losses",
+    "distil_with_rest": "losses",
+    "dpo": "losses",
+    "entropy": "losses",
     "fit": "loop",
+    "fit_steps": "loop",
     "pairwise": "losses",
     "read_adapter": "lora",
     "save_adapter": "lora",
+    "rest_surprisal": "losses",
     "sft": "losses",
+    "shuffled": "loop",
+    "surprisal": "losses",
 }
 
-__all__ = ["Lora", "Recipe", "attach_lora", "fit", "pairwise", "read_adapter", "save_adapter", "sft"]
+__all__ = [
+    "Lora",
+    "Recipe",
+    "attach_lora",
+    "distil",
+    "distil_with_rest",
+    "dpo",
+    "entropy",
+    "fit",
+    "fit_steps",
+    "pairwise",
+    "read_adapter",
+    "rest_surprisal",
+    "save_adapter",
+    "sft",
+    "shuffled",
+    "surprisal",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -76,27 +77,83 @@ def fit(
     written every `every` steps, sees what an uninterrupted run would have seen. Only parameters that require a
     gradient are trained and stored. Raises BadCheckpoint if `state` belongs to another recipe, seed or model.
     """
+    curve = fit_steps(
+        model,
+        lambda step: [batch(random.Random(f"{seed}:{step}"))],
+        loss,
+        recipe,
+        label=f"{recipe} seed={seed}",
+        state=state,
+        every=every,
+        progress=progress,
+    )
+    return sum(curve[-1])
+
+
+def fit_steps(
+    model: nn.Module,
+    parts: Callable[[int], Sequence[Batch]],
+    loss: Callable[[nn.Module, Batch], Tensor],
+    recipe: Recipe,
+    *,
+    label: str,
+    state: Path | None = None,
+    every: int = 200,
+    progress: Progress | None = None,
+) -> list[tuple[float, ...]]:
+    """Train `model` in place on the batches of steps 0, 1, ..; returns the learning curve, one entry a step.
+
+    `parts(step)` is a step's batch in parts that fit into memory; the step's loss is the sum of theirs. A loss of
+    several terms is a vector: its sum is minimised, each term has its place in the curve. The curve is part of the
+    state, which is written every `every` steps and belongs to the run that `label` names (else BadCheckpoint).
+    """
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = _optimizer(list(parameters.values()), recipe)
-    label = f"{recipe} seed={seed}"
-    start = load_state(state, label, parameters, optimizer) if state is not None and state.exists() else 0
+    curve: list[tuple[float, ...]] = []
+    if state is not None and state.exists():
+        curve = load_state(state, label, parameters, optimizer)
     model.train()
-    value = math.nan
-    for step in range(start, recipe.steps):
+    for step in range(len(curve), recipe.steps):
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(step)
         optimizer.zero_grad(set_to_none=True)
-        result = loss(model, batch(random.Random(f"{seed}:{step}")))
-        result.backward()  # type: ignore[no-untyped-call]
+        curve.append(_backward(model, parts(step), loss))
         nn.utils.clip_grad_norm_(parameters.values(), recipe.clip)
         optimizer.step()
-        value = result.item()
         if progress is not None:
-            progress(step + 1, value)
+            progress(step + 1, sum(curve[-1]))
         if state is not None and (step + 1) % every == 0:
-            save_state(state, label, step + 1, parameters, optimizer)
+            save_state(state, label, curve, parameters, optimizer)
     model.eval()
-    return value
+    return curve
+
+
+def shuffled(count: int, size: int, seed: int | str) -> Callable[[int], list[int]]:
+    """A function from a step to the `size` of `count` items it reads: every epoch reads each once, in its own order.
+
+    The last batch of an epoch goes on with the first items of the next, so that no batch is short.
+    """
+
+    @lru_cache(maxsize=2)
+    def order(epoch: int) -> list[int]:
+        items = list(range(count))
+        random.Random(f"{seed}:epoch {epoch}").shuffle(items)
+        return items
+
+    return lambda step: [order(at // count)[at % count] for at in range(step * size, (step + 1) * size)]
+
+
+def _backward(
+    model: nn.Module, parts: Sequence[Batch], loss: Callable[[nn.Module, Batch], Tensor]
+) -> tuple[float, ...]:
+    """Gradients of all parts of a step; the terms of its loss."""
+    terms: list[float] = []
+    for part in parts:
+        result = loss(model, part).reshape(-1)
+        result.sum().backward()  # type: ignore[no-untyped-call]
+        values = result.tolist()
+        terms = [a + b for a, b in zip(terms, values, strict=True)] if terms else values
+    return tuple(terms)
 
 
 def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from consort.core.errors import Unsupported
 from consort.core.schedule import ByName, Rule
 from consort.merge.engine import Merged, merge
 from consort.merge.trained import learned
@@ -25,6 +26,7 @@ from consort.merge.trained.store import read_found
 from consort.merge.trained.weighing import Coefficients, Deltas, weighed
 from consort.train.loop import Recipe, fit
 from consort.weights.checkpoint import Checkpoint
+from consort.weights.stack import origin
 
 START = 0.3
 STEPS, RATE, BATCH = 500, 1e-3, 16
@@ -113,18 +115,26 @@ def adamerging(*, models: Sequence[Checkpoint], base: Checkpoint, coefficients: 
     `coefficients`: the folder it wrote. Raises BadCheckpoint, Incompatible.
     """
     found = read_found(coefficients, "adamerging", models, base, needs=("names", "amounts"))
-    return merge("task_arithmetic", models, base=base, weight=schedules(found["names"], found["amounts"]))
+    weight = schedules(found["names"], found["amounts"], models)
+    return merge("task_arithmetic", models, base=base, weight=weight)
 
 
-def schedules(names: Sequence[str], amounts: Sequence[Sequence[float]]) -> list[Any]:
+def schedules(names: Sequence[str], amounts: Sequence[Sequence[float]], models: Sequence[Checkpoint] = ()) -> list[Any]:
     """A weight for each model: a number, or rules by tensor name where it differs.
 
-    Rules match parts of names and the first decides, so longer names come first.
+    Rules match parts of names and the first decides, so longer names come first. Of a stack they match the names that
+    its layers had before; raises Unsupported for one of `models` whose tensors share such a name.
     """
-    order = sorted(range(len(names)), key=lambda i: (-len(names[i]), names[i]))
     by_model: list[Any] = []
-    for model in range(len(amounts[0])):
-        own = [float(row[model]) for row in amounts]
-        same = all(value == own[0] for value in own)
-        by_model.append(own[0] if same else ByName(tuple(Rule(own[i], names[i]) for i in order)))
+    for index in range(len(amounts[0])):
+        own = [float(row[index]) for row in amounts]
+        known = [origin(models[index], name)[1] for name in names] if models else list(names)
+        if all(value == own[0] for value in own):
+            by_model.append(own[0])
+            continue
+        if len(set(known)) < len(known):
+            hint = "write the stack to a folder first, then train the merge of folders"
+            raise Unsupported("stacks layers of one name", field=models[index].name, hint=hint)
+        order = sorted(range(len(known)), key=lambda i: (-len(known[i]), known[i]))
+        by_model.append(ByName(tuple(Rule(own[i], known[i]) for i in order)))
     return by_model

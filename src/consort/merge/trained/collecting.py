@@ -162,7 +162,7 @@ def _train(
 
 def _operate(merged: Merged, model: Any, passages: Sequence[Passage], options: Options, tell: Tell) -> Finding:
     found: dict[str, Any] = {"tasks": [], "before": 0.0, "after": 0.0}
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for expert in merged.models:
         own = [passage for passage in passages if passage.task == expert.name]
         result = operate(

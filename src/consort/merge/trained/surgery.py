@@ -100,7 +100,8 @@ def operate(
         return torch.cat([torch.arange(int(first[i - 1]) if i else 0, int(first[i])) for i in chosen])
 
     def loss(module: nn.Module, drawn: Tensor) -> Float[Tensor, ""]:
-        return (module(own[drawn]) - wanted[drawn]).abs().mean()
+        moved: Tensor = module(own[drawn])
+        return (moved - wanted[drawn]).abs().mean()
 
     before = float((own - wanted).abs().mean())
     if steps:

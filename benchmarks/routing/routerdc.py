@@ -1,0 +1,125 @@
+"""E1: one of seven open models for each query, eight data sets (RouterDC, 2409.19886, tables 1 and 2)."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from consort.ensemble.before import before
+from consort.ensemble.before.features import Tfidf
+from consort.ensemble.observed import Observed, from_table
+from consort.evaluate import plain_table
+from consort.models import FakeModel
+from consort.models.table import open_table
+
+ROOT = Path(__file__).parents[2]
+SHARED = Path(os.environ.get("CONSORT_SHARED", ROOT.parent / "shared")) / "data"
+TRAIN = {
+    "mmlu": "mmlu_train",
+    "gsm8k": "gsm8k-train",
+    "cmmlu": "cmmlu_train",
+    "arc": "arc_challenge_train",
+    "humaneval": "humaneval_train",
+}
+INSIDE = {
+    "mmlu": "mmlu_test",
+    "gsm8k": "gsm8k-test",
+    "cmmlu": "cmmlu_test",
+    "arc": "arc_challenge_test",
+    "humaneval": "humaneval_test",
+}
+OUTSIDE = {"prealgebra": "MATH_prealgebra", "mbpp": "mbpp", "ceval": "ceval"}
+SCORED = {"gsm8k", "humaneval", "mbpp"}
+"""Sets whose score is a share of right samples; elsewhere an answer is right where its score is above 0."""
+ROUTERS: dict[str, dict[str, Any]] = {
+    "random": {},
+    "best_single": {},
+    "category": {},
+    "knn": {},
+    "ridge": {"balanced": True},
+    "cluster": {},
+    "correctness": {},
+    "zooter": {},
+    "router_dc": {},
+    "sw_ranking": {},
+    "blend": {},
+}
+COLUMNS = ["router", *INSIDE, "ID", *OUTSIDE, "OOD", "seconds"]
+
+
+def read(folder: Path, files: dict[str, str]) -> Observed:
+    """All queries of some sets, the set their group."""
+    parts = []
+    for name, file in files.items():
+        part = from_table(open_table(folder / f"{file}.json.gz"))
+        right = part.quality if name in SCORED else (part.quality > 0).astype(float)
+        parts.append(replace(part, quality=right, groups=(name,) * len(part)))
+    joined = [sum((getattr(p, field) for p in parts), ()) for field in ("prompts", "groups")]
+    return Observed(parts[0].models, joined[0], np.concatenate([p.quality for p in parts]), groups=joined[1])
+
+
+def means(chosen: np.ndarray, observed: Observed) -> list[float]:
+    """Percent of each set in order, and their mean."""
+    got, groups = observed.quality[np.arange(len(observed)), chosen], np.array(observed.groups)
+    each = [100 * float(got[groups == name].mean()) for name in dict.fromkeys(observed.groups)]
+    return [*each, float(np.mean(each))]
+
+
+def tables(data: Path = SHARED / "ensemble") -> list[tuple[str, list[str], list[list[str]]]]:
+    """The table of this part: title, columns, rows."""
+    folder = data / "routerdc" / "split2_model7"
+    train, inside, outside = (read(folder, files) for files in (TRAIN, INSIDE, OUTSIDE))
+    texts = [*inside.queries, *outside.queries]
+    begun = time.process_time()
+    encoder = Tfidf.fitted(train.queries)
+    encoder.rows(train.queries)
+    encoder.rows(texts)
+    shared = time.process_time() - begun
+    models = [FakeModel({}, name=name) for name in train.models]
+    rows = [baseline(name, inside, outside) for name in ("oracle", "oracle_dataset", "best single of the test sets")]
+    for name, options in ROUTERS.items():
+        begun = time.process_time()
+        router = before.get(name)(models, **options)
+        if router.needs_fit:
+            router = router.fit(train, seed=0, encoder=encoder)
+        chosen = router.choose(texts)
+        seconds = time.process_time() - begun + (shared if router.needs_features else 0)
+        found = means(chosen[: len(inside)], inside) + means(chosen[len(inside) :], outside)
+        rows.append([name, *(f"{value:.2f}" for value in found), f"{seconds:.0f}"])
+    published = [
+        "RouterDC, published",
+        *["61.07", "70.32", "51.77", "58.52", "51.02", "58.54", "38.81", "46.80", "51.93", "45.85"],
+        "",
+    ]
+    title = "RouterDC data: percent right; features TF-IDF (RouterDC and ZOOTER here on frozen features), CPU seconds"
+    return [(title, COLUMNS, [*rows, published])]
+
+
+def baseline(name: str, inside: Observed, outside: Observed) -> list[str]:
+    """The best answer to each query, or of the best model of each set: what no router can know."""
+    found: list[float] = []
+    for observed in (inside, outside):
+        chosen = observed.quality.argmax(1)
+        if name == "oracle_dataset":
+            groups = np.array(observed.groups)
+            for group in dict.fromkeys(observed.groups):
+                chosen[groups == group] = observed.quality[groups == group].mean(0).argmax()
+        if name.startswith("best single"):
+            singles = [means(np.full(len(inside), m), inside)[-1] for m in range(len(inside.models))]
+            chosen[:] = int(np.argmax(singles))
+        found += means(chosen, observed)
+    return [name, *(f"{value:.2f}" for value in found), ""]
+
+
+def main() -> None:
+    for title, columns, rows in tables():
+        print(title, plain_table(columns, rows), sep="\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""`consort fit`: what a plan leaves open (a router, thresholds, weights) is learned from examples or cached answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from consort.cli.options import Debug, Force, Json, RemoteCode, Seed, TaskCode, named_path
+from consort.cli.output import note, print_json
+from consort.core.errors import BadParameter
+
+RULES = ("mean", "strict")
+
+
+def fit(
+    plan: Annotated[str, typer.Argument(metavar="PLAN", help="A plan file or '-', its root a strategy to fit.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", parser=named_path("OUT"), help="Folder for plan and state.")],
+    task: Annotated[str | None, typer.Option("--task", help="A task; its dev examples are asked once.")] = None,
+    table: Annotated[str | None, typer.Option("--table", help="Cached answers: JSONL, JSON or CSV.")] = None,
+    gate: Annotated[
+        str, typer.Option("--gate", help="mean: not worse on held-out examples | strict: surely not (90 %).")
+    ] = "mean",
+    seed: Seed = 0,
+    force: Force = False,
+    allow_remote_code: RemoteCode = False,
+    allow_task_code: TaskCode = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Fit the strategy of a plan; the result is never worse than the best single model on held-out examples."""
+    if gate not in RULES:
+        raise BadParameter(f"{gate!r} is no rule", field="--gate", hint=" or ".join(RULES))
+    from consort.recipes.fit import fit as run
+
+    outcome = run(
+        plan,
+        out,
+        task=task,
+        table=table,
+        rule=gate,  # type: ignore[arg-type]
+        seed=seed,
+        force=force,
+        allow_remote_code=allow_remote_code,
+        allow_task_code=allow_task_code,
+    )
+    if json:
+        print_json(outcome.report)
+        return
+    decision = outcome.report["decision"]
+    low, high = decision["difference"]["interval"]
+    note(
+        f"held out: {decision['candidate']} {decision['candidate_score']:.4f}, best single {decision['fallback']} "
+        f"{decision['fallback_score']:.4f}, difference {decision['difference']['value']:+.4f} [{low:+.4f}, {high:+.4f}]"
+    )
+    note("the strategy is kept" if outcome.kept else "the single model is kept: the strategy was not better")
+    print(outcome.folder / "plan.yml")

@@ -1,0 +1,136 @@
+"""GenFuser (2306.02561, section 4): the best candidates are put before a model that writes one answer from them.
+
+The paper trains a seq2seq model for this. Here any language model is prompted, or a seq2seq folder of transformers is
+used as the paper uses its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Annotated, Any
+
+from consort.core.errors import BadCheckpoint, BadParameter, ConsortError
+from consort.core.params import Range
+from consort.core.types import Completion, Prompt, Sampling, Usage
+from consort.ensemble.after import strategy
+from consort.ensemble.after.asking import checked_members
+from consort.ensemble.after.candidates import Candidates, gather
+from consort.ensemble.after.classifiers import SAFE, folder_of
+from consort.ensemble.after.fusing import with_answers
+from consort.ensemble.after.likeness import consensus, unigram_f1
+from consort.ensemble.after.mixture_of_agents import AGGREGATE
+from consort.ensemble.after.pair_ranker import PairJudge, ranked
+from consort.ensemble.after.samples import checked_template
+from consort.models.base import LanguageModel
+from consort.models.cost import distinct
+from consort.models.quiet import quiet
+from consort.models.table import text_of
+from consort.weights import Checkpoint
+
+
+@strategy(paper="2306.02561")
+class GenFuser:
+    """Ask all models, rank their answers, and let a fuser write one answer from the `top` best.
+
+    `fuser`: a language model, told by `instruction` with {answers} in it; or `seq2seq`: a folder of an encoder-decoder,
+    which reads request and candidates after the marks of the paper. `ranker`: a PairRM folder; without one candidates
+    are ranked by how many words they share with the others. A single candidate is returned as it is; if the fuser
+    fails, so is the best. `details` has `answered_by` and whose answers were `fused`.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[LanguageModel],
+        *,
+        fuser: LanguageModel | None = None,
+        seq2seq: Checkpoint | None = None,
+        ranker: Checkpoint | None = None,
+        top: Annotated[int, Range(1, 20)] = 3,
+        instruction: str | None = None,
+    ) -> None:
+        self.models, labels = checked_members(models)
+        self.fuser, self.seq2seq, self.ranker, self.top = fuser, seq2seq, ranker, top
+        self.instruction = instruction
+        self.told = checked_template(AGGREGATE if instruction is None else instruction, "instruction", "answers")
+        if (fuser is None) == (seq2seq is None):
+            raise BadParameter("one fuser is needed", field="fuser", hint="give fuser: or seq2seq:, not both")
+        self.writer: Any = SeqToSeq(seq2seq) if seq2seq is not None else fuser
+        self.judge = None if ranker is None else PairJudge(ranker)
+        *self.labels, self.last_label = distinct([*labels, self.writer.name])
+        self.name = f"gen_fuser({', '.join(m.name for m in self.models)}; {self.writer.name})"
+
+    @property
+    def members(self) -> Sequence[object]:
+        return (*self.models, *(() if self.judge is None else (self.judge,)), self.writer)
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        for judge in (self.judge, self.writer):  # a folder that cannot be used is said before anyone is asked
+            if isinstance(judge, PairJudge | SeqToSeq):
+                judge.open()
+        rows = gather(self.models, self.labels, prompts, sampling)
+        return [self._fused(row, sampling.of_rows([i])) for i, row in enumerate(rows)]
+
+    def _fused(self, row: Candidates, sampling: Sampling) -> Completion:
+        order = self._order(row)[: self.top]
+        if len({row.texts[i] for i in order}) < 2:
+            return row.completion(self, order[0] if order else 0, fused=())
+        texts = [row.texts[i] for i in order]
+        try:
+            if isinstance(self.writer, SeqToSeq):
+                answer = self.writer.write(row.prompt, texts, sampling)
+            else:
+                [answer] = self.writer.generate([with_answers(row.prompt, self.told, texts)], sampling)
+        except (ConsortError, OSError) as fault:
+            row.ledger.enter(self.last_label, self.writer, fault)
+            return row.completion(self, order[0], fused=())
+        row.ledger.enter(self.last_label, self.writer, answer)
+        fused = tuple(row.labels[i] for i in order)
+        return row.ledger.completion(self, answer, answered_by=self.last_label, fused=fused)
+
+    def _order(self, row: Candidates) -> list[int]:
+        if self.judge is not None and row.answers:
+            return ranked(row, self.judge)
+        rest, order = list(range(len(row.answers))), []
+        alike = unigram_f1(row.texts)
+        while rest:
+            order.append(rest.pop(consensus(alike[rest][:, rest])))
+        return order
+
+
+class SeqToSeq:
+    """An encoder-decoder of transformers that was trained to fuse, read from its folder at first use; greedy."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint, self.name = checkpoint, checkpoint.name
+        self._loaded: tuple[Any, Any] | None = None
+
+    def write(self, prompt: Prompt, candidates: Sequence[str], sampling: Sampling) -> Completion:
+        """One answer from candidates, the best first. Raises BadCheckpoint for a folder that is no seq2seq model."""
+        import torch
+
+        tokenizer, model = self.open()
+        marks = (f" <candidate{number}> {text}" for number, text in enumerate(candidates, 1))
+        begun = perf_counter()
+        batch = tokenizer(f"{text_of(prompt)}{''.join(marks)}", truncation=True, return_tensors="pt")
+        with torch.inference_mode():
+            [ids] = model.generate(**batch, max_new_tokens=sampling.max_tokens, do_sample=False, num_beams=1)
+        written = tuple(ids[1:].tolist())
+        usage = Usage(batch["input_ids"].shape[1], len(written), 1, perf_counter() - begun)
+        text = tokenizer.decode(ids, skip_special_tokens=True).strip()
+        return Completion(text, written, usage=usage, cost={self.name: usage})
+
+    def open(self) -> tuple[Any, Any]:
+        """Tokenizer and model. Raises BadCheckpoint for a folder that is no encoder-decoder."""
+        if self._loaded is None:
+            from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+            folder = folder_of(self.checkpoint)
+            try:
+                with quiet():
+                    model = AutoModelForSeq2SeqLM.from_pretrained(folder, use_safetensors=True, **SAFE).eval()
+                    self._loaded = AutoTokenizer.from_pretrained(folder, **SAFE), model
+            except (OSError, ValueError) as fault:
+                hint = "a folder of an encoder-decoder with its tokenizer"
+                raise BadCheckpoint(f"cannot be read as a fuser: {fault}", field=self.name, hint=hint) from None
+        return self._loaded

@@ -1,0 +1,98 @@
+"""Routing by neighbours: how good each model was on the observed queries most alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from consort.core.params import Range
+from consort.ensemble.before import strategy
+from consort.ensemble.before.features import Rows, packed, similarity, unpacked
+from consort.ensemble.before.linear import folds_of, routed
+from consort.ensemble.before.routing import Router
+from consort.ensemble.fitting import Learned
+from consort.ensemble.observed import Observed
+from consort.models.base import LanguageModel
+
+SIZES = (5, 10, 20, 40, 100, 200)
+BLOCK = 512
+
+
+@strategy()
+class Knn(Router):
+    """Expect of each model its mean quality on the `k` observed queries of largest cosine (`cost`, `lambda`: prices).
+
+    `k` 0: the best of 5, 10, 20, 40, 100 and 200 by five-fold cross-validation, every group counting the same. Of
+    queries equally alike the first observed; unknown qualities are skipped.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[LanguageModel],
+        *,
+        k: Annotated[int, Range(0, 1000000)] = 0,
+        cost: Sequence[float] | None = None,
+        lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
+        features: Literal["tfidf", "minilm"] = "tfidf",
+        state: str = "",
+    ) -> None:
+        super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)
+        self.k = k
+
+    def learn(self, rows: Rows, observed: Observed, seed: int) -> Learned:
+        k = self.k or best_k(rows, observed, seed)
+        arrays = {**packed(transposed(rows), "columns"), "quality": observed.quality}
+        return Learned(self.kind, arrays, {"k": k, "accuracy": observed.accuracy.tolist()})
+
+    def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
+        learned = self._memory()
+        k, fallback = self.learned_values["k"], np.array(self.learned_values["accuracy"])
+        found = [
+            neighbour_means(similarity(rows[i : i + BLOCK], learned), self.learned_arrays["quality"], [k])[k]
+            for i in range(0, len(texts), BLOCK)
+        ]
+        means = np.concatenate(found) if found else np.zeros((0, len(self.models)))
+        return np.where(np.isnan(means), fallback, means)
+
+    def _memory(self) -> Rows:
+        """The observed rows, transposed; put together once."""
+        if getattr(self, "_columns", (None,))[0] is not self.learned:
+            self._columns = self.learned, unpacked(self.learned, "columns")  # type: ignore[arg-type]
+        return self._columns[1]
+
+
+def transposed(rows: Rows) -> Rows:
+    """Features as rows, so that a query only touches its own features."""
+    return rows.T.tocsr() if hasattr(rows, "tocsr") else np.ascontiguousarray(rows.T)
+
+
+def neighbour_means(
+    alike: Float[np.ndarray, "query n"], quality: Float[np.ndarray, "n model"], sizes: Sequence[int]
+) -> dict[int, Float[np.ndarray, "query model"]]:
+    """Mean known quality over the nearest of each size (at most all); NaN where none is known."""
+    most = min(max(sizes), alike.shape[1])
+    nearest = np.argsort(-alike, axis=1, kind="stable")[:, :most]
+    known = ~np.isnan(quality)
+    sums, counts = np.where(known, quality, 0.0)[nearest].cumsum(1), known[nearest].cumsum(1)
+    with np.errstate(invalid="ignore"):
+        return {k: sums[:, min(k, most) - 1] / counts[:, min(k, most) - 1] for k in sizes}
+
+
+def best_k(rows: Rows, observed: Observed, seed: int) -> int:
+    """The size whose choices are best out of fold; of equal ones the smallest."""
+    fold = folds_of(len(observed), seed, observed.groups)
+    scores = {k: np.tile(observed.accuracy, (len(observed), 1)) for k in SIZES}
+    for f in range(int(fold.max()) + 1):
+        seen, unseen = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
+        if len(seen) == 0 or len(unseen) == 0:
+            continue
+        columns = transposed(rows[seen])
+        for start in range(0, len(unseen), BLOCK):
+            part = unseen[start : start + BLOCK]
+            means = neighbour_means(similarity(rows[part], columns), observed.quality[seen], SIZES)
+            for k in SIZES:
+                scores[k][part] = np.where(np.isnan(means[k]), scores[k][part], means[k])
+    return max(SIZES, key=lambda k: (routed(scores[k], observed.quality, observed.groups), -k))

@@ -1,0 +1,59 @@
+"""Routing by linear regression of every model's quality on the prompt's features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from consort.core.params import Range
+from consort.ensemble.before import strategy
+from consort.ensemble.before.features import Rows
+from consort.ensemble.before.linear import balanced as balanced_weights
+from consort.ensemble.before.linear import difference_error, folds_of, out_of_fold, ridge
+from consort.ensemble.before.routing import Router
+from consort.ensemble.fitting import Learned
+from consort.ensemble.observed import Observed
+from consort.models.base import LanguageModel
+
+ALPHAS = (1.0, 3.0, 10.0, 30.0)
+
+
+@strategy()
+class Ridge(Router):
+    """Expect of each model what ridge regression on the prompt's features says (`cost`, `lambda`: prices).
+
+    `alpha` 0: the best of 1, 3, 10 and 30 by five-fold cross-validation. `balanced`: all groups weigh the same.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[LanguageModel],
+        *,
+        alpha: Annotated[float, Range(0, 1000000)] = 0.0,
+        balanced: bool = False,
+        cost: Sequence[float] | None = None,
+        lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
+        features: Literal["tfidf", "minilm"] = "tfidf",
+        state: str = "",
+    ) -> None:
+        super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)
+        self.alpha, self.balanced = alpha, balanced
+
+    def learn(self, rows: Rows, observed: Observed, seed: int) -> Learned:
+        weight = balanced_weights(observed.groups) if self.balanced and observed.groups else None
+        alpha = self.alpha or best_alpha(rows, observed, seed, weight)
+        coefficients, intercept = ridge(rows, observed.quality, alpha, weight)
+        return Learned(self.kind, {"weight": coefficients, "intercept": intercept}, {"alpha": alpha})
+
+    def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
+        return np.asarray(rows @ self.learned_arrays["weight"] + self.learned_arrays["intercept"])
+
+
+def best_alpha(rows: Rows, observed: Observed, seed: int, weight: np.ndarray | None = None) -> float:
+    """The penalty whose estimated differences between models are nearest out of fold; of equal ones the largest."""
+    fold = folds_of(len(observed), seed, observed.groups)
+    scores = out_of_fold(rows, observed.quality, ALPHAS, fold, weight)
+    return max(ALPHAS, key=lambda a: (-difference_error(scores[a], observed.quality, observed.groups), a))

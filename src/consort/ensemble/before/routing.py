@@ -1,0 +1,195 @@
+"""What routers share: features of the prompt, estimates, the choice, who steps in for a member that fails."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from consort.core.errors import BadData, BadParameter, Incompatible
+from consort.core.registry import name_of
+from consort.core.types import Completion, Prompt, Sampling
+from consort.ensemble.after.asking import Ledger, ask, checked_members
+from consort.ensemble.before.features import Encoder, Kind, Rows, encoder_of, fit_encoder
+from consort.ensemble.before.linear import folds_of
+from consort.ensemble.fitting import Learned, Replay, learned_of, with_learned
+from consort.ensemble.observed import Observed
+from consort.models.base import LanguageModel
+from consort.models.table import text_of
+
+
+class Router(ABC):
+    """A model that has one of `models` answer: the one of largest `predict` less lambda times its price.
+
+    Of equal ones the first. A member that fails is replaced by the next best. `details` of an answer has `chosen`,
+    `scores` (after the price) by model, `why`, `asked`, and `failed` with reasons.
+    A router is one of two kinds. `estimate` gives the expected quality of every model; or, for routers between a strong
+    and a weak model (`models` are then these two), the strong one's score and the threshold it is held against.
+    """
+
+    needs_features: ClassVar[bool] = True
+    needs_fit: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        models: Sequence[LanguageModel],
+        *,
+        cost: Sequence[float] | None = None,
+        lambda_: float = 0.0,
+        features: Kind = "tfidf",
+        state: str = "",
+    ) -> None:
+        self.models, self.labels = checked_members(models)
+        self.cost, self.lambda_, self.features, self.state = cost, lambda_, features, state
+        if cost is not None and (len(cost) != len(self.models) or min(cost) < 0):
+            message = f"{list(cost)} are no costs of {len(self.models)} models"
+            raise BadParameter(message, field="cost", hint="one number of at least 0 for each")
+        self.threshold: float | None = None
+        self.kind = name_of(type(self).__name__)
+        self.name = f"{self.kind}({', '.join(m.name for m in self.models)})"
+        self.learned: Learned | None = None
+        self._encoder: tuple[Learned, Encoder] | None = None
+
+    @property
+    def members(self) -> Sequence[LanguageModel]:
+        return self.models
+
+    @property
+    def gives_logprob(self) -> bool:
+        return all(getattr(model, "gives_logprob", True) for model in self.models)
+
+    @abstractmethod
+    def learn(self, rows: Rows, observed: Observed, seed: int) -> Learned:
+        """What the router learns from the features `rows` of observed queries."""
+
+    @abstractmethod
+    def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
+        """Scores of every model for each query; larger is better."""
+
+    def fit(self, observed: Observed, *, seed: int = 0, encoder: Encoder | None = None) -> Any:
+        """The same router, fitted; `encoder` shares features that have been computed. Raises BadData, Incompatible."""
+        if len(observed.models) != len(self.models):
+            what = f"{len(observed.models)} models were observed, the router has {len(self.models)}"
+            raise Incompatible(what, field=self.name, hint="observe the router's own models, in its order")
+        observed, rows, shared = observed.known(), None, {}
+        if self.needs_features:
+            encoder = encoder or fit_encoder(self.features, observed.queries)
+            rows, shared = encoder.rows(observed.queries), encoder.arrays()
+        found = self.learn(rows, observed, seed)
+        prices = {"prices": observed.prices().tolist()}
+        learned = Learned(self.kind, {**shared, **found.arrays}, {**prices, **found.values})
+        fitted = with_learned(self, learned)
+        fitted._encoder = None if encoder is None else (learned, encoder)
+        return fitted
+
+    def predict(self, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
+        """`estimate` of texts. Raises BadParameter where the router is not fitted."""
+        return self.estimate(self._rows(texts) if self.needs_features else None, texts)
+
+    def scores(self, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
+        """What is chosen by: estimates less lambda times price."""
+        return self.predict(texts) - self.lambda_ * self.prices
+
+    def judged(self, texts: Sequence[str]) -> tuple[Float[np.ndarray, "query model"], list[list[Any]]]:
+        """Scores, and what each took: pairs of a model that was asked for its judgement and the cost of that."""
+        return self.scores(texts), [[] for _ in texts]
+
+    def choose(self, texts: Sequence[str]) -> Int[np.ndarray, " query"]:
+        """The number of the model that each text would go to."""
+        return self.scores(texts).argmax(1)
+
+    @property
+    def prices(self) -> Float[np.ndarray, " model"]:
+        """Of each model: as given, else the mean observed, else 0."""
+        if self.cost is not None:
+            return np.asarray(self.cost, dtype=float)
+        known = self.learned_values.get("prices") if self.needs_fit else None
+        return np.asarray(known or [0.0] * len(self.models), dtype=float)
+
+    @property
+    def learned_values(self) -> Any:
+        return learned_of(self, self.kind).values
+
+    @property
+    def learned_arrays(self) -> Any:
+        return learned_of(self, self.kind).arrays
+
+    def replay(self, observed: Observed) -> Replay:
+        """What the router would have done on observed answers."""
+        chosen = self.choose(observed.queries)
+        at = np.arange(len(observed)), chosen
+        cost = np.full(len(observed), np.nan) if observed.cost is None else observed.cost[at]
+        return Replay(observed.quality[at], cost, tuple(map(int, chosen)))
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        if not prompts:
+            return []
+        scores, spent = self.judged([text_of(prompt) for prompt in prompts])
+        order = np.argsort(-scores, axis=1, kind="stable")
+        ledgers, answers = [Ledger(costs=list(parts)) for parts in spent], [None] * len(prompts)
+        for rank in range(len(self.models)):
+            pending = [i for i, answer in enumerate(answers) if answer is None]
+            for m, model in enumerate(self.models):
+                rows = [i for i in pending if order[i, rank] == m]
+                heard = ask(model, [prompts[i] for i in rows], sampling.of_rows(rows))
+                for i, one in zip(rows, heard, strict=True):
+                    answers[i] = ledgers[i].enter(self.labels[m], model, one)
+        return [self._told(*row) for row in zip(ledgers, answers, scores, order, strict=True)]
+
+    def _told(self, ledger: Ledger, answer: Completion | None, scores: Any, order: Any) -> Completion:
+        if answer is None:
+            raise ledger.nobody()
+        by_model = {label: round(float(s), 6) for label, s in zip(self.labels, scores, strict=True)}
+        chosen = ledger.asked[-1]
+        return ledger.completion(self, answer, chosen=chosen, scores=by_model, why=self._why(chosen, order, ledger))
+
+    def _why(self, chosen: str, order: Any, ledger: Ledger) -> str:
+        """One clause: best by score, or best of those that did not fail."""
+        priced = f" less {self.lambda_:g} times the price" if self.lambda_ else ""
+        if ledger.failed:
+            return f"{', '.join(ledger.failed)} failed; {chosen} is next by {self.kind}{priced}"
+        return f"{chosen} has the largest score by {self.kind}{priced}"
+
+    def _rows(self, texts: Sequence[str]) -> Rows:
+        learned = learned_of(self, self.kind)
+        if self._encoder is None or self._encoder[0] is not learned:
+            self._encoder = learned, encoder_of(learned, self.features)
+        return self._encoder[1].rows(texts)
+
+
+def threshold_in_use(router: Router) -> float:
+    """The threshold given, else the one calibrated."""
+    return float(router.learned_values["threshold"]) if router.threshold is None else router.threshold
+
+
+def calibrated(
+    train: Callable[[Rows, Observed], Mapping[str, np.ndarray]],
+    score: Callable[[Mapping[str, np.ndarray], Rows], Float[np.ndarray, " query"]],
+    rows: Rows,
+    observed: Observed,
+    share: float,
+    seed: int,
+) -> tuple[Mapping[str, np.ndarray], float]:
+    """What `train` learns from all queries, and the threshold that sends `share` of those held out to the strong model.
+
+    A fifth of the queries, drawn by `seed`, is scored by what is learned from the others.
+    """
+    fold = folds_of(len(observed), seed, observed.groups)
+    seen, unseen = np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)
+    if not len(seen):
+        raise BadData("one query is not enough to calibrate on", field="queries", hint="give two, better hundreds")
+    held_out = score(train(rows[seen], observed.rows(seen)), rows[unseen])
+    return train(rows, observed), threshold_of(held_out, share)
+
+
+def threshold_of(scores: Float[np.ndarray, " query"], share: float) -> float:
+    """The threshold at which this share of calibration queries goes to the strong model: the (1 - share) quantile."""
+    return float(np.quantile(scores, 1 - share))
+
+
+def held_against(scores: Float[np.ndarray, " query"], threshold: float) -> Float[np.ndarray, "query 2"]:
+    """Estimates of a router between a strong and a weak model: strong where the score is at least the threshold."""
+    return np.stack([scores, np.full(len(scores), threshold)], axis=1)

@@ -1,0 +1,125 @@
+"""RouteLLM's similarity-weighted ranking: Bradley-Terry over battles like this prompt (2406.18665, section 4.2).
+
+Every observed query is a battle of each pair of models, weighing 10 * 10^(similarity / largest similarity). Models are
+first put into at most 10 tiers. The wins of each battle between tiers are kept, so a decision is one product and a
+small fit, not a fit over all battles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from consort.core.params import Range
+from consort.ensemble.before import strategy
+from consort.ensemble.before.features import Rows, packed, similarity, unpacked
+from consort.ensemble.before.knn import transposed
+from consort.ensemble.before.routing import Router
+from consort.ensemble.fitting import Learned
+from consort.ensemble.observed import Observed
+from consort.models.base import LanguageModel
+
+SCALE = 400 / np.log(10)
+"""Elo points of a factor e in the odds."""
+
+
+@strategy(paper="2406.18665")
+class SwRanking(Router):
+    """Take the model most likely to beat the others in battles like this prompt (`cost`, `lambda`: less price).
+
+    A model's score is its mean win probability against each other model; the better of two answers wins, ties count
+    for both. `tiers`: into how many of similar strength models are bucketed.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[LanguageModel],
+        *,
+        tiers: Annotated[int, Range(2, 100)] = 10,
+        cost: Sequence[float] | None = None,
+        lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
+        features: Literal["tfidf", "minilm"] = "tfidf",
+        state: str = "",
+    ) -> None:
+        super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)
+        self.tiers = tiers
+
+    def learn(self, rows: Rows, observed: Observed, seed: int) -> Learned:
+        tier = np.array(tiers_of(observed.accuracy.tolist(), self.tiers))
+        count = int(tier.max()) + 1
+        arrays = {**packed(transposed(rows), "columns"), "wins": wins_of(observed.quality, tier, count), "tier": tier}
+        return Learned(self.kind, arrays)
+
+    def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
+        told = self.learned_arrays
+        alike = similarity(rows, unpacked(self.learned, "columns"))  # type: ignore[arg-type]
+        weight = 10 * 10 ** (alike / np.maximum(alike.max(1, keepdims=True), 1e-9))
+        wins = (weight @ told["wins"].reshape(len(told["wins"]), -1)).reshape(len(alike), *told["wins"].shape[1:])
+        rating = np.array([bradley_terry(w) for w in wins])[:, told["tier"]]
+        chance = 1 / (1 + 10 ** ((rating[:, None, :] - rating[:, :, None]) / 400))
+        return np.asarray((chance.sum(2) - 0.5) / max(rating.shape[1] - 1, 1))
+
+
+def wins_of(quality: Float[np.ndarray, "n model"], tier: np.ndarray, count: int) -> Float[np.ndarray, "n tier tier"]:
+    """Of each query how often tier i beat tier j over all pairs of models: a win counts two, a tie one for both."""
+    found = np.zeros((len(quality), count, count), np.float32)
+    for a in range(quality.shape[1]):
+        for b in range(quality.shape[1]):
+            if tier[a] != tier[b]:
+                better, same = quality[:, a] > quality[:, b], quality[:, a] == quality[:, b]
+                found[:, tier[a], tier[b]] += 2 * better + same
+    return found
+
+
+def bradley_terry(wins: Float[np.ndarray, "tier tier"], steps: int = 100) -> Float[np.ndarray, " tier"]:
+    """Maximum-likelihood ratings in Elo points, mean 0, by the MM algorithm (Hunter 2004).
+
+    Two players of 3 wins to 1 are 190.8485 points apart.
+    """
+    if len(wins) == 2:  # in closed form
+        gap = SCALE * np.log((wins[0, 1] + FEW) / (wins[1, 0] + FEW))
+        return np.array([gap / 2, -gap / 2])
+    games, won = wins + wins.T, wins.sum(1) + FEW
+    strength = np.ones(len(wins))
+    for _ in range(steps):
+        new = won / ((games / (strength[:, None] + strength)).sum(1) + FEW / strength)
+        new /= np.exp(np.log(new).mean())
+        if np.abs(np.log(new / strength)).max() < 1e-9:
+            break
+        strength = new
+    rating = SCALE * np.log(strength)
+    return np.asarray(rating - rating.mean())
+
+
+FEW = 1e-9
+"""Added to wins, so that a player without any has a rating."""
+
+
+def tiers_of(strengths: Sequence[float], most: int) -> list[int]:
+    """The tier of each model, 0 the weakest: the split into at most `most` runs of least summed squared deviation.
+
+    A dynamic programme over models in order of strength; there are no fewer tiers than needed.
+    """
+    order = sorted(range(len(strengths)), key=lambda m: (strengths[m], m))
+    values = np.array([strengths[m] for m in order])
+    n, tiers = len(values), min(most, len(values))
+    sums, squares = np.r_[0, values.cumsum()], np.r_[0, (values**2).cumsum()]
+
+    def deviation(i: int, j: int) -> float:
+        return float(squares[j] - squares[i] - (sums[j] - sums[i]) ** 2 / (j - i))
+
+    best = {(0, 0): (0.0, 0)}
+    for k in range(1, tiers + 1):
+        for j in range(k, n + 1):
+            options = ((best[k - 1, i][0] + deviation(i, j), i) for i in range(k - 1, j) if (k - 1, i) in best)
+            best[k, j] = min(options)
+    found, j = [0] * n, n
+    for k in range(tiers, 0, -1):
+        i = best[k, j][1]
+        for place in range(i, j):
+            found[order[place]] = k - 1
+        j = i
+    return found

@@ -1,0 +1,63 @@
+"""RouteLLM's classifier: win, tie or lose of the strong model (2406.18665, section 4.2).
+
+The paper fine-tunes BERT; here softmax regression on frozen features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from consort.core.params import Range
+from consort.ensemble.before import strategy
+from consort.ensemble.before.features import Rows
+from consort.ensemble.before.linear import softmax, softmax_regression
+from consort.ensemble.before.routing import Router, calibrated, held_against, threshold_in_use
+from consort.ensemble.fitting import Learned
+from consort.ensemble.observed import Observed
+from consort.models.base import LanguageModel
+
+
+@strategy(paper="2406.18665")
+class WinClassifier(Router):
+    """Ask `strong` where 1 - P(tie) - P(weak wins) reaches the threshold.
+
+    `threshold`, else the one that sends `share` of the queries to the strong model. `penalty`: of the coefficients.
+    """
+
+    def __init__(
+        self,
+        strong: LanguageModel,
+        weak: LanguageModel,
+        *,
+        penalty: Annotated[float, Range(0, 1000000)] = 1.0,
+        threshold: float | None = None,
+        share: Annotated[float, Range(0, 1)] = 0.5,
+        features: Literal["tfidf", "minilm"] = "tfidf",
+        state: str = "",
+    ) -> None:
+        super().__init__((strong, weak), features=features, state=state)
+        self.strong, self.weak, self.threshold, self.share = strong, weak, threshold, share
+        self.penalty = penalty
+
+    def learn(self, rows: Rows, observed: Observed, seed: int) -> Learned:
+        arrays, threshold = calibrated(self.train, score, rows, observed, self.share, seed)
+        return Learned(self.kind, arrays, {"threshold": threshold})
+
+    def train(self, rows: Rows, observed: Observed) -> dict[str, np.ndarray]:
+        known = np.flatnonzero(~np.isnan(observed.quality).any(1))
+        gain = observed.quality[known, 0] - observed.quality[known, 1]
+        target = np.stack([gain > 0, gain == 0, gain < 0], axis=1).astype(float)
+        weight, intercept = softmax_regression(rows[known], target, self.penalty)
+        return {"weight": weight, "intercept": intercept}
+
+    def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query 2"]:
+        return held_against(score(self.learned_arrays, rows), threshold_in_use(self))
+
+
+def score(arrays: Mapping[str, np.ndarray], rows: Rows) -> Float[np.ndarray, " query"]:
+    """1 - (P(tie) + P(weak wins))."""
+    return np.asarray(softmax(rows @ arrays["weight"] + arrays["intercept"])[:, 0])

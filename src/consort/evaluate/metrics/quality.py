@@ -1,0 +1,17 @@
+"""The quality that a cached answer is told to have (models/table.py)."""
+
+from __future__ import annotations
+
+from consort.core.errors import BadData
+from consort.core.types import Completion, Example
+from consort.evaluate.registry import metric
+
+
+@metric(needs="completion")
+def quality(completion: Completion, example: Example) -> float:
+    """The answer's `quality`, a number in [0, 1] that a table of cached answers has for it."""
+    found = completion.details.get("quality")
+    if not isinstance(found, int | float):
+        hint = "give it a `scores` column, or a task with targets in place of the table"
+        raise BadData("the answer's quality is not known", field=f"line {example.line}", hint=hint)
+    return float(found)

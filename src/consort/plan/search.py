@@ -1,0 +1,285 @@
+"""A search as a plan: which optimizer moves which coordinates of which expression.
+
+    search:
+      optimizer: {pso: {particles: 20, populate: {range: code}}}
+      space: {linear: {models: [a, b, c], weight: {free: [-0.5, 1.5]}}}
+      base: o
+
+`free` marks a coordinate; in the place of a value that each model has its own of, it is one for each. Where the
+weights of `linear`, `merge_adapters` or `token_swarm` are free, and nothing else, a point is a combination of experts:
+the search starts from the experts and may leave the interval; `base` then adds a model before them. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from consort.core.errors import BadPlan, ConsortError, did_you_mean
+from consort.core.files import read_stdin
+from consort.core.params import bind
+from consort.data.yaml import load_documents
+from consort.plan.expression import Node, dump, parse
+from consort.plan.names import find
+from consort.search.domain import Domain, coefficient_domain
+from consort.search.marks import Free, coordinates, filled, is_mark, map_tree, read_mark
+from consort.search.optimizers import optimizers
+
+SEARCH_KEYS = ("optimizer", "space", "base")
+DOCUMENT_KEYS = ("models", "search", "seed")
+COMBINING = {"linear": "weights", "merge_adapters": "adapters", "token_swarm": "models"}
+"""Calls whose free weights make a point a combination of experts, and the space that they are."""
+SHARED = ("domain", "seed")
+DENSITY = 0.2
+"""Share of entries that a sparsified expert keeps (PSO-Merging gives no figure)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPlan:
+    """A checked search. `space` is "weights", "adapters" or "models"; `experts` are what is combined, if that is all.
+
+    `template` holds plain values with a `Free` at each coordinate; `base` and `experts` are plain expressions.
+    """
+
+    optimizer: str
+    params: Mapping[str, Any]
+    space: str
+    template: Any
+    domain: Domain
+    base: Any = None
+    experts: tuple[Any, ...] = ()
+    seed: int = 0
+    names: Mapping[str, Any] = field(default_factory=dict)
+
+    def expression(self, point: Sequence[float]) -> Any:
+        """The plan of what `point` stands for: plain YAML values, model names resolved."""
+        free = coordinates(self.template)
+        return dump(self.node(filled(self.template, point[len(point) - len(free) :])))
+
+    def resolved(self, expression: Any) -> Any:
+        """A plain expression with the plan's own model names resolved."""
+        return dump(self.node(expression))
+
+    def node(self, expression: Any) -> Node:
+        """A plain expression, checked, with the plan's own model names."""
+        return parse({"models": dict(self.names), "plan": expression}).root
+
+
+def is_search(document: Any) -> bool:
+    """Whether a plan's document describes a search."""
+    return isinstance(document, Mapping) and "search" in document
+
+
+def read_search(source: str | Path | Mapping[str, Any], *, seed: int | None = None) -> SearchPlan:
+    """The search of a YAML file, of standard input ("-") or of a document. `seed` overrides the document's.
+
+    Raises BadPlan, BadParameter, UnknownName.
+    """
+    if isinstance(source, Mapping):
+        return _search(source, seed)
+    return _search(document_of(source), seed)
+
+
+def document_of(source: str | Path) -> Mapping[str, Any]:
+    """The document of a search's YAML file or of standard input ("-"). Raises BadPlan."""
+    text = str(source)
+    documents = load_documents(read_stdin("plan", BadPlan) if text == "-" else Path(text))
+    if len(documents) != 1 or not is_search(documents[0]):
+        hint = "search: {optimizer: pso, space: {linear: {models: [a, b], weight: {free: [0, 1]}}}}"
+        raise BadPlan("describes no search", field=text, hint=hint)
+    found: Mapping[str, Any] = documents[0]
+    return found
+
+
+def _search(document: Mapping[str, Any], seed: int | None) -> SearchPlan:
+    _only(document, DOCUMENT_KEYS, "plan")
+    body = document["search"]
+    if not isinstance(body, Mapping):
+        raise BadPlan(f"{body!r} is not a mapping", field="search", hint="write optimizer: and space:")
+    _only(body, SEARCH_KEYS, "search")
+    for key in SEARCH_KEYS[:2]:
+        if body.get(key) is None:
+            hint = {"optimizer": "pso", "space": "{linear: {models: [a, b], weight: {free: [0, 1]}}}"}[key]
+            raise BadPlan(f"there is no {key}", field=f"search.{key}", hint=f"{key}: {hint}")
+    names = document.get("models") or {}
+    own = parse({"models": names, "plan": "x", "seed": document.get("seed", 0)}).seed
+    name, given = _optimizer(body["optimizer"])
+    populate, params = _bound(name, given)
+    found = _space(body["space"], body.get("base"), populate, names)
+    return SearchPlan(name, params, *found, seed=own if seed is None else seed, names=names)
+
+
+def _optimizer(value: Any) -> tuple[str, dict[str, Any]]:
+    if isinstance(value, str):
+        return value, {}
+    if not isinstance(value, Mapping) or len(value) != 1:
+        raise BadPlan(f"{value!r} is no optimizer", field="search.optimizer", hint="pso, or pso: {particles: 20}")
+    [(name, given)] = value.items()
+    if given is not None and not isinstance(given, Mapping):
+        hint = "write `pso: {particles: 20}`; docs/search.md lists the optimizers"
+        raise BadPlan(f"{name} takes named arguments, not {given!r}", field=f"search.optimizer.{name}", hint=hint)
+    return str(name), dict(given or {})
+
+
+def _bound(name: str, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the space is asked for in `populate`, and the optimizer's own parameters, checked."""
+    where = "search.optimizer"
+    try:
+        params = [p for p in optimizers.entry(name).params if p.name not in SHARED]
+    except ConsortError as error:
+        error.field = f"{where}.{name}"
+        raise
+    flat, populate = _flat(given) if name == "pso" else (dict(given), {})
+    try:
+        bound = bind(name, params, flat)
+    except ConsortError as error:
+        raise error.within(f"{where}.{name}") from None
+    return populate, {key: bound[key] for key in flat if key in bound}
+
+
+def _flat(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """pso's parameters, where `populate: {range: code}` stands for `populate_range: code`; and what asks for members.
+
+    `populate: sparsified` (with a `density`) and `populate: {extra: true}` are properties of the space.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in given.items():
+        if isinstance(value, Mapping):
+            flat.update({f"{key}_{inner}": v for inner, v in value.items()})
+        else:
+            flat[key] = value
+    if flat.get("repel") is False:
+        flat["repel"] = 0
+    asked = {key: flat.pop(f"populate_{key}") for key in ("extra", "density") if f"populate_{key}" in flat}
+    asked["sparsified"] = flat.get("populate") == "sparsified" or "density" in asked
+    if asked["sparsified"]:
+        flat["populate"] = "none"
+    return flat, {key: value for key, value in asked.items() if value is not False}
+
+
+def _space(space: Any, base: Any, populate: Mapping[str, Any], names: Mapping[str, Any]) -> tuple[Any, ...]:
+    """(space, template, domain, base, experts) of a checked space."""
+    if not isinstance(space, Mapping) or len(space) != 1:
+        hint = "an expression such as {linear: {models: [a, b], weight: {free: [0, 1]}}}"
+        raise BadPlan(f"{space!r} is not an expression", field="search.space", hint=hint)
+    [(name, arguments)] = space.items()
+    if str(name) in COMBINING and _only_weights_free(arguments):
+        return _combination(str(name), dict(arguments), base, populate, names)
+    if populate or base is not None:
+        what = "base" if base is not None else "populate"
+        hint = f"free weights of {', '.join(COMBINING)}, and nothing else free; or put the base into the expression"
+        raise BadPlan(f"{what} belongs to combinations of experts", field=f"search.{what}", hint=hint)
+    template = _expanded(space)
+    free = coordinates(template)
+    if not free:
+        hint = "write {free: [0, 1]} in the place of a number"
+        raise BadPlan("there is no free coordinate", field="search.space", hint=hint)
+    low, high = [f.low for f in free], [f.high for f in free]
+    node = _checked(filled(template, low), names)
+    domain = Domain(low, high, tuple(f.name for f in free), _singles(free))
+    return ("weights" if node.produces == "checkpoint" else "models"), template, domain, None, ()
+
+
+def _only_weights_free(arguments: Any) -> bool:
+    if not isinstance(arguments, Mapping) or not is_mark(arguments.get("weight")):
+        return False
+    others = {key: value for key, value in arguments.items() if key != "weight"}
+    return isinstance(others.get("models"), list) and not coordinates(_expanded(others))
+
+
+def _combination(
+    name: str, arguments: dict[str, Any], base: Any, populate: Mapping[str, Any], names: Mapping[str, Any]
+) -> tuple[Any, ...]:
+    mark = read_mark(arguments["weight"], f"search.space.{name}.weight")
+    experts = list(arguments["models"])
+    if populate and base is None:
+        raise BadPlan("needs the base", field="search.base", hint="base: the model that the experts were tuned from")
+    sparse: list[Any] = []
+    if populate.get("sparsified"):
+        if name != "linear":
+            raise BadPlan("sparsifies full weights", field="search.optimizer.pso.populate", hint="take space linear")
+        density = populate.get("density", DENSITY)
+        sparse = [{"dare_linear": {"models": [e], "base": base, "density": density}} for e in experts]
+    labels = [_label(expert) for expert in experts] + [f"sparsified {_label(expert)}" for expert in experts if sparse]
+    every = [*experts, *sparse]
+    domain = coefficient_domain(
+        labels,
+        base=None if base is None else _label(base),
+        extra=bool(populate.get("extra")),
+        start_at_base=bool(sparse),
+        low=mark.low,
+        high=mark.high,
+    )
+    members = every if base is None or name == "merge_adapters" else [base, *every]
+    weight = [Free(f"{name}.weight[{i}]", mark.low, mark.high) for i in range(len(members))]
+    call = {**arguments, "models": members, "weight": weight}
+    if name == "linear":
+        call["normalize"] = False
+    if name == "merge_adapters" and arguments.get("mode") == "factor":
+        call["method"] = {"linear": {"normalize": False}}
+    template = {name: call}
+    _checked(filled(template, [1.0] + [0.0] * (len(members) - 1)), names)
+    return COMBINING[name], template, domain, base, tuple(every)
+
+
+def _checked(expression: Any, names: Mapping[str, Any]) -> Node:
+    """The expression at one point, checked; faults are named from `search.space` on."""
+    try:
+        return parse({"models": dict(names), "plan": expression}).root
+    except ConsortError as error:
+        if error.field and error.field.startswith("plan"):
+            error.field = "search.space" + error.field.removeprefix("plan")
+        raise
+
+
+def _expanded(value: Any, where: str = "search.space") -> Any:
+    """`value` with each mark read; one at a parameter that each model has its own of, as one mark for each."""
+    if isinstance(value, Mapping) and len(value) == 1 and not is_mark(value):
+        [(name, arguments)] = value.items()
+        if isinstance(arguments, Mapping) and isinstance(arguments.get("models"), list):
+            count = len(arguments["models"])
+            own = _per_model(str(name))
+            read = {
+                key: [_expanded(inner, f"{where}.{name}.{key}[{i}]") for i in range(count)]
+                if key in own and is_mark(inner)
+                else _expanded(inner, f"{where}.{name}.{key}")
+                for key, inner in arguments.items()
+            }
+            return {name: read}
+    if isinstance(value, Mapping) and not is_mark(value):
+        return {key: _expanded(inner, f"{where}.{key}") for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_expanded(inner, f"{where}[{i}]") for i, inner in enumerate(value)]
+    return map_tree(value, lambda mark: read_mark(mark, where), is_mark)
+
+
+def _per_model(name: str) -> frozenset[str]:
+    """The parameters of a call of which each model has its own."""
+    try:
+        _, entry = find(name)
+    except ConsortError:
+        return frozenset()
+    return frozenset(p.plan_name for p in entry.params if p.per_model or (p.name == "weight" and p.many))
+
+
+def _singles(free: Sequence[Free]) -> tuple[tuple[float, ...], ...]:
+    """Each model by itself, where all coordinates are the weights of one call and may be 0 and 1."""
+    places = {f.name.partition("[")[0] for f in free}
+    if len(free) < 2 or len(places) > 1 or not free[0].name.partition("[")[0].endswith(".weight"):
+        return ()
+    if any(not f.low <= 0 <= 1 <= f.high for f in free):
+        return ()
+    return tuple(tuple(float(i == j) for j in range(len(free))) for i in range(len(free)))
+
+
+def _label(expression: Any) -> str:
+    """A short name of a member for reports."""
+    return expression.rpartition(":")[2] if isinstance(expression, str) else next(iter(expression), "model")
+
+
+def _only(mapping: Mapping[Any, Any], known: Sequence[str], where: str) -> None:
+    for key in mapping:
+        if key not in known:
+            raise BadPlan(f"unknown key {key!r}", field=f"{where}.{key}", hint=did_you_mean(str(key), known))

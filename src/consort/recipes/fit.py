@@ -1,0 +1,144 @@
+"""Fit what a plan leaves open: run its models once on a task (or read their cached answers), fit, pass the gate, save.
+
+A killed run continues: every model's result is in the journal of the output folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from consort.core.errors import BadParameter, ConsortError
+from consort.core.files import write_atomic, write_json
+from consort.core.journal import Journal, key_of
+from consort.core.progress import track
+from consort.data import Task, dump_yaml
+from consort.ensemble.fitting import Fitted, Rule, fit_gated, save_learned
+from consort.ensemble.observed import Observed, from_results, of_models
+from consort.evaluate import Result, evaluate
+from consort.models.table import TableModel
+from consort.plan import read_plan
+from consort.plan.build import Builder
+from consort.plan.expression import Call, Node, Plan, dump
+from consort.plan.references import open_task
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`report` tells what the gate compared; `kept` whether the strategy is used, or the single model in its place."""
+
+    folder: Path
+    kept: bool
+    report: dict[str, Any]
+
+
+def fit(
+    plan: str | Path,
+    out: str | Path,
+    *,
+    task: str | Path | None = None,
+    table: str | Path | None = None,
+    rule: Rule = "mean",
+    seed: int = 0,
+    force: bool = False,
+    allow_remote_code: bool = False,
+    allow_task_code: bool = False,
+) -> Outcome:
+    """Fit the strategy at the root of `plan` and write `out`: plan.yml, its state file and results.json.
+
+    Exactly one of `task` (its dev examples, on which every member is run once) and `table` (a file of cached answers:
+    members that are columns of it are not run) is given. Without the gate's consent plan.yml is the single model that
+    was best on held-out examples. Raises BadParameter for a plan with nothing to fit, OutputExists, BadData.
+    """
+    read, loaded, source = read_plan(plan), *_data(task, table, allow_task_code)
+    builder = Builder(read.seed, allow_remote_code)
+    strategy = _fittable(builder.build(read.root, "model"), str(plan))
+    folder = Path(out)
+    key = key_of([dump(read), source, loaded.key, rule, seed])
+    journal = Journal(folder, key, force=force, sound=_is_record)
+    records = {record["model"]: record for record in journal.open()}
+    try:
+        observed = _observed(strategy, loaded, journal, records, seed)
+        fitted = fit_gated(strategy, observed, seed=seed, rule=rule)
+    except ConsortError:
+        if not records:
+            journal.discard()
+        raise
+    return _written(folder, read, strategy, fitted, source, rule)
+
+
+def _data(task: Any, table: Any, allow_code: bool) -> tuple[Task, str]:
+    if (task is None) == (table is None):
+        what = "neither a task nor a table" if task is None else "both a task and a table"
+        raise BadParameter(what, field="--task", hint="give one of --task TASK and --table FILE")
+    given = str(task) if table is None else f"table:{str(table).removeprefix('table:')}"
+    return open_task(given, allow_code=allow_code), given
+
+
+def _fittable(strategy: Any, plan: str) -> Any:
+    if not hasattr(strategy, "fit") or not getattr(strategy, "needs_fit", True):
+        hint = "a router (knn, ridge, blend, …) or another strategy with a `state`; see `consort methods`"
+        raise BadParameter(f"{strategy.name} has nothing to fit", field=plan, hint=hint)
+    return strategy
+
+
+def _observed(strategy: Any, task: Task, journal: Journal, records: dict[int, Any], seed: int) -> Observed:
+    """What the strategy's members do on the task's dev examples; cached answers are read, the others are run."""
+    models = strategy.models
+    cached = of_models(models, split="dev") if task.metric == "quality" else None
+    if cached is not None and list(task.dev) == list(models[0].table.task().dev):
+        return cached
+    results = []
+    with track("observing", total=len(models)) as advance:
+        for number, model in enumerate(models):
+            if number in records:
+                results.append(Result.from_json(records[number]["result"]))
+            else:
+                results.append(evaluate(model, task, split="dev", seed=seed, keep_answers=True))
+                if not isinstance(model, TableModel):  # what is cached already needs no journal
+                    records[number] = {"model": number, "result": results[-1].to_json()}
+                    journal.append(records[number])
+            advance(1)
+    return from_results(results, task.split("dev", seed=seed))
+
+
+def _is_record(record: Any) -> bool:
+    try:
+        Result.from_json(record.get("result"))
+    except ConsortError:
+        return False
+    return isinstance(record.get("model"), int)
+
+
+def _written(folder: Path, plan: Plan, strategy: Any, fitted: Fitted, source: str, rule: Rule) -> Outcome:
+    root, state = _single(plan.root, strategy, fitted.single), None
+    if fitted.strategy is not None:
+        learned = fitted.strategy.learned
+        state = learned.file_name
+        save_learned(learned, folder / state)
+        root = replace(plan.root, arguments={**plan.root.arguments, "state": state})  # type: ignore[union-attr,arg-type]
+    report = {
+        "kept": fitted.strategy is not None,
+        "rule": rule,
+        "decision": fitted.decision.to_json(),
+        "lower_bound_90": fitted.lower,
+        "fit_examples": fitted.fit_count,
+        "held_out_examples": fitted.decision.count,
+        "data": source,
+        "state": state,
+    }
+    write_json(folder / "results.json", report)
+    write_atomic(folder / "plan.yml", dump_yaml({"seed": plan.seed, "plan": dump(root)}))
+    return Outcome(folder, fitted.strategy is not None, report)
+
+
+def _single(root: Node, strategy: Any, number: int) -> Node:
+    """The node of one of the root's models, by its place among them."""
+    nodes: list[Node] = []
+    for value in root.arguments.values() if isinstance(root, Call) else ():
+        nodes += [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, Node)]
+    models: Sequence[Any] = strategy.models
+    place = strategy.place(number) if hasattr(strategy, "place") else number
+    return nodes[place] if number < len(models) else root

@@ -1,0 +1,109 @@
+"""A zoo as pictures: the similarities as a heat map, the kinship as a tree; inline SVG, every text escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from markupsafe import Markup
+
+from consort.report.charts import EDGE, WIDTH, _cut, _join, _line, _svg, _text
+
+Table = Sequence[Sequence[float | None]]
+NAMES = 132
+"""Width left for the names of models."""
+
+
+def similarity_map(names: Sequence[str], table: Table, *, title: str) -> Markup:
+    """One square for each pair, darker where the models are more alike; None (another architecture) stays empty."""
+    side = min(30.0, (WIDTH - NAMES - EDGE) / max(1, len(names)))
+    known = [v for i, row in enumerate(table) for j, v in enumerate(row) if v is not None and i != j]
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    parts = []
+    for i, name in enumerate(names):
+        parts.append(_text(NAMES - 6, 12 + (i + 0.5) * side + 4, _cut(name, 20), "tick end"))
+        parts += [
+            _square(NAMES + j * side, 12 + i * side, side, value, low, high)
+            for j, value in enumerate(table[i])
+            if value is not None
+        ]
+    bottom = 12 + side * len(names)
+    parts.append(_text(NAMES, bottom + 18, f"{low:.3f} pale, {high:.3f} dark", "tick start"))
+    return _svg(bottom + 26, title, f"{len(names)} models, cosines from {low:.3f} to {high:.3f}", parts)
+
+
+def dendrogram(names: Sequence[str], table: Table, *, threshold: float, title: str) -> Markup:
+    """Models joined where the nearest pair between their groups is (single linkage); a rule marks `threshold`.
+
+    Cut at the rule, the tree falls into the connected components. Models of other architectures are never joined.
+    """
+    steps, order = joinings(table)
+    row, top, right = 24, 10, WIDTH - EDGE
+    low = min([threshold, *(level for *_, level in steps)], default=threshold)
+    span = (1 - low) or 1.0
+
+    def x(level: float) -> float:
+        return NAMES + (right - NAMES) * (1 - level) / (span * 1.05)
+
+    heights = {(i,): (top + (order.index(i) + 0.5) * row, float(NAMES)) for i in order}
+    parts = [_text(NAMES - 6, heights[(i,)][0] + 4, _cut(names[i], 20), "tick end") for i in order]
+    for left, other, level in steps:
+        (y1, x1), (y2, x2), at = heights[left], heights[other], x(level)
+        parts += [_line(x1, y1, at, y1, "axis"), _line(x2, y2, at, y2, "axis"), _line(at, y1, at, y2, "axis")]
+        heights[tuple(sorted(left + other))] = ((y1 + y2) / 2, at)
+    bottom = top + row * len(names)
+    parts.append(_line(x(threshold), top, x(threshold), bottom, "rule"))
+    parts.append(_text(x(threshold) + 4, bottom + 15, f"{threshold:g}", "tick start"))
+    return _svg(bottom + 24, title, f"{len(names)} models in a tree, cut at {threshold:g}", parts)
+
+
+def joinings(table: Table) -> tuple[list[tuple[tuple[int, ...], tuple[int, ...], float]], list[int]]:
+    """The steps of single linkage, most similar first, and the models in the order of the tree's leaves."""
+    groups = [(i,) for i in range(len(table))]
+    trees = {group: [group[0]] for group in groups}
+    steps = []
+    while True:
+        pairs = [
+            (level, -i, -j)
+            for i, a in enumerate(groups)
+            for j, b in enumerate(groups[:i])
+            if (level := max((v for p in a for q in b if (v := table[p][q]) is not None), default=None)) is not None
+        ]
+        if not pairs:
+            return steps, [model for group in groups for model in trees[group]]
+        level, i, j = max(pairs)
+        first, second = groups[-j], groups[-i]
+        joined = tuple(sorted(first + second))
+        steps.append((first, second, level))
+        trees[joined] = trees[first] + trees[second]
+        groups = [joined if group == first else group for group in groups if group != second]
+
+
+def zoo_page(found: Mapping[str, Any], charts: Sequence[Markup], *, title: str) -> str:
+    """One self-contained HTML file: charts, then the clusters, then everything as JSON."""
+    from consort.report.page import embedded
+
+    style = Markup((files("consort.report") / "style.css").read_text("utf-8"))
+    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    head = Markup(
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        '<meta http-equiv="Content-Security-Policy" content="{}"><title>{}</title><style>{}{}</style></head>'
+        "<body><main>"
+    ).format(policy, title, style, Markup(".cell{fill:currentColor}"))
+    items = [
+        Markup("<li>{}{}</li>").format(", ".join(one["members"]), f" (representative: {one['representative']})")
+        for one in found.get("clusters", [])
+    ]
+    listed = Markup("<h2>Clusters</h2><ol>{}</ol>").format(_join(items)) if items else Markup("")
+    data = Markup('<script type="application/json">{}</script></main></body></html>').format(embedded(found))
+    figures = _join(Markup("<figure><figcaption>{}</figcaption>{}</figure>").format(t, c) for t, c in charts)
+    return str(head + Markup("<h1>{}</h1>").format(title) + figures + listed + data)
+
+
+def _square(x: float, y: float, side: float, value: float, low: float, high: float) -> Markup:
+    shade = 0.08 + 0.92 * min(1.0, max(0.0, (value - low) / ((high - low) or 1.0)))
+    square = '<rect class="cell" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" opacity="{:.2f}">'
+    square += "<title>{:.4f}</title></rect>"
+    return Markup(square).format(x, y, side - 1, side - 1, shade, value)

@@ -1,0 +1,76 @@
+"""Scores by what they depend on: coefficients rounded to 1e-9, the basis, and the objective with its decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any
+
+from consort.core.journal import key_of
+
+DIGITS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is known of a point's score: it lies in [low, high]; `score` is the score itself once they are equal.
+
+    Before that it is the estimate from what was seen. `marks` has a letter for each example: "." not asked, "1" in the
+    upper half of what is possible, else "0". `fault` says why there is no model at the point; its score is -inf.
+    """
+
+    score: float
+    low: float
+    high: float
+    marks: str
+    fault: str = ""
+
+    @property
+    def is_complete(self) -> bool:
+        return bool(self.fault) or "." not in self.marks
+
+    @property
+    def seen(self) -> int:
+        """How many examples were asked."""
+        return len(self.marks) - self.marks.count(".")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; numbers that are not finite become null."""
+        return {k: None if isinstance(v, float) and not isfinite(v) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Outcome:
+        """The outcome that `to_json` wrote; a null is the end of the line that it stood for."""
+        score, low, high = value["score"], value["low"], value["high"]
+        missing = float("-inf")
+        return cls(
+            missing if score is None else float(score),
+            missing if low is None else float(low),
+            -missing if high is None and not value["fault"] else missing if high is None else float(high),
+            str(value["marks"]),
+            str(value["fault"]),
+        )
+
+
+class Scores:
+    """Outcomes of one basis and objective by point. Points that agree to 1e-9 are one."""
+
+    def __init__(self, basis: str, objective: str) -> None:
+        self.basis, self.objective = basis, objective
+        self._known: dict[str, Outcome] = {}
+
+    def key(self, point: Sequence[float]) -> str:
+        rounded = [round(float(x), DIGITS) + 0.0 for x in point]
+        return key_of([rounded, self.basis, self.objective])
+
+    def get(self, key: str, limits: Sequence[float] | None) -> Outcome | None:
+        """What is known, if it is the score or, between `limits`, as good as the score."""
+        found = self._known.get(key)
+        if found is None or found.is_complete:
+            return found
+        is_enough = limits is not None and limits[0] <= found.low and found.high <= limits[1]
+        return found if is_enough else None
+
+    def put(self, key: str, outcome: Outcome) -> None:
+        self._known[key] = outcome

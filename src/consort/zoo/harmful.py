@@ -1,0 +1,87 @@
+"""Which models of a zoo do harm: a sharply lower score together with weights that went elsewhere.
+
+Either sign alone misleads. A model tuned for another job scores low and is useful elsewhere; a model trained longer has
+a longer delta and may be the best. So a model is called harmful only if both hold, each against its own family:
+
+score   below the model it was tuned from, by more than a tenth of the others' range; where that is not known, below
+        the family's median by more than three robust standard deviations (1.4826 median absolute deviations)
+delta   its length is above three times the median, or its mean cosine with the other deltas is negative and below the
+        family's median by more than three robust standard deviations
+
+The base itself is never judged, and a family of fewer than four other models has no median worth the name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from consort.core.errors import BadParameter
+from consort.zoo.similarity import Similarities
+
+FEWEST = 4
+DEVIATIONS = 3.0
+LONGER = 3.0
+SHARE = 0.1
+NORMAL = 1.4826
+"""Makes the median absolute deviation the standard deviation of a normal distribution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """A harmful model: its position, and in words what speaks against it."""
+
+    model: int
+    reason: str
+
+
+def find_harmful(zoo: Similarities, scores: Sequence[float], *, base: int | None = None) -> list[Suspicion]:
+    """The harmful models of a zoo, by position; `scores` one for each (larger is better), `base` the one tuned from."""
+    if len(scores) != len(zoo.names):
+        message = f"{len(scores)} scores for {len(zoo.names)} models"
+        raise BadParameter(message, field="scores", hint="give one for each model")
+    found = []
+    for family in zoo.families:
+        judged = [i for i in family if i != base]
+        if len(judged) >= FEWEST:
+            below = None if base not in family else scores[base]  # type: ignore[index]
+            found += [s for i in judged if (s := _suspicion(zoo, scores, judged, i, below)) is not None]
+    return found
+
+
+def _suspicion(
+    zoo: Similarities, scores: Sequence[float], judged: Sequence[int], model: int, below: float | None
+) -> Suspicion | None:
+    others = [i for i in judged if i != model]
+    worth = [scores[i] for i in others]
+    if below is None:
+        low, told = median(worth) - DEVIATIONS * _deviation(worth), f"the family's median is {median(worth):.3f}"
+    else:
+        low, told = below - SHARE * (max(worth) - min(worth)), f"the base it was tuned from scores {below:.3f}"
+    strange = _strange_delta(zoo, others, model)
+    if scores[model] >= low or not strange:
+        return None
+    return Suspicion(model, f"scores {scores[model]:.3f}, {told}; {strange}")
+
+
+def _strange_delta(zoo: Similarities, others: Sequence[int], model: int) -> str:
+    """What is strange about a model's delta, or nothing."""
+    usual = median(zoo.norms[i] for i in others)
+    if zoo.norms[model] > LONGER * usual:
+        return f"its delta is {zoo.norms[model] / usual:.1f} times as long as usual" if usual else "only it was changed"
+    agreement = _agreement(zoo, others, model)
+    among = [_agreement(zoo, [j for j in others if j != i], i) for i in others]
+    if agreement < min(0.0, median(among) - DEVIATIONS * _deviation(among)):
+        return f"its delta points away from the others' (mean cosine {agreement:.3f})"
+    return ""
+
+
+def _agreement(zoo: Similarities, others: Sequence[int], model: int) -> float:
+    cosines = [zoo.deltas[model][i] or 0.0 for i in others]
+    return sum(cosines) / len(cosines)
+
+
+def _deviation(values: Sequence[float]) -> float:
+    middle = median(values)
+    return NORMAL * median(abs(value - middle) for value in values)

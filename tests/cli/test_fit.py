@@ -1,0 +1,99 @@
+"""`consort fit`, and `consort eval` on cached answers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from consort.testing.router_laws import observed
+
+
+@pytest.fixture
+def table(tmp_path):
+    data = observed()
+    rows = [
+        {"prompt": p, "scores": dict(zip(data.models, q, strict=True)), "group": g, "split": "dev" if i % 2 else "test"}
+        for i, (p, q, g) in enumerate(zip(data.prompts, data.quality.tolist(), data.groups, strict=True))
+    ]
+    file = tmp_path / "t.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    return file
+
+
+@pytest.fixture
+def plan(tmp_path, table):
+    file = tmp_path / "plan.yml"
+    file.write_text(f'knn: {{models: ["table:{table}#m0", "table:{table}#m1"], k: 3}}')
+    return file
+
+
+def test_fitted_on_a_table_evaluated_and_fitted_again(consort, plan, table, tmp_path):
+    out = tmp_path / "out"
+    report = json.loads(consort("fit", plan, out, "--table", table, "--json").out)
+    assert report["kept"] and report["state"] == "state.safetensors"
+    state = (out / "state.safetensors").read_bytes()
+    systems = [f"table:{table}#m0", f"table:{table}#m1", out / "plan.yml"]
+    shown = consort("eval", *systems, "--task", f"table:{table}", "--json")
+    scores = [s["score"] for s in json.loads(shown.out)["systems"]]
+    assert scores[2] > max(scores[:2])
+    assert consort("fit", plan, out, "--table", table).code == 0
+    assert (out / "state.safetensors").read_bytes() == state
+
+
+def test_a_strategy_that_is_not_better_gives_way(consort, tmp_path, table):
+    plan = tmp_path / "plan.yml"
+    plan.write_text(f'length: {{strong: "table:{table}#m1", weak: "table:{table}#m0", share: 1.0}}')
+    shown = consort("fit", plan, tmp_path / "out", "--table", table)
+    assert shown.code == 0
+    assert "the strategy is kept" in shown.err or "table:" in (tmp_path / "out" / "plan.yml").read_text()
+
+
+def test_fitted_by_running_models_and_resumed(consort, tmp_path):
+    plan, out = tmp_path / "plan.yml", tmp_path / "out"
+    plan.write_text("best_single: {models: [lab:mirror, lab:order]}")
+    task = tmp_path / "task.jsonl"
+    lines = [{"prompt": f"mirror {a} b c =", "target": f"c b {a}", "split": "dev"} for a in "adefgh"]
+    task.write_text("\n".join(map(json.dumps, lines)))
+    first = consort("fit", plan, out, "--task", task, "--json")
+    report = json.loads(first.out)
+    assert report["kept"] and report["decision"]["difference"]["value"] == 0
+    lines = (out / "journal.jsonl").read_text()
+    assert lines.count('"model": ') >= 2
+    assert json.loads(consort("fit", plan, out, "--task", task, "--json").out) == report
+    assert (out / "journal.jsonl").read_text() == lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["PLAN", "OUT"], "neither a task nor a table"),
+        (["PLAN", "OUT", "--table", "T", "--task", "T"], "both a task and a table"),
+        (["PLAN", "OUT", "--table", "missing.jsonl"], "no such file"),
+        (["PLAN", "OUT", "--table", "T", "--gate", "sometimes"], "no rule"),
+        (["lab:mirror", "OUT", "--table", "T"], "nothing to fit"),
+        (["{}", "OUT", "--table", "T"], ""),
+        (["PLAN", "", "--table", "T"], "empty"),
+        (["PLAN", "T", "--table", "T"], ""),
+    ],
+)
+def test_wrong_inputs(refused, plan, table, tmp_path, arguments, said):
+    places = {"PLAN": plan, "OUT": tmp_path / "out", "T": table}
+    assert said in refused("fit", *(places.get(a, a) for a in arguments))
+    assert not (tmp_path / "out").exists()
+
+
+def test_groups_that_are_missing_leave_nothing_behind(refused, tmp_path):
+    table, plan = tmp_path / "t.jsonl", tmp_path / "plan.yml"
+    rows = [{"prompt": f"p{i}", "scores": {"a": i % 2, "b": 1}, "split": "dev"} for i in range(8)]
+    table.write_text("\n".join(map(json.dumps, rows)))
+    plan.write_text(f'category: {{models: ["table:{table}#a", "table:{table}#b"]}}')
+    assert "no groups" in refused("fit", plan, tmp_path / "out", "--table", table)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unfitted_router_and_a_missing_column(refused, plan, table):
+    assert "not fitted" in refused("generate", plan, "hello")
+    assert "no column" in refused("eval", f"table:{table}#zzz", "--task", f"table:{table}")
+    assert "a whole table" in refused("eval", f"table:{table}#m0", "--task", f"table:{table}#m0")
+    assert "no weights" in refused("merge", f"table:{table}#m0", "out")

@@ -1,0 +1,184 @@
+"""The whole fusion by a plan: stage by stage, resumed, one more source, refusals in one line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from consort import lab
+from consort.core.errors import (
+    BadCheckpoint,
+    BadData,
+    BadPlan,
+    ConsortError,
+    Incompatible,
+    OutputExists,
+    UnknownName,
+)
+from consort.fuse import store, training
+from consort.plan.fuse import parse_fuse
+from consort.recipes import fusechat
+from consort.recipes.fusechat import fuse, opened
+
+THREE = ["lab:teacher-north", "lab:teacher-south", "lab:pivot"]
+TRAIN = {"steps": 2, "batch": 4, "part": 4, "lr": 1e-3, "save_every": 1}
+
+
+@pytest.fixture
+def plan(tmp_path):
+    lines = (lab.path("tasks/facts") / "train.jsonl").read_text().splitlines()
+    (tmp_path / "corpus.jsonl").write_text("\n".join(lines[::77]))
+    return {
+        "pivot": "lab:pivot",
+        "sources": ["lab:teacher-north"],
+        "corpus": str(tmp_path / "corpus.jsonl"),
+        "collect": {"block": 64, "shard": 4},
+        "align": {"map": "first_piece"},
+        "train": TRAIN,
+    }
+
+
+def model_bytes(folder):
+    return (folder / "model" / "model.safetensors").read_bytes()
+
+
+class Killed(BaseException): ...
+
+
+def killing(monkeypatch, where, name, at):
+    """Let the `at`-th call of a function end the run, as a kill would."""
+    real, calls = getattr(where, name), []
+
+    def dies(*arguments, **options):
+        calls.append(1)
+        if len(calls) == at:
+            raise Killed
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(where, name, dies)
+    return calls
+
+
+def test_a_run_killed_in_every_stage_ends_with_the_same_bytes(plan, tmp_path, monkeypatch):
+    plan = plan | {"sources": ["lab:teacher-north", "lab:teacher-south"]}
+    whole = fuse(plan, tmp_path / "whole")
+    assert set(whole.students) == {"teacher-north", "teacher-south"}
+    assert whole.comparison is None
+    out = tmp_path / "killed"
+    for where, name, at in (
+        (store, "read_rows", 3),
+        (fusechat, "align", 2),
+        (fusechat, "train", 2),
+        (training, "write", 1),
+        (fusechat, "write", 1),
+        (fusechat, "write_json", 1),
+    ):
+        with monkeypatch.context() as context:
+            calls = killing(context, where, name, at)
+            with pytest.raises(Killed):
+                fuse(plan, out)
+            assert calls
+    with monkeypatch.context() as context:
+        for where, name in ((store, "read_rows"), (fusechat, "train"), (fusechat, "write")):
+            killing(context, where, name, 1)  # nothing is done twice
+        fuse(plan, out)
+    assert model_bytes(out) == model_bytes(tmp_path / "whole")
+    assert json.loads((out / "results.json").read_text())["chosen"] == whole.chosen
+
+
+def test_one_more_source_costs_its_own_pair_and_a_merge(plan, tmp_path, monkeypatch):
+    fuse(plan, tmp_path / "out")
+    trained, read = killing(monkeypatch, fusechat, "train", 99), killing(monkeypatch, store, "read_rows", 99)
+    more = plan | {"sources": ["lab:teacher-north", "lab:teacher-south"]}
+    fuse(more, tmp_path / "out")
+    shards = -(-len(opened(plan, tmp_path / "x").documents) // 4)
+    assert (len(trained), len(read)) == (1, shards)
+    monkeypatch.undo()
+    fuse(more, tmp_path / "anew")
+    assert model_bytes(tmp_path / "out") == model_bytes(tmp_path / "anew")
+
+
+def test_together_and_online_with_a_task(plan, tmp_path):
+    (tmp_path / "task.jsonl").write_text('{"prompt": "the capital of x is", "target": "osk", "split": "test"}\n' * 2)
+    more = plan | {
+        "sources": ["lab:teacher-north", "lab:teacher-south"],
+        "mode": "together",
+        "task": str(tmp_path / "task.jsonl"),
+        "control": True,
+        "collect": {"block": 64, "teacher": "online"},
+    }
+    found = fuse(more, tmp_path / "out")
+    assert list(found.students) == ["together"]
+    names = [system.result.model for system in found.comparison.systems]
+    assert names == ["fused", "together student", "control", "pivot", "teacher-north", "teacher-south"]
+    assert "differs from control by" in found.headline
+    assert not (tmp_path / "out" / "rows").exists()
+
+
+def test_rows_recorded_elsewhere(plan, tmp_path):
+    first = fuse(plan, tmp_path / "first")
+    (rows,) = (tmp_path / "first" / "rows").glob("teacher-north-*")
+    given = plan | {"sources": [{"model": "lab:teacher-north", "rows": str(rows)}]}
+    fuse(given, tmp_path / "second")
+    assert model_bytes(tmp_path / "second") == model_bytes(first.folder)
+    with pytest.raises(Incompatible, match="another vocabulary"):
+        fuse(plan | {"sources": [{"model": "lab:teacher-south", "rows": str(rows)}]}, tmp_path / "third")
+    (tmp_path / "other.jsonl").write_text('{"text": "something else"}')
+    with pytest.raises(Incompatible, match="none of the corpus' documents"):
+        fuse(given | {"corpus": str(tmp_path / "other.jsonl")}, tmp_path / "fourth")
+
+
+def test_a_teacher_of_nan_is_refused(plan, tmp_path):
+    import shutil
+
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(lab.path("teacher-north"), tmp_path / "broken")
+    file = tmp_path / "broken" / "model.safetensors"
+    tensors = load_file(file)
+    tensors["transformer.wte.weight"] = torch.full_like(tensors["transformer.wte.weight"], torch.nan)
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(BadCheckpoint, match="NaN or infinite"):
+        fuse(plan | {"sources": [str(tmp_path / "broken")]}, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"sorces": []}, BadPlan, "unknown key 'sorces'"),
+        ({"sources": []}, BadPlan, "sources: is missing"),
+        ({"sources": "lab:teacher-north"}, BadPlan, "not a list of models"),
+        ({"sources": ["lab:teacher-nroth"]}, UnknownName, "no lab model"),
+        ({"sources": ["lab:teacher-north"] * 2}, BadPlan, "named twice"),
+        ({"train": {"stpes": 3}}, ConsortError, "train has no parameter 'stpes'"),
+        ({"train": {"lam": 2}}, ConsortError, r"2 is outside \[0, 1\]"),
+        ({"fuse": {"unit": "word"}}, ConsortError, "fuse.unit"),
+        ({"fuse": {"function": "weighted", "weights": [1]}}, ConsortError, "1 weights"),
+        ({"merge": {"scee": {}}}, ConsortError, "no method named 'scee'"),
+        ({"merge": {"sce": {"base": "x"}}}, BadPlan, "the pivot is its base"),
+        ({"merge": {"average": {}}}, BadPlan, "is not a merge"),
+        ({"merge": {"slerp": {"t": 0.5}}, "sources": THREE}, ConsortError, "slerp"),
+        ({"sources": ["lab:base"]}, Incompatible, "cannot write the texts"),
+        ({"corpus": "missing.jsonl"}, BadData, "no such file"),
+        ({"mode": "pairs"}, ConsortError, "plan.mode"),
+    ],
+)
+def test_wrong_plans_are_refused_before_any_work(plan, tmp_path, change, error, message):
+    with pytest.raises(error, match=message):
+        fuse(plan | change, tmp_path / "out")
+    assert not (tmp_path / "out" / "rows").exists()
+
+
+def test_a_folder_of_something_else_is_refused(plan, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("x")
+    with pytest.raises(OutputExists):
+        fuse(plan, tmp_path / "out")
+
+
+def test_plans_survive_the_round_trip(plan):
+    more = plan | {"merge": {"linear": {"weight": 0.5}}, "fuse": {"function": "weighted", "weights": [1, 2]}, "seed": 7}
+    checked = parse_fuse(more)
+    assert parse_fuse(checked.to_json()) == checked

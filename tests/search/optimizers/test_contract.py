@@ -1,0 +1,68 @@
+"""What every optimizer keeps: one trace for one seed, replay from scores alone, points inside a hard box, an end."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from consort.core.errors import BadParameter
+from consort.search.domain import Domain
+from consort.search.optimizers import optimizers
+
+SMALL = Domain([0.0] * 3, [1.0] * 3, starts=torch.eye(3).tolist())
+OURS = sorted(set(optimizers) - {"pso"})
+BRIEF = {name: {"evaluations": 20} for name in ("bayes", "cma", "coarse_to_fine", "lorahub", "random")} | {
+    "grid": {"values": 3}
+}
+
+
+def made(name, domain=SMALL, seed=0):
+    return optimizers.get(name)(domain, seed=seed, **BRIEF.get(name, {}))
+
+
+def score(point):
+    return -float(((torch.as_tensor(point) - torch.tensor([0.2, 0.7, 0.4])) ** 2).sum())
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_one_seed_one_trace_and_replay(name, drive):
+    points, scores = drive(made(name), score)
+    assert drive(made(name), score) == (points, scores)
+    told, half = iter(scores), len(scores) // 2
+    replayed, _ = drive(made(name), lambda _: next(told), most=half)
+    assert replayed == points[: len(replayed)]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_points_lie_in_the_box_and_the_search_ends(name, drive):
+    points, _ = drive(made(name), score)
+    assert len(points) < 200
+    assert all(-1e-12 <= value <= 1 + 1e-12 for point in points for value in point)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_points_that_cannot_be_made_do_no_harm(name, drive):
+    points, _ = drive(made(name), lambda point: -torch.inf if point[0] > 0.5 else score(point))
+    assert torch.tensor(points).isfinite().all()
+    drive(made(name), lambda point: -torch.inf)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_asking_twice_asks_the_same(name):
+    optimizer = made(name)
+    assert torch.equal(optimizer.ask(), optimizer.ask())
+
+
+def test_wrong_scores_are_refused():
+    optimizer = made("random")
+    optimizer.ask()
+    with pytest.raises(BadParameter, match="are not 16 scores"):
+        optimizer.tell(torch.zeros(3))
+    with pytest.raises(BadParameter):
+        optimizer.tell(torch.full((16,), torch.nan))
+
+
+@pytest.mark.parametrize("name", ["diwa", "greedy_soup", "heuristic", "coarse_to_fine"])
+def test_soups_need_models(name):
+    with pytest.raises(BadParameter, match="there is none"):
+        optimizers.get(name)(Domain([0.0], [1.0]))
