@@ -32,7 +32,9 @@ def resolver(
     found, faults = {}, dict[str, ConsortError]()
     for job in computed:
         names = [_name_in(model, job, source) for model, source in zip(models, job.sources, strict=False)]
-        params = {p.name: _value(p, bound[p.name], job.name, names, depth[job.name]) for p in method.params}
+        params: Mapping[str, Any] = {
+            p.name: _value(p, bound[p.name], job.name, names, depth[job.name]) for p in method.params
+        }
         missing = [p.plan_name for p in method.params if UNMATCHED in _each(params[p.name])]
         if missing:
             hint = "end the rules with one without `match`"

@@ -24,7 +24,7 @@ from consort.evaluate import Comparison, Decision, Result, compare, gate
 from consort.plan.build import Builder
 from consort.plan.expression import parse
 from consort.plan.references import task_path
-from consort.recipes import team
+from consort.recipes import cross_fitting
 from consort.recipes.auto import MODEL_FOLDER, REPORT_FILE, RESULTS_FILE, _clear, plan_text, runnable
 from consort.recipes.coefficients import BudgetSpent, Trial, explore, soup
 from consort.recipes.members import WINNER, Family, Member, families, open_members, repeated
@@ -38,7 +38,7 @@ from consort.weights.store import check_target
 from consort.zoo import Similarities, cluster, find_harmful, similarities
 
 DEFAULT_BUDGET = 200
-ZOO_FOLDER, STATE_FOLDER = "zoo", "router"
+ZOO_FOLDER = "zoo"
 ROUTERS = ("knn", "ridge")
 
 
@@ -101,11 +101,11 @@ def model_glue(
     if not records:
         _clear(journal.folder)
     with track("gluing", total=budget) as advance:
-        trials = GlueTrials(loaded, builder, journal, records, budget=budget, seed=seed, advance=advance)
+        trials = Trials(loaded, builder, journal, records, budget=budget, seed=seed, advance=advance)
         usable, notes = runnable(trials, members)
         zoo = _compared(usable, base, Path(out) / ZOO_FOLDER, force)
         groups = merged_groups(trials, usable, zoo, base, threshold)
-        candidate, mixing = mixed(trials, groups, Path(out) / STATE_FOLDER)
+        candidate, mixing = mixed(trials, groups)
     notes = [*repeated(models), *notes, *(reason for group in groups for reason in group.left_out), *mixing]
     return _conclude(Path(out), trials, usable, groups, candidate, notes, inputs)
 
@@ -115,14 +115,6 @@ def _compared(members: Sequence[Member], base: str | None, cache: Path, force: b
     bases = [family.base.checkpoint for family in families(members, base)[0] if family.base is not None]
     checkpoints, names = [m.checkpoint for m in members], [m.label for m in members]
     return similarities(checkpoints, names=names, base=bases, cache=cache, force=force)
-
-
-class GlueTrials(Trials):
-    """Trials of merges and of strategies: a strategy is built, its members' weights are not refilled."""
-
-    def _model(self, expression: Any) -> Any:
-        root = parse(expression).root
-        return self.builder.build(root, "model") if root.produces == "model" else super()._model(expression)
 
 
 def merged_groups(
@@ -202,16 +194,16 @@ def _select_score(ranked: Sequence[Member], point: Sequence[float], trial: Trial
     return trial(f"selected {len(used)} of {len(ranked)}", expression)
 
 
-def mixed(trials: Trials, groups: Sequence[Group], folder: Path) -> tuple[Candidate, list[str]]:
+def mixed(trials: Trials, groups: Sequence[Group]) -> tuple[Candidate, list[str]]:
     """The best of the clusters' results, and of a router over them if there are several (learnt on fit)."""
     best = max(groups, key=lambda group: group.fit)
     found = Candidate(best.name, best.plan, best.fit)
     if len(groups) < 2:
         return found, ["there is one cluster, so there is nothing to mix"]
-    players = [team.Player(g.plan, _with_answers(trials, g), None) for g in groups]
+    players = [cross_fitting.Player(g.plan, _with_answers(trials, g), None) for g in groups]
     routers = [
         j
-        for j in team.learners(players, trials.task.split("fit", seed=trials.seed), folder, trials.seed)
+        for j in cross_fitting.learners(players, trials.task.split("fit", seed=trials.seed), trials.seed)
         if next(iter(j.expression)) in ROUTERS and j.result is not None
     ]
     if not routers:
@@ -219,7 +211,7 @@ def mixed(trials: Trials, groups: Sequence[Group], folder: Path) -> tuple[Candid
     joint = max(routers, key=lambda j: j.result.score)
     if joint.result.score <= best.fit:
         return found, [f"{joint.name} (cross-fitted {joint.result.score:.3f}) was no better than {best.name}"]
-    team.keep(joint)
+    cross_fitting.keep(joint, trials.journal.folder)
     return Candidate(joint.name, joint.expression, joint.result.score, "cross-fitted on fit"), []
 
 
