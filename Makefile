@@ -37,6 +37,9 @@ bench: .venv/done
 	$(BIN)/python benchmarks/merge.py
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/speculate.py
+	$(BIN)/python benchmarks/routing.py
+	$(BIN)/python benchmarks/search.py
+	$(BIN)/python benchmarks/fuse.py
 
 docs: .venv/done
 	$(BIN)/python docs/build.py

@@ -186,6 +186,7 @@ def test_writing_onto_an_input_is_refused(model, tmp_path, refused):
         (["eval", "lab:mirror", "--task", "lab:tasks/skils"], "skills"),
         (["eval", "lab:mirror", "--task", "lab:tasks/skills", "--split", "tset"], "test"),
         (["auto", "lab:mirror", "--task", "no-file", "--out", "run"], "no such file"),
+        (["auto", "lab:base", "--task", "lab:tasks/both", "--out", "run", "--recipe", "model-glue"], "model-glue"),
         (["report", "no-folder"], "results.json"),
         (["merge", "plan.yml"], "OUT"),
         (["mrege"], "merge"),

@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from consort.core.errors import UnknownName
+from consort.core.errors import BadParameter, UnknownName
 from consort.core.registry import Registry, name_of
 
 MODULE = '''
@@ -72,6 +72,27 @@ def test_a_name_registered_twice_is_refused():
     registry.add(Thing, Thing)
     with pytest.raises(ValueError, match="registered twice"):
         registry.add(Thing, Thing)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "says"),
+    [
+        ("weight: float = 2 * HALF", "the default 2 * HALF is no literal"),
+        ("weight: float = {[]: 1}", "is no literal"),
+        ("weight: Annotated[float, Range(0, TOP)] = 1.0", "cannot read Annotated[float, Range(0, TOP)]"),
+    ],
+)
+@pytest.mark.parametrize(
+    "form", ["def worst(models=NONE, *, {}): ...", "class Worst:\n    def __init__(self, models, *, {}): ..."]
+)
+def test_a_signature_that_is_no_schema_is_named_where_it_stands(registry, tmp_path, parameter, says, form):
+    source = '"""Another."""\n@strategy()\n' + form.format(parameter) + "\n"
+    (tmp_path / "plugbox" / "worst.py").write_text(source)
+    with pytest.raises(BadParameter) as error:
+        registry.entries()
+    line = 4 if form.startswith("class") else 3
+    assert error.value.field.endswith(f"worst.py:{line}: {'Worst' if line == 4 else 'worst'}.weight")
+    assert says in error.value.message and error.value.hint
 
 
 @pytest.mark.parametrize(

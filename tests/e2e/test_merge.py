@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from consort import lab
+from consort.plan.build import build
+from consort.plan.expression import parse
 
 TENSORS, ROWS, COLUMNS = 12, 1024, 512
 
@@ -85,3 +88,15 @@ def test_killed_and_started_again_it_gives_the_same_bytes(seed, plan, expected, 
     finished(started(plan, out, *(["--force"] if out.exists() else [])))
     assert digests(out) == expected
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_input_replaced_between_two_merges_is_read_anew(tmp_path):
+    """Regression 19 of the merging specification: no handle of the old file is used again."""
+    model = shutil.copytree(lab.path("mirror"), tmp_path / "model")
+    plan = {"linear": {"models": [str(model), "lab:order"]}}
+    first = build(parse(plan), "checkpoint")["model.norm.weight"].clone()
+    shutil.copyfile(lab.path("harmful") / "model.safetensors", model / "new")
+    (model / "new").replace(model / "model.safetensors")
+    second = build(parse(plan), "checkpoint")["model.norm.weight"]
+    wanted = build(parse({"linear": {"models": ["lab:harmful", "lab:order"]}}), "checkpoint")["model.norm.weight"]
+    assert torch.equal(second, wanted) and not torch.equal(first, second)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from consort import lab
-from consort.core.errors import BadData, BadParameter
-from consort.core.types import Sampling
-from consort.fuse.corpus import answered
-from consort.fuse.preference import Answer, Preference, best_answers, logprobs, prefer, preferences, read, sample
+from consort.core.errors import BadData
+from consort.fuse.corpus import answered, continued
+from consort.fuse.options import Asking
+from consort.fuse.preference import Answer, Preference, best_answers, preferences, sample, scored
+from consort.fuse.preferring import logprobs, prefer, read
 from consort.models import FakeModel, load_model
 from consort.train import Recipe
 
@@ -24,14 +27,20 @@ ANSWERS = [
 
 
 def test_the_best_of_all_and_pairs_of_one_source():
-    assert [d.text for d in best_answers(ANSWERS, ["p ", "q "])] == ["p best", "q same"]
-    assert [d.text for d in best_answers(ANSWERS, ["p ", "q "], least=0.6)] == ["p best"]
+    assert [d.text for _, d in best_answers(ANSWERS, ["p ", "q "]).values()] == ["p best", "q same"]
+    assert [d.text for _, d in best_answers(ANSWERS, ["p ", "q "], least=0.6).values()] == ["p best"]
     (pair,) = preferences(ANSWERS, ["p ", "q "])
     assert (pair.chosen.text, pair.rejected.text) == ("p good", "p poor")  # b's differ too much
     (pair,) = preferences(ANSWERS, ["p ", "q "], gap=(0.01, 1))
     assert (pair.chosen.text, pair.rejected.text) == ("p best", "p awful")
     with pytest.raises(BadData, match="good enough"):
         best_answers(ANSWERS, ["p ", "q "], least=2)
+
+
+def test_an_answer_goes_on_from_its_prompt_and_a_cut_one_does_not_end():
+    assert [continued(h, a) for h, a in (("p", "x"), ("p ", "x"), ("p", " x"), ("", "x"))] == [" x", "x", " x", "x"]
+    ((_, document),) = best_answers([Answer(0, "a", "cut", whole=False)], ["p"]).values()
+    assert (document.text, document.whole, document.learnt()) == ("p cut", False, ((1, 5),))
 
 
 def test_sampling_goes_on_where_it_was(tmp_path):
@@ -43,20 +52,35 @@ def test_sampling_goes_on_where_it_was(tmp_path):
             raise KeyboardInterrupt
         return prompt.upper()
 
-    sources = {"one": FakeModel(answer), "two": FakeModel(lambda p: "no")}
+    prompts, options, told = ["x", "y"], Asking(each=2), []
 
-    def reward(prompt, text):
-        return float(text == prompt.upper())
+    def draw():
+        return sample("one", lambda: FakeModel(answer), prompts, tmp_path / "answers", options, advance=told.append)
 
-    warm = Sampling(temperature=1.0)
     with pytest.raises(KeyboardInterrupt):
-        sample(sources, ["x", "y"], reward, tmp_path / "answers", each=2, sampling=warm)
-    found = sample(sources, ["x", "y"], reward, tmp_path / "answers", each=2, sampling=warm)
+        draw()
+    found = draw()
     assert len(asked) == 6  # the first round was not asked again
-    assert [(a.source, a.text, a.score) for a in found[:2]] == [("one", "X", 1.0), ("one", "Y", 1.0)]
-    assert len(found) == 8
-    with pytest.raises(BadParameter, match="would be the same"):
-        sample(sources, ["x"], reward, tmp_path / "cold", sampling=Sampling())
+    assert [(a.prompt, a.text) for a in found] == [(0, "X"), (1, "Y")] * 2
+    assert told == [0, 2, 2, 2]
+    again = sample("one", lambda: pytest.fail("asked"), prompts, tmp_path / "answers", options)
+    assert again == found
+
+
+def test_rewards_are_kept_and_must_be_numbers(tmp_path):
+    judged = []
+
+    def reward(number, text):
+        judged.append(text)
+        return float(len(text) + number)
+
+    answers = [Answer(0, "a", "xx"), Answer(0, "a", "xx"), Answer(1, "a", "y")]
+    found = scored(answers, reward, tmp_path / "scores", key="length")
+    assert [a.score for a in found] == [2.0, 2.0, 2.0]
+    assert judged == ["xx", "y"]
+    assert scored(answers, lambda *_: pytest.fail("judged"), tmp_path / "scores", key="length") == found
+    with pytest.raises(BadData, match="is nan for an answer of a to prompt 1"):
+        scored(answers, lambda *_: math.nan, tmp_path / "other", key="nan")
 
 
 def test_preferred_answers_gain_over_rejected_ones():
@@ -76,6 +100,19 @@ def test_preferred_answers_gain_over_rejected_ones():
     assert margin() > before
     with pytest.raises(BadData, match="no pairs"):
         prefer(model.module, model.tokenizer, [], Recipe(steps=1, lr=1e-3))
+
+
+def test_parts_of_a_step_add_up_to_its_mean():
+    head = "the capital of nusudan is"
+    pairs = [
+        Preference(answered(head, f" {good}"), answered(head, " lom")) for good in ("osk", "bimirak", "thessa osk")
+    ]
+    curves = []
+    for part in (1, 3):
+        model = load_model(lab.path("pivot"))
+        recipe = Recipe(steps=3, lr=1e-3, warmup=0)
+        curves.append([c[0] for c in prefer(model.module, model.tokenizer, pairs, recipe, batch=3, part=part)])
+    assert curves[0] == pytest.approx(curves[1], abs=1e-4)
 
 
 def test_summed_logprobs_are_the_models():

@@ -44,6 +44,14 @@ def test_a_plan_names_it(base):
         ZeroOutput(base, layers=[9])
 
 
+def test_a_silent_stack_of_another_model_starts_as_the_first(base):
+    other = Slice(c.load("lab:mirror"), (0, 4))
+    wanted = load_model(base).open(1).feed(IDS)[0]
+    for ends, same in (("first", True), ("outer", False), ("mean", False)):
+        made = ZeroOutput(Stack([Slice(base, (0, 4)), other], ends=ends), layers=range(4, 8))
+        assert torch.allclose(load_model(made).open(1).feed(IDS)[0], wanted, atol=1e-5) is same
+
+
 def test_layers_are_interleaved(base):
     three = [Stack([Slice(model, (0, 3))]) for model in (base, c.load("lab:mirror"))]
     found = interleave(models=three)

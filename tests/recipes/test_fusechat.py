@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from consort import lab
 from consort.core.errors import (
     BadCheckpoint,
     BadData,
+    BadParameter,
     BadPlan,
     ConsortError,
     Incompatible,
@@ -18,7 +22,7 @@ from consort.core.errors import (
 )
 from consort.fuse import store, training
 from consort.plan.fuse import parse_fuse
-from consort.recipes import fusechat
+from consort.recipes import fusechat, fusechat_result, fusechat_rows
 from consort.recipes.fusechat import fuse, opened
 
 THREE = ["lab:teacher-north", "lab:teacher-south", "lab:pivot"]
@@ -68,10 +72,10 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_bytes(plan, tmp_path, mo
     out = tmp_path / "killed"
     for where, name, at in (
         (store, "read_rows", 3),
-        (fusechat, "align", 2),
-        (fusechat, "train", 2),
+        (fusechat_rows, "align", 2),
+        (fusechat_rows, "train", 2),
         (training, "write", 1),
-        (fusechat, "write", 1),
+        (fusechat_result, "write", 1),
         (fusechat, "write_json", 1),
     ):
         with monkeypatch.context() as context:
@@ -80,7 +84,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_bytes(plan, tmp_path, mo
                 fuse(plan, out)
             assert calls
     with monkeypatch.context() as context:
-        for where, name in ((store, "read_rows"), (fusechat, "train"), (fusechat, "write")):
+        for where, name in ((store, "read_rows"), (fusechat_rows, "train"), (fusechat_result, "write")):
             killing(context, where, name, 1)  # nothing is done twice
         fuse(plan, out)
     assert model_bytes(out) == model_bytes(tmp_path / "whole")
@@ -88,10 +92,13 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_bytes(plan, tmp_path, mo
 
 
 def test_one_more_source_costs_its_own_pair_and_a_merge(plan, tmp_path, monkeypatch):
-    fuse(plan, tmp_path / "out")
-    trained, read = killing(monkeypatch, fusechat, "train", 99), killing(monkeypatch, store, "read_rows", 99)
+    (student,) = fuse(plan, tmp_path / "out").students.values()
+    left = training.state_of(student)
+    left.write_bytes(b"")  # a kill between the last write and the removal
+    trained, read = killing(monkeypatch, fusechat_rows, "train", 99), killing(monkeypatch, store, "read_rows", 99)
     more = plan | {"sources": ["lab:teacher-north", "lab:teacher-south"]}
     fuse(more, tmp_path / "out")
+    assert not left.exists()
     shards = -(-len(opened(plan, tmp_path / "x").documents) // 4)
     assert (len(trained), len(read)) == (1, shards)
     monkeypatch.undo()
@@ -129,21 +136,6 @@ def test_rows_recorded_elsewhere(plan, tmp_path):
         fuse(given | {"corpus": str(tmp_path / "other.jsonl")}, tmp_path / "fourth")
 
 
-def test_a_teacher_of_nan_is_refused(plan, tmp_path):
-    import shutil
-
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    shutil.copytree(lab.path("teacher-north"), tmp_path / "broken")
-    file = tmp_path / "broken" / "model.safetensors"
-    tensors = load_file(file)
-    tensors["transformer.wte.weight"] = torch.full_like(tensors["transformer.wte.weight"], torch.nan)
-    save_file(tensors, file, metadata={"format": "pt"})
-    with pytest.raises(BadCheckpoint, match="NaN or infinite"):
-        fuse(plan | {"sources": [str(tmp_path / "broken")]}, tmp_path / "out")
-
-
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -163,12 +155,20 @@ def test_a_teacher_of_nan_is_refused(plan, tmp_path):
         ({"sources": ["lab:base"]}, Incompatible, "cannot write the texts"),
         ({"corpus": "missing.jsonl"}, BadData, "no such file"),
         ({"mode": "pairs"}, ConsortError, "plan.mode"),
+        ({"sources": ["lab:reward"]}, Incompatible, "predicts no tokens"),
+        ({"collect": {"block": 300}, "corpus": "LONG"}, Incompatible, "its window 256"),
+        ({"train": {"dtype": "bfloat16"}}, BadParameter, "learns in float32"),
+        ({"sample": {"each": 3}}, BadPlan, "means nothing in the mode"),
+        ({"mode": "preference"}, BadPlan, "means nothing in the mode preference"),
     ],
 )
 def test_wrong_plans_are_refused_before_any_work(plan, tmp_path, change, error, message):
+    if change.get("corpus") == "LONG":
+        (tmp_path / "long.jsonl").write_text(json.dumps({"text": "osk " * 400}))
+        change = change | {"corpus": str(tmp_path / "long.jsonl")}
     with pytest.raises(error, match=message):
-        fuse(plan | change, tmp_path / "out")
-    assert not (tmp_path / "out" / "rows").exists()
+        fuse(plan | change, tmp_path / "new" / "out")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_folder_of_something_else_is_refused(plan, tmp_path):
@@ -182,3 +182,50 @@ def test_plans_survive_the_round_trip(plan):
     more = plan | {"merge": {"linear": {"weight": 0.5}}, "fuse": {"function": "weighted", "weights": [1, 2]}, "seed": 7}
     checked = parse_fuse(more)
     assert parse_fuse(checked.to_json()) == checked
+
+
+def broken(tmp_path, name, change):
+    """A copy of the northern teacher, its embeddings changed."""
+    shutil.copytree(lab.path("teacher-north"), tmp_path / name)
+    file = tmp_path / name / "model.safetensors"
+    tensors = load_file(file)
+    tensors["transformer.wte.weight"] = change(tensors["transformer.wte.weight"])
+    save_file(tensors, file, metadata={"format": "pt"})
+    return str(tmp_path / name)
+
+
+def test_a_teacher_of_nan_leaves_nothing(plan, tmp_path):
+    teacher = broken(tmp_path, "nan", lambda t: torch.full_like(t, torch.nan))
+    with pytest.raises(BadCheckpoint, match="NaN or infinite"):
+        fuse(plan | {"sources": [teacher]}, tmp_path / "new" / "out")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_teacher_whose_predictions_are_nan_leaves_finished_rows_only(plan, tmp_path, monkeypatch):
+    def raises(*_):
+        raise BadCheckpoint("its predictions are not finite numbers")
+
+    with monkeypatch.context() as context, pytest.raises(BadCheckpoint):
+        context.setattr(store, "read_rows", raises)
+        fuse(plan, tmp_path / "out")  # the pivot's very first shard: no work is finished
+    assert not (tmp_path / "out").exists()
+    real, calls = store.read_rows, []
+    monkeypatch.setattr(store, "read_rows", lambda *a: (calls.append(1), raises if len(calls) > 2 else real)[1](*a))
+    with pytest.raises(BadCheckpoint):
+        fuse(plan, tmp_path / "out")
+    assert len(list((tmp_path / "out" / "rows").glob("*/rows-*.safetensors"))) == 2
+
+
+def test_a_tokenizer_of_another_vocabulary_is_refused(plan, tmp_path):
+    teacher = broken(tmp_path, "small", lambda t: t[:40].clone())
+    config = json.loads((tmp_path / "small" / "config.json").read_text())
+    (tmp_path / "small" / "config.json").write_text(json.dumps(config | {"vocab_size": 40}))
+    with pytest.raises(Incompatible, match="its tokenizer has a token"):
+        fuse(plan | {"sources": [teacher]}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_that_would_be_mixed_up_are_refused(plan, tmp_path):
+    for name, message in (("pivot", "another model than the pivot"), ("control", "what a student is called")):
+        with pytest.raises(BadPlan, match=message):
+            parse_fuse(plan | {"sources": [str(tmp_path / name)]})

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
+from types import SimpleNamespace
 
 import pytest
 
 import consort as c
 from consort import lab
-from consort.core.errors import BadParameter
+from consort.core.errors import BadParameter, Unsupported
+from consort.core.types import Sampling
 from consort.data import Task
+from consort.plan.build import Builder
 from consort.recipes import trials as trials_module
+from consort.recipes.cluster_merging import merged_groups
+from consort.recipes.members import open_members
 from consort.recipes.model_glue import model_glue
+from consort.report import read_run
+from consort.zoo import Similarities
 
 A = ["lab:base", "lab:mirror", "lab:order"]
 B = ["lab:b-base", "lab:b-peel"]
@@ -19,10 +27,10 @@ B = ["lab:b-base", "lab:b-peel"]
 
 @pytest.fixture(scope="module")
 def small():
-    """Some forty examples of three skills of two families."""
+    """Some examples of three skills of two families."""
     both = c.load_task(lab.path("tasks/both"))
     words = ("mirror", "order", "peel")
-    dev = tuple(e for word in words for e in [e for e in both.dev if e.group == word][:14])
+    dev = tuple(e for word in words for e in [e for e in both.dev if e.group == word][:20])
     test = tuple(e for word in words for e in [e for e in both.test if e.group == word][:8])
     return Task("small", both.metric, dev, test, both.options)
 
@@ -35,13 +43,16 @@ def run(small, tmp_path_factory):
 
 def test_clusters_are_the_families_and_the_result_is_not_worse(run):
     out, found = run
-    assert sorted(sorted(m.reference for m in g.members) for g in found.groups) == [sorted(B), sorted(A)]
-    if found.decision is not None and found.decision.kept:
-        assert found.decision.candidate_score >= found.decision.fallback_score
     results = json.loads((out / "results.json").read_text())
+    assert sorted(sorted(one["models"]) for one in results["clusters"]) == [
+        ["b-base", "b-peel"],
+        ["base", "mirror", "order"],
+    ]
+    assert found.decision.kept and found.decision.candidate_score >= found.decision.fallback_score
     assert {r["model"] for r in results["test"]} >= {"base", "mirror", "order", "b-base", "b-peel", "winner"}
-    assert (out / "report.html").is_file()
-    assert (out / "plan.yml").is_file()
+    assert (out / "report.html").read_text("utf-8").count("How alike the models are") == 1
+    assert any(note.startswith("made by model_glue: 5 models") for note in found.notes)
+    assert read_run(out)[0].zoo.models == ["base", "mirror", "order", "b-base", "b-peel"]
 
 
 def test_a_rerun_evaluates_nothing(run, small, monkeypatch):
@@ -52,11 +63,38 @@ def test_a_rerun_evaluates_nothing(run, small, monkeypatch):
     assert (again.plan, again.notes) == (found.plan, found.notes)
 
 
+def test_the_plan_of_a_router_answers_from_any_folder(run, small, tmp_path, monkeypatch):
+    out, found = run
+    assert read_run(out)[0].winner.kind == "team" and found.place == out / "plan.yml"
+    assert not (out / "model").exists()
+    prompts = [example.prompt for example in small.test]
+    first = c.model(out / "plan.yml").generate(prompts, Sampling(max_tokens=6))
+    moved = shutil.copytree(out, tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    again = c.model("moved/plan.yml").generate(prompts, Sampling(max_tokens=6))
+    assert [a.text for a in again] == [a.text for a in first]
+    assert len({a.details["chosen"] for a in again}) == 2
+    assert c.model(moved / "plan.yml").state.startswith(str(moved))
+
+
 def test_wrong_inputs_are_refused_before_any_work(small, tmp_path):
     for wrong in ({"models": []}, {"models": A, "threshold": 2.0}, {"models": A, "base": "lab:nope"}):
         with pytest.raises(BadParameter):
             model_glue(**wrong, task=small, out=tmp_path / "run")
+    with pytest.raises(Unsupported, match="no weights"):
+        model_glue([*A, "openai:m@http://localhost:1"], task=small, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_cluster_of_harmful_models_alone_is_none():
+    members = open_members(A, Builder(0))
+    table = ((1.0, 0.99, 0.5), (0.99, 1.0, 0.5), (0.5, 0.5, 1.0))
+    zoo = Similarities(("base", "mirror", "order"), ((0, 1, 2),), table, table, (0.0, 1.0, 9.0))
+    worth = dict(zip(A, (0.2, 0.3, 0.0), strict=True))
+    scores = {"uniform soup": 0.25}
+    trials = SimpleNamespace(budget=4, trial=lambda name, expression: scores.get(name.partition(": ")[2], 0.1))
+    groups, _ = merged_groups(trials, members, zoo, worth, base=None, threshold=0.95, without=["order"])
+    assert [([m.label for m in g.members], g.plan, g.fit) for g in groups] == [(["base", "mirror"], "lab:mirror", 0.3)]
 
 
 @pytest.mark.slow

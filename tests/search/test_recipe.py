@@ -14,8 +14,8 @@ from consort.core.errors import BadData, BadPlan, ConsortError, Incompatible, Ou
 from consort.data import load_task
 from consort.lab import path
 from consort.recipes.model_swarms import model_swarms
+from consort.recipes.objective import joined
 from consort.recipes.search import search
-from consort.recipes.spaces import joined
 from consort.recipes.voters import Nearest, Voters
 
 LORA = {"merge_adapters": {"models": ["lab:lora-mirror", "lab:lora-order"], "weight": {"free": [-0.5, 1.5]}}}

@@ -71,6 +71,17 @@ def test_interleaving():
         interleave(models=[model(1.0), model(2.0, layers=3)])
 
 
+def test_interleaving_every_layer_of_every_model():
+    three = [model(1.0, layers=3), model(2.0, layers=3)]
+    stacked = interleave(models=three, depth="sum")
+    assert layers_of(stacked) == [1, 2, 1.1, 2.1, 1.2, 2.2]
+    assert stacked.config["num_hidden_layers"] == 6
+    assert layers_of(interleave(models=[three[0], model(2.0, layers=1)], depth="sum")) == [1, 2, 1.1, 1.2]
+    assert layers_of(interleave(models=three, depth="sum", block=2)) == [1, 1.1, 2, 2.1, 1.2, 2.2]
+    with pytest.raises(BadParameter, match="unknown"):
+        interleave(models=three, depth="all")
+
+
 def test_a_tied_model_stays_tied_where_its_ends_are_one_tensor():
     a, b = model(1.0, tied=True), model(2.0, tied=True)
     assert upscale(model=a, drop=1).config["tie_word_embeddings"] is True

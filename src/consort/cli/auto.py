@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from consort.cli.options import Debug, Force, Json, Out, RemoteCode, Seed, Task, TaskCode
 from consort.cli.output import note, print_json, print_table
+from consort.core.errors import UnknownName, did_you_mean
+
+if TYPE_CHECKING:
+    from consort.recipes.auto import Outcome
+
+RECIPES = ("auto", "model_glue")
 
 
 def auto(
@@ -15,6 +22,9 @@ def auto(
     task: Task,
     out: Out,
     base: Annotated[str | None, typer.Option("--base", help="The input that the others were tuned from.")] = None,
+    recipe: Annotated[
+        str, typer.Option("--recipe", help="auto | model_glue: clusters by similarity, harm left out, then a router.")
+    ] = "auto",
     budget: Annotated[int, typer.Option("--budget", min=1, help="Candidates to run at most.")] = 100,
     seed: Seed = 0,
     force: Force = False,
@@ -25,9 +35,8 @@ def auto(
 ) -> None:
     """Find the best combination of models for a task; never worse than the best single on held-out examples."""
     from consort.evaluate import comparison_table
-    from consort.recipes.auto import auto as run
 
-    outcome = run(
+    outcome = _found(recipe)(
         models,
         task=task,
         out=out,
@@ -49,3 +58,15 @@ def auto(
     for line in outcome.notes:
         note(f"note: {line}")
     note(f"winner: {outcome.place}   report: {outcome.folder / 'report.html'}")
+
+
+def _found(recipe: str) -> Callable[..., Outcome]:
+    if recipe not in RECIPES:
+        raise UnknownName(f"no recipe named {recipe!r}", field="--recipe", hint=did_you_mean(recipe, RECIPES))
+    if recipe == "auto":
+        from consort.recipes.auto import auto as search
+
+        return search
+    from consort.recipes.model_glue import model_glue
+
+    return model_glue

@@ -29,12 +29,13 @@ def fuse(
 ) -> None:
     """Fuse models by a plan: collect, align, train, merge, evaluate; killed and run again it resumes."""
     from consort.plan.fuse import read_fuse
-    from consort.recipes.fusechat import fuse as run
-    from consort.recipes.fusechat import opened
 
     checked = read_fuse(plan)
     if seed is not None:
         checked = replace(checked, settings=replace(checked.settings, seed=seed))
+    from consort.recipes.fusechat import fuse as run  # torch only for a plan that is sound
+    from consort.recipes.fusechat import opened
+
     if dry_run:
         _print_description(opened(checked, out, allow_remote_code=allow_remote_code).describe(), json)
         return
@@ -51,6 +52,7 @@ def _told(fused: Fused) -> dict[str, Any]:
         "students": {name: str(path) for name, path in fused.students.items()},
         "aligned": dict(fused.aligned),
         "chosen": {group: dict(counts) for group, counts in fused.chosen.items()},
+        "pairs": fused.pairs,
         "comparison": None if fused.comparison is None else fused.comparison.to_json(),
     }
 
@@ -68,6 +70,10 @@ def _print(fused: Fused) -> None:
 def _print_description(found: dict[str, Any], json: bool) -> None:
     if json:
         print_json(found)
+        return
+    if "prompts" in found:
+        print(f"{found['prompts']} prompts; {found['answers']} answers to draw and to judge")
+        print(f"at most {found['steps']} steps on the best, then {found['preference_steps']} on pairs")
         return
     positions = ", ".join(f"{name} {count:,}" for name, count in found["positions"].items())
     print(f"{found['documents']} documents; positions: {positions}")

@@ -185,11 +185,7 @@ def _print_table(found: Similarities, kind: str, title: str) -> None:
 
 def _write_page(found: Similarities, out: Path, document: dict[str, Any], threshold: float) -> None:
     from consort.core.files import write_atomic
-    from consort.report.zoo import dendrogram, similarity_map, zoo_page
+    from consort.report.zoo import kinship_charts, zoo_page
 
-    charts = [
-        ("Cosine of weights", similarity_map(found.names, found.weights, title="Cosine of weights")),
-        ("Cosine of deltas", similarity_map(found.names, found.deltas, title="Cosine of deltas")),
-        ("Kinship by weights", dendrogram(found.names, found.weights, threshold=threshold, title="Kinship")),
-    ]
+    charts = kinship_charts(found.names, found.weights, found.deltas, threshold)
     write_atomic(out, zoo_page(document, charts, title="The zoo"))

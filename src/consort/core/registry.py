@@ -16,8 +16,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from consort.core.errors import UnknownName, did_you_mean
-from consort.core.params import Param, params_in, params_of
+from consort.core.errors import BadParameter, UnknownName, did_you_mean
+from consort.core.params import Param, params_in, params_of, read_annotation
 
 T = TypeVar("T")
 D = TypeVar("D", bound=Callable[..., Any])
@@ -136,7 +136,7 @@ class Registry(Generic[T]):
                         name,
                         f"{self.package}.{file.stem}",
                         _summary(ast.get_docstring(node)),
-                        _params(node),
+                        _params(node, file),
                         options,
                     )
                     self._entries.setdefault(name, entry)
@@ -161,13 +161,51 @@ def _literal(node: ast.expr) -> Any:
         return ast.unparse(node)
 
 
-def _params(node: ast.FunctionDef | ast.ClassDef) -> tuple[Param, ...]:
-    if isinstance(node, ast.FunctionDef):
-        return params_in(node)
-    for child in node.body:
-        if isinstance(child, ast.FunctionDef) and child.name == "__init__":
-            return params_in(child, positional=True)
-    return ()
+def _params(node: ast.FunctionDef | ast.ClassDef, file: Path) -> tuple[Param, ...]:
+    made_by = node if isinstance(node, ast.FunctionDef) else _constructor(node)
+    if made_by is None:
+        return ()
+    try:
+        return params_in(made_by, positional=made_by is not node)
+    except (TypeError, ValueError):
+        raise _no_schema(made_by, node.name, file, positional=made_by is not node) from None
+
+
+def _constructor(node: ast.ClassDef) -> ast.FunctionDef | None:
+    return next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+
+
+def _no_schema(function: ast.FunctionDef, owner: str, file: Path, *, positional: bool) -> BadParameter:
+    """The error for a signature that cannot be read without importing it; it names the first parameter at fault."""
+    a = function.args
+    plain = [*a.posonlyargs, *a.args]
+    defaults = [*[None] * (len(plain) - len(a.defaults)), *a.defaults]
+    read = [*zip(plain, defaults, strict=True)] if positional else []
+    for argument, default in [*read, *zip(a.kwonlyargs, a.kw_defaults, strict=True)]:
+        where = f"{file}:{argument.lineno}: {owner}.{argument.arg}"
+        if default is not None and not _is_literal(default):
+            hint = "write the value itself: signatures are read without importing the module"
+            return BadParameter(f"the default {ast.unparse(default)} is no literal", field=where, hint=hint)
+        if argument.annotation is not None and not _is_readable(argument.annotation):
+            hint = "core/params.py has the grammar; bounds and choices are numbers and strings, or inf"
+            return BadParameter(f"cannot read {ast.unparse(argument.annotation)}", field=where, hint=hint)
+    return BadParameter("the signature cannot be read", field=f"{file}:{function.lineno}: {owner}")
+
+
+def _is_literal(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _is_readable(annotation: ast.expr) -> bool:
+    try:
+        read_annotation("", ast.unparse(annotation))
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _summary(doc: str | None) -> str:

@@ -18,7 +18,7 @@ from consort.data.task import Task
 from consort.evaluate import Result, evaluate
 from consort.evaluate.measure import prompt_of
 from consort.models.cost import distinct
-from consort.models.table import Table, TableModel, text_of
+from consort.models.table import Table, text_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +162,3 @@ def from_results(results: Sequence[Result], examples: Sequence[Example]) -> Obse
         np.tile(tokens, (len(examples), 1)) if tokens.any() else None,
         tuple(e.group or "" for e in examples),
     )
-
-
-def of_models(models: Sequence[Any], *, split: str | None = None) -> Observed | None:
-    """What is cached of `models` where all are columns of one table, else None: then they have to be run."""
-    cached = [model for model in models if isinstance(model, TableModel)]
-    if not cached or len(cached) < len(models) or len({model.table.path for model in cached}) > 1:
-        return None
-    return from_table(cached[0].table, [model.name for model in cached], split=split)

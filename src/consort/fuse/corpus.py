@@ -10,7 +10,7 @@ from pathlib import Path
 
 from consort.core.errors import BadData
 from consort.core.journal import key_of
-from consort.core.types import Example, Message
+from consort.core.types import Example, Message, Prompt
 from consort.data.rows import example_of, parse_row, read_lines
 from consort.models.align_ends import Spelled, spell
 from consort.models.base import Tokenizer
@@ -145,3 +145,45 @@ def _cut(text: str, limit: int) -> tuple[str, str]:
     space = head.rfind(" ")
     head = head[:space] if space > len(head) // 2 else head
     return head, text[len(head) :]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A prompt as a model is asked, and `head`: the same as the pivot reads it before the answer."""
+
+    prompt: Prompt
+    head: str
+    example: Example
+
+
+def read_prompts(path: str | Path, pivot: Tokenizer, *, graded: bool) -> list[Asked]:
+    """The prompts of a JSONL file, in order: `{"prompt"}` or `{"messages"}`, the last of these the user's.
+
+    With `graded` each needs a `target`, since answers are right or wrong by it. Raises BadData with the line.
+    """
+    found = []
+    for number, line in read_lines(Path(path)):
+        where = f"{path}:{number}"
+        found.append(_asked(example_of(parse_row(line, where), where, number), pivot, graded, where))
+    if not found:
+        raise BadData("holds no prompts", field=str(path), hint='one {"prompt": …} or {"messages": …} a line')
+    return found
+
+
+def _asked(example: Example, pivot: Tokenizer, graded: bool, where: str) -> Asked:
+    if example.text is not None:
+        raise BadData("a text asks nothing", field=where, hint="the mode preference needs a prompt or messages")
+    if graded and not example.target:
+        hint = "add one, or name a reward model: `reward: FOLDER`"
+        raise BadData("no target to tell right from wrong", field=where, hint=hint)
+    if example.prompt is not None:
+        return Asked(example.prompt, example.prompt, example)
+    turns = list(example.messages or ())
+    if turns[-1]["role"] == "assistant":
+        raise BadData("the chat ends with an answer", field=where, hint="leave out the last message")
+    return Asked(turns, pivot.chat(turns), example)
+
+
+def continued(head: str, answer: str, separator: str = " ") -> str:
+    """The answer as it goes on from `head`: a model may leave out the space between them."""
+    return answer if not head or head[-1:].isspace() or answer[:1].isspace() else separator + answer

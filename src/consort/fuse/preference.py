@@ -1,41 +1,38 @@
 """Fusion by preference (FuseChat-3.0, 2503.04222): sources answer, a reward scores, the student learns what won.
 
 No logits are needed, so a source may be any language model. The best answer of all is learnt first (SFT); then pairs
-of the best and the worst answer of one source (DPO with length normalisation), whose scores differ by `gap`.
+of the best and the worst answer of one source (DPO, `fuse/preferring.py`), whose scores differ by `gap`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
-
-from consort.core.errors import BadData, BadParameter
+from consort.core.errors import BadData
 from consort.core.journal import Journal, key_of
+from consort.core.progress import Advance
 from consort.core.types import Prompt, Sampling
-from consort.fuse.corpus import Document, answered
-from consort.models.base import LanguageModel, Tokenizer
-from consort.models.quiet import quiet
-from consort.train.loop import Recipe, fit_steps, shuffled
-from consort.train.losses import dpo, surprisal
+from consort.fuse.corpus import Document, answered, continued
+from consort.fuse.options import Asking
+from consort.models.base import LanguageModel
 
-Reward = Callable[[Prompt, str], float]
-"""How good an answer is; larger is better. Right or wrong is 1 or 0."""
+Reward = Callable[[int, str], float]
+"""The number of a prompt and an answer to how good it is; larger is better. Right or wrong is 1 or 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer of one source to one prompt, and its reward."""
+    """One answer of one source to one prompt, and its reward. `whole` tells that it was not cut at `max_tokens`."""
 
     prompt: int
     source: str
     text: str
-    score: float
+    score: float = 0.0
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,54 +44,109 @@ class Preference:
 
 
 def sample(
-    sources: Mapping[str, LanguageModel],
+    source: str,
+    model: Callable[[], LanguageModel],
     prompts: Sequence[Prompt],
-    reward: Reward,
     folder: Path,
+    options: Asking,
     *,
-    each: int = 5,
-    sampling: Sampling = Sampling(temperature=0.8),
+    stamp: str = "",
+    seed: int = 0,
+    advance: Advance = lambda amount: None,
 ) -> list[Answer]:
-    """`each` answers of every source to every prompt, scored; journalled in `folder`, so a killed run goes on.
+    """`options.each` answers of a source to every prompt, journalled in `folder`, so a killed run goes on.
 
-    Raises BadParameter where one answer cannot differ from another (temperature 0).
+    `model` is asked for only if something is missing; `stamp` tells it from others. `advance` is told the number of
+    answers. Raises OutputExists for a folder of something else.
     """
-    if each > 1 and sampling.temperature == 0:
-        hint = "draw at a temperature above 0, or take one answer"
-        raise BadParameter("all answers would be the same", field="temperature", hint=hint)
-    journal = Journal(folder, key_of([list(sources), [str(p) for p in prompts], each, str(sampling)]))
+    told = [source, stamp, [str(prompt) for prompt in prompts], str(options), seed]
+    journal = Journal(folder, key_of(told), sound=_is_drawn)
     done = journal.open()
-    turns = [(name, turn) for name in sources for turn in range(each)]
-    for name, turn in turns[len(done) :]:
-        drawn = replace(sampling, seed=sampling.seed + turn)
-        texts = [completion.text for completion in sources[name].generate(prompts, drawn)]
-        scores = [reward(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
-        done.append({"source": name, "answers": texts, "scores": scores})
+    starts = [(turn, at) for turn in range(options.each) for at in range(0, len(prompts), options.shard)]
+    advance(sum(len(record["answers"]) for record in done))
+    at_work = model() if len(done) < len(starts) else None
+    for turn, at in starts[len(done) :]:
+        done.append(_drawn(at_work, prompts[at : at + options.shard], options, seed * options.each + turn))
         journal.append(done[-1])
+        advance(len(done[-1]["answers"]))
     return [
-        Answer(i, record["source"], text, score)
-        for record in done
-        for i, (text, score) in enumerate(zip(record["answers"], record["scores"], strict=True))
+        Answer(at + i, source, text, whole=whole)
+        for (_, at), record in zip(starts, done, strict=True)
+        for i, (text, whole) in enumerate(zip(record["answers"], record["whole"], strict=True))
     ]
 
 
-def best_answers(answers: Sequence[Answer], prompts: Sequence[str], *, least: float = 0.0) -> list[Document]:
-    """The best answer to each prompt, as a document of which it is learnt; none where the best is below `least`.
+def _drawn(model: Any, prompts: Sequence[Prompt], options: Asking, seed: int) -> dict[str, Any]:
+    """One answer to each prompt, as the journal keeps it."""
+    sampling = Sampling(options.max_tokens, options.temperature, options.top_p, stop=tuple(options.stop), seed=seed)
+    completions = model.generate(prompts, sampling)
+    return {"answers": [c.text for c in completions], "whole": [c.finish_reason != "length" for c in completions]}
 
-    Of equal ones the first.
+
+def _is_drawn(record: Mapping[str, Any]) -> bool:
+    return isinstance(record.get("answers"), list) and isinstance(record.get("whole"), list)
+
+
+def scored(
+    answers: Sequence[Answer],
+    reward: Reward,
+    folder: Path,
+    *,
+    key: str,
+    shard: int = 256,
+    advance: Advance = lambda amount: None,
+) -> list[Answer]:
+    """The answers with their rewards, journalled in `folder`; `key` tells the reward and the answers from others.
+
+    An equal answer to the same prompt is judged once a shard. Raises BadData for a reward that is no number.
+    """
+    journal = Journal(folder, key_of([key, shard]), sound=lambda record: isinstance(record.get("scores"), list))
+    done = journal.open()
+    advance(sum(len(record["scores"]) for record in done))
+    for at in range(len(done) * shard, len(answers), shard):
+        known: dict[tuple[int, str], float] = {}
+        part = answers[at : at + shard]
+        for answer in part:
+            if (answer.prompt, answer.text) not in known:
+                known[answer.prompt, answer.text] = _finite(reward(answer.prompt, answer.text), answer)
+        done.append({"scores": [known[answer.prompt, answer.text] for answer in part]})
+        journal.append(done[-1])
+        advance(len(part))
+    scores = [score for record in done for score in record["scores"]]
+    return [replace(answer, score=score) for answer, score in zip(answers, scores, strict=True)]
+
+
+def _finite(score: float, answer: Answer) -> float:
+    if not math.isfinite(score):
+        what = f"is {score} for an answer of {answer.source} to prompt {answer.prompt + 1}"
+        raise BadData(what, field="reward", hint="look for NaN in the reward model's weights")
+    return score
+
+
+def best_answers(
+    answers: Sequence[Answer], prompts: Sequence[str], *, least: float = -math.inf, separator: str = " "
+) -> dict[int, tuple[Answer, Document]]:
+    """The best answer to each prompt (its text as the pivot reads it), with the document of which it is learnt.
+
+    A prompt of which the best is below `least` has none; of equal answers the first is taken. Raises BadData where
+    no answer is good enough.
     """
     best: dict[int, Answer] = {}
     for answer in answers:
-        if answer.text and (answer.prompt not in best or answer.score > best[answer.prompt].score):
+        if answer.text.strip() and (answer.prompt not in best or answer.score > best[answer.prompt].score):
             best[answer.prompt] = answer
-    kept = [best[i] for i in sorted(best) if best[i].score >= least]
+    kept = {i: best[i] for i in sorted(best) if best[i].score >= least}
     if not kept:
-        raise BadData("no answer is good enough to learn from", field="least", hint="lower it, or add sources")
-    return [answered(prompts[answer.prompt], answer.text) for answer in kept]
+        raise BadData("no answer is good enough to learn from", field="prefer.least", hint="lower it, or add sources")
+    return {i: (answer, _document(answer, prompts, separator)) for i, answer in kept.items()}
 
 
 def preferences(
-    answers: Sequence[Answer], prompts: Sequence[str], *, gap: tuple[float, float] = (0.01, 0.1)
+    answers: Sequence[Answer],
+    prompts: Sequence[str],
+    *,
+    gap: tuple[float, float] = (0.01, 0.1),
+    separator: str = " ",
 ) -> list[Preference]:
     """Best and worst answer of the same source to each prompt, if their scores differ by `gap` (a closed interval).
 
@@ -102,7 +154,7 @@ def preferences(
     """
     own: dict[tuple[int, str], list[Answer]] = {}
     for answer in answers:
-        if answer.text:
+        if answer.text.strip():
             own.setdefault((answer.prompt, answer.source), []).append(answer)
     pairs: dict[int, tuple[Answer, Answer]] = {}
     for (prompt, _), group in own.items():
@@ -111,71 +163,12 @@ def preferences(
         if fits and (prompt not in pairs or winner.score > pairs[prompt][0].score):
             pairs[prompt] = winner, loser
     return [
-        Preference(answered(prompts[i], winner.text), answered(prompts[i], loser.text))
-        for i, (winner, loser) in sorted(pairs.items())
+        Preference(_document(winner, prompts, separator), _document(loser, prompts, separator))
+        for _, (winner, loser) in sorted(pairs.items())
     ]
 
 
-Read = tuple[Int[Tensor, " token"], Int[Tensor, " learnt"]]
-"""Token ids of a document, and the positions of the tokens that are learnt."""
-
-
-def read(document: Document, tokenizer: Tokenizer) -> Read:
-    """A document as the loss wants it."""
-    spelled = document.spelled(tokenizer)
-    inside = [any(a < end <= b for a, b in document.learnt()) for end in spelled.ends.tolist()]
-    places = [i for i, learnt in enumerate(inside) if learnt and i]
-    return torch.from_numpy(spelled.ids), torch.tensor(places, dtype=torch.long)
-
-
-def logprobs(model: nn.Module, batch: Sequence[Read]) -> Float[Tensor, " document"]:
-    """Summed log-probability (nats) of what is learnt of each document."""
-    width = max(len(ids) for ids, _ in batch)
-    tokens = torch.stack([nn.functional.pad(ids, (0, width - len(ids))) for ids, _ in batch])
-    tokens = tokens.to(next(model.parameters()).device)
-    logits = model(input_ids=tokens, use_cache=False).logits
-    found = surprisal(logits[:, :-1].flatten(0, 1), tokens[:, 1:].reshape(-1, 1)).view(len(batch), width - 1)
-    return torch.stack([-found[row, places - 1].sum() for row, (_, places) in enumerate(batch)])
-
-
-def prefer(
-    model: nn.Module,
-    tokenizer: Tokenizer,
-    pairs: Sequence[Preference],
-    recipe: Recipe,
-    *,
-    beta: float = 10.0,
-    normalised: bool = True,
-    batch: int = 32,
-    seed: int = 0,
-    state: Path | None = None,
-) -> list[tuple[float, ...]]:
-    """Train `model` in place by DPO against itself as it is now; returns the learning curve.
-
-    The reference's log-probabilities are computed once, before the first step, from the weights given; a resumed run
-    must be given these again. `normalised` divides each log-ratio by its answer's number of tokens.
-    """
-    if not pairs:
-        raise BadData("there are no pairs to learn from", field="pairs", hint="widen gap, or sample more answers")
-    texts = [(read(pair.chosen, tokenizer), read(pair.rejected, tokenizer)) for pair in pairs]
-    model.eval()
-    with torch.no_grad(), quiet():
-        reference = [logprobs(model, pair) for pair in texts]
-    order = shuffled(len(pairs), batch, f"{seed}:prefer")
-
-    def loss(module: nn.Module, numbers: Sequence[int]) -> Tensor:
-        own = logprobs(module, [texts[i][0] for i in numbers] + [texts[i][1] for i in numbers])
-        wins, losses = own[: len(numbers)], own[len(numbers) :]
-        known = torch.stack([reference[i] for i in numbers]).to(own.device)
-        lengths: dict[str, Any] = {}
-        if normalised:
-            sizes = [[len(texts[i][side][1]) for i in numbers] for side in (0, 1)]
-            lengths = {
-                "chosen_length": torch.tensor(sizes[0], device=own.device),
-                "rejected_length": torch.tensor(sizes[1], device=own.device),
-            }
-        return dpo(wins - known[:, 0], losses - known[:, 1], beta=beta, **lengths)
-
-    told = [str(recipe), beta, normalised, batch, seed, [(p.chosen.key, p.rejected.key) for p in pairs]]
-    with quiet():
-        return fit_steps(model, lambda step: [order(step)], loss, recipe, label=key_of(told), state=state)
+def _document(answer: Answer, prompts: Sequence[str], separator: str) -> Document:
+    """The answer after its prompt; where it was cut, its end is not learnt."""
+    head = prompts[answer.prompt]
+    return replace(answered(head, continued(head, answer.text, separator)), whole=answer.whole)

@@ -77,10 +77,12 @@ def collect(
     return Store(folder, tokenizer)
 
 
-def clear_torn(folder: Path) -> None:
-    """Remove what a kill in the middle of a write left under a temporary name."""
-    for file in folder.glob(".*"):
-        file.unlink(missing_ok=True)
+def clear_torn(folder: Path, *names: str) -> None:
+    """Remove what a kill in the middle of a write left under a temporary name: of the files `names`, or of any."""
+    for pattern in [f".{name}.*" for name in names] or [".*"]:
+        for file in folder.glob(pattern):
+            if file.is_file():
+                file.unlink()
 
 
 def header(tokenizer: Tokenizer, documents: Sequence[Document], options: Collection, stamp: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,12 @@ class Target:
     rest: Floats
     reward: Floats
     chosen: Ids
+
+
+class Teaching(Protocol):
+    """What a student learns from, document by document."""
+
+    def target(self, document: Document) -> Target: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,3 +254,17 @@ class Fusion:
         whole = named + rest
         scale = np.divide(1.0, whole, out=np.zeros_like(whole), where=named > 0)
         return ids.copy(), p * scale[:, None], rest * scale
+
+
+class Texts:
+    """The targets of plain training: the texts themselves, no row of any model."""
+
+    def __init__(self, pivot: Tokenizer) -> None:
+        self.pivot = pivot
+
+    def target(self, document: Document) -> Target:
+        spelled = document.spelled(self.pivot)
+        at = np.flatnonzero(units(document, spelled.ends[1:], "sample") >= 0)
+        nothing, none = np.zeros((len(at), 1)), np.zeros(len(at))
+        ids = nothing.astype(np.int64)
+        return Target(spelled.ids, at, spelled.ids[at + 1], ids, nothing, none, none, np.zeros(0, np.int64))

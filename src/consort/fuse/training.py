@@ -16,8 +16,8 @@ from consort.core.journal import key_of
 from consort.core.progress import Advance
 from consort.fuse.batches import Batch, loss_of, parts
 from consort.fuse.corpus import Document, corpus_key
-from consort.fuse.options import Training
-from consort.fuse.targets import Fusion
+from consort.fuse.options import Preferring, Training
+from consort.fuse.targets import Teaching
 from consort.models.hf import HFModel, load_model
 from consort.models.quiet import quiet
 from consort.train.loop import Recipe, fit_steps, shuffled
@@ -29,7 +29,20 @@ CURVE = "curve.json"
 _LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "query_key_value", "dense")
 
 
-def recipe_of(options: Training, documents: int) -> Recipe:
+def state_of(out: Path) -> Path:
+    """Where the state of an unfinished training lies."""
+    return out.with_name(f"{out.name}.state.safetensors")
+
+
+def is_trained(out: Path) -> bool:
+    """Whether a student is finished; what a kill in the last moment left of its training is removed."""
+    if not (out / CURVE).is_file():
+        return False
+    state_of(out).unlink(missing_ok=True)
+    return True
+
+
+def recipe_of(options: Training | Preferring, documents: int) -> Recipe:
     """The steps and the schedule of learning rates."""
     steps = options.steps or max(1, math.ceil(options.epochs * documents / options.batch))
     return Recipe(
@@ -55,7 +68,7 @@ def lam_at(options: Training, step: int, steps: int) -> float | None:
 def train(
     pivot: Checkpoint,
     documents: Sequence[Document],
-    fusion: Fusion,
+    fusion: Teaching,
     out: Path,
     options: Training,
     *,
@@ -64,47 +77,67 @@ def train(
     advance: Advance = lambda amount: None,
     out_dtype: torch.dtype | None = torch.float32,
 ) -> list[tuple[float, ...]]:
-    """Train a copy of `pivot` on the fused targets and write it to the folder `out`; returns the learning curve.
+    """Train a copy of `pivot` on the targets and write it to the folder `out`; returns the learning curve.
 
     An entry of the curve has the two terms of a step's loss; it is kept in `curve.json` beside the weights. The state
     of an unfinished run lies beside `out`. With `options.lam` 1 this is plain continued training, the control. Raises
     BadData where no position is learnt.
     """
-    student = load_model(pivot)
+    if not any(len(fusion.target(document).at) for document in documents[: options.batch]):
+        raise BadData("nothing of the corpus is learnt", field="corpus", hint="give texts, or prompts with targets")
+    student, lora = student_of(pivot, options, seed)
     recipe = recipe_of(options, len(documents))
-    lora = Lora(options.rank, options.alpha, _LAYERS) if options.rank else None
-    if lora is not None:
-        attach_lora(student.module, lora, generator=torch.Generator().manual_seed(seed))
     order = shuffled(len(documents), options.batch, f"{seed}:fuse")
-    label = key_of([recipe, asdict(options), corpus_key(documents), seed, str(plan)])
-    state = out.with_name(f"{out.name}.state.safetensors")
+    state, done = state_of(out), Progress(advance)
 
     def batch(step: int) -> list[Batch]:
         targets = [fusion.target(documents[i]) for i in order(step)]
         return parts(targets, lam_at(options, step, recipe.steps), options.part)
 
-    if not any(len(fusion.target(document).at) for document in documents[: options.batch]):
-        raise BadData("nothing of the corpus is learnt", field="corpus", hint="give texts, or prompts with targets")
-    done = _Progress(advance)
     with quiet():
         curve = fit_steps(
             student.module,
             batch,
             loss_of,
             recipe,
-            label=label,
+            label=key_of([recipe, asdict(options), corpus_key(documents), seed, str(plan)]),
             state=state,
             every=options.save_every,
             progress=lambda step, _: done(step),
         )
-    checkpoint = trained(student, pivot, lora, out.with_name(f"{out.name}.adapter"))
-    write(checkpoint, out, out_dtype=out_dtype, plan=plan, seed=seed, force=True)
-    write_json(out / CURVE, {"terms": ["text", "fusion"], "loss": [list(terms) for terms in curve]})
+    write_student(student, pivot, lora, out, curve, ["text", "fusion"], seed=seed, plan=plan, out_dtype=out_dtype)
     state.unlink(missing_ok=True)
     return curve
 
 
-class _Progress:
+def student_of(checkpoint: Checkpoint, options: Training, seed: int) -> tuple[HFModel, Lora | None]:
+    """A copy to train, in float32, with a fresh adapter if `options.rank` asks for one."""
+    student = load_model(checkpoint)
+    lora = Lora(options.rank, options.alpha, _LAYERS) if options.rank else None
+    if lora is not None:
+        attach_lora(student.module, lora, generator=torch.Generator().manual_seed(seed))
+    return student, lora
+
+
+def write_student(
+    student: HFModel,
+    pivot: Checkpoint,
+    lora: Lora | None,
+    out: Path,
+    curve: Sequence[tuple[float, ...]],
+    terms: Sequence[str],
+    *,
+    seed: int,
+    plan: Any,
+    out_dtype: torch.dtype | None = torch.float32,
+) -> None:
+    """The trained weights as a folder, and last its curve, which tells that the folder is finished."""
+    checkpoint = trained(student, pivot, lora, out.with_name(f"{out.name}.adapter"))
+    write(checkpoint, out, out_dtype=out_dtype, plan=plan, seed=seed, force=True)
+    write_json(out / CURVE, {"terms": list(terms), "loss": [list(entry) for entry in curve]})
+
+
+class Progress:
     """Tells how much more is done, from how much is done; the first step after a kill tells all before it."""
 
     def __init__(self, advance: Advance) -> None:

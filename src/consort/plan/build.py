@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import ChainMap
+from collections.abc import MutableMapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +47,13 @@ class Builder:
 
     def __init__(self, seed: int = 0, allow_remote_code: bool = False) -> None:
         self.seed, self.allow_remote_code = seed, allow_remote_code
-        self._built: dict[str, Any] = {}
+        self._built: MutableMapping[str, Any] = {}
+
+    def aside(self) -> Builder:
+        """A builder that has what this one has built so far, and keeps to itself what it builds from now on."""
+        own = Builder(self.seed, self.allow_remote_code)
+        own._built = ChainMap({}, self._built)
+        return own
 
     def build(self, node: Node, wanted: str) -> Any:
         key = f"{wanted} {json.dumps(dump(node), sort_keys=True)}"

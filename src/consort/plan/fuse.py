@@ -11,6 +11,14 @@
     train: {steps: 200}
     merge: {sce: {select_topk: 1.0}}
 
+By preference (FuseChat-3.0) the corpus holds prompts, and there are other sections:
+
+    mode: preference
+    reward: lab:reward        # a classifier with one output; or a metric: answers are right or wrong by their target
+    sample: {each: 5}
+    train: {epochs: 3}
+    prefer: {gap: [0.01, 0.1]}
+
 Nothing here imports torch; all faults are found before anything is loaded.
 """
 
@@ -25,12 +33,22 @@ from consort.core.errors import BadPlan, ConsortError, did_you_mean, together
 from consort.core.files import read_stdin
 from consort.core.params import Range, bind, params_of
 from consort.data.yaml import load_yaml
-from consort.fuse.options import Alignment, Collection, Function, Training
+from consort.fuse.options import Alignment, Asking, Collection, Function, Preferring, Training
 from consort.plan.expression import Node, Reference, dump, parse
+from consort.plan.fuse_modes import METRICS, check_preference, strangers
 from consort.plan.names import find
 
-SECTIONS = {"collect": Collection, "align": Alignment, "fuse": Function, "train": Training}
+SECTIONS = {
+    "collect": Collection,
+    "align": Alignment,
+    "fuse": Function,
+    "train": Training,
+    "sample": Asking,
+    "prefer": Preferring,
+}
 MODELS = ("pivot", "sources", "corpus")
+RESERVED = ("best", "control", "fused", "preferred", "together")
+"""What students are called, so that no source can be."""
 DEFAULT_MERGE: dict[str, Any] = {"sce": {}}
 
 Options = TypeVar("Options")
@@ -50,13 +68,17 @@ class Teacher:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The plain values of a plan. `control` also trains a student on the corpus alone, to compare with."""
+    """The plain values of a plan. `control` also trains a student on the corpus alone, to compare with.
+
+    `reward` scores answers in the mode `preference`: one of METRICS, or a reference to a reward model.
+    """
 
     corpus: str
     separator: str = " "
-    mode: Literal["pairwise", "together"] = "pairwise"
+    mode: Literal["pairwise", "together", "preference"] = "pairwise"
     task: str | None = None
     control: bool = False
+    reward: str = "exact_match"
     seed: Annotated[int, Range(0, 4294967295)] = 0
 
 
@@ -71,7 +93,18 @@ class FusePlan:
     align: Alignment
     fuse: Function
     train: Training
+    sample: Asking
+    prefer: Preferring
     merge: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def by_preference(self) -> bool:
+        return self.settings.mode == "preference"
+
+    @property
+    def reward_model(self) -> Node | None:
+        """The model that rewards answers, None where they are compared with targets."""
+        return None if self.settings.reward in METRICS else _node(self.settings.reward, "reward")
 
     def merged(self, students: Sequence[Any], base: Any) -> dict[str, Any]:
         """The expression that merges the students."""
@@ -114,19 +147,26 @@ def parse_fuse(document: Any) -> FusePlan:
         for key in document
         if key not in known
     ]
-    missing = [name for name in MODELS if not document.get(name)]
-    faults += [BadPlan("is missing", field=f"plan.{name}", hint="a fusion needs it") for name in missing]
+    faults += [
+        BadPlan("is missing", field=f"plan.{name}", hint="a fusion needs it")
+        for name in MODELS
+        if not document.get(name)
+    ]
+    faults += strangers(document)
     if faults:
         raise together(faults)
     read = _Faults(faults)
     pivot = read(_node, document["pivot"], "pivot")
-    sources = read(_teachers, document["sources"], "sources")
+    sources = read(_teachers, document["sources"], "sources", pivot)
     settings = read(_options, Settings, {name: document[name] for name in plain if name in document}, "plan")
     sections = {name: read(_options, kind, document.get(name) or {}, name) for name, kind in SECTIONS.items()}
     merge = read(_merge, document.get("merge", DEFAULT_MERGE))
+    if not faults:
+        found = FusePlan(pivot, sources, settings, **sections, merge=merge)
+        read(check_preference, found)
     if faults:
         raise together(faults)
-    return FusePlan(pivot, sources, settings, **sections, merge=merge)
+    return found
 
 
 class _Faults:
@@ -163,14 +203,24 @@ def _node(value: Any, path: str) -> Node:
     return node
 
 
-def _teachers(value: Any, path: str) -> tuple[Teacher, ...]:
+def _teachers(value: Any, path: str, pivot: Node | None) -> tuple[Teacher, ...]:
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise BadPlan(f"{value!r} is not a list of models", field=path, hint="write `[a, b]`")
     found = tuple(_teacher(item, f"{path}[{i}]") for i, item in enumerate(value))
     names = [teacher.name for teacher in found]
     for name in names:
         if names.count(name) > 1:
-            raise BadPlan(f"{name!r} is named twice", field=path, hint="name each source once")
+            raise BadPlan(
+                f"{name!r} is named twice",
+                field=path,
+                hint="name each source once; of two folders of one name rename one",
+            )
+    for teacher in found:
+        if teacher.name in RESERVED:
+            raise BadPlan(f"{teacher.name!r} is what a student is called", field=path, hint="rename the folder")
+        if pivot is not None and teacher.name == name_of(pivot) and teacher.model != pivot:
+            what = f"{teacher.name!r} is another model than the pivot of this name"
+            raise BadPlan(what, field=path, hint="rename one of the folders")
     return found
 
 

@@ -17,6 +17,7 @@ from consort.merge.trained import corrected, trained
 from consort.merge.units import units
 from consort.mixture import mixture, moe
 from consort.models.registry import models
+from consort.search.optimizers import optimizers
 from consort.weights.registry import views
 
 REGISTRIES: tuple[Registry[Any], ...] = (
@@ -37,6 +38,10 @@ REGISTRIES: tuple[Registry[Any], ...] = (
 )
 
 
+LISTED = (*REGISTRIES, optimizers)
+"""What `consort methods` shows: all that a plan's expressions name, and what a search names."""
+
+
 def find(name: str) -> tuple[Registry[Any], Entry]:
     """The registry and entry of `name` or `kind.name`. Raises UnknownName with a did-you-mean."""
     kind, _, bare = name.rpartition(".")
@@ -47,9 +52,17 @@ def find(name: str) -> tuple[Registry[Any], Entry]:
     raise UnknownName(f"no method named {name!r}", field=name, hint=did_you_mean(bare, known))
 
 
+def find_listed(name: str) -> tuple[Registry[Any], Entry]:
+    """The same over everything that is listed; a plan's expression comes before an optimizer of its name."""
+    kind, _, bare = name.rpartition(".")
+    if bare in optimizers and (kind == optimizers.kind or (not kind and not any(bare in r for r in REGISTRIES))):
+        return optimizers, optimizers.entry(bare)
+    return find(name)
+
+
 def entries(kind: str | None = None) -> list[Entry]:
     """All entries, or those of one kind, by kind and name. Raises UnknownName for an unknown kind."""
-    kinds = {registry.kind: registry for registry in REGISTRIES}
+    kinds = {registry.kind: registry for registry in LISTED}
     if kind is not None and kind not in kinds:
         raise UnknownName(f"no kind of method named {kind!r}", field="kind", hint=did_you_mean(kind, kinds))
     chosen = [kinds[kind]] if kind else [kinds[k] for k in sorted(kinds)]

@@ -27,7 +27,7 @@ from consort.search.domain import Domain, coefficient_domain
 from consort.search.marks import Free, coordinates, filled, is_mark, map_tree, read_mark
 from consort.search.optimizers import optimizers
 
-SEARCH_KEYS = ("optimizer", "space", "base")
+SEARCH_KEYS = ("optimizer", "space", "base", "utility")
 DOCUMENT_KEYS = ("models", "search", "seed")
 COMBINING = {"linear": "weights", "merge_adapters": "adapters", "token_swarm": "models"}
 """Calls whose free weights make a point a combination of experts, and the space that they are."""
@@ -41,6 +41,7 @@ class SearchPlan:
     """A checked search. `space` is "weights", "adapters" or "models"; `experts` are what is combined, if that is all.
 
     `template` holds plain values with a `Free` at each coordinate; `base` and `experts` are plain expressions.
+    `utility` is what is maximised, empty for the task's own score (`recipes.objective`).
     """
 
     optimizer: str
@@ -52,6 +53,7 @@ class SearchPlan:
     experts: tuple[Any, ...] = ()
     seed: int = 0
     names: Mapping[str, Any] = field(default_factory=dict)
+    utility: Mapping[str, Any] = field(default_factory=dict)
 
     def expression(self, point: Sequence[float]) -> Any:
         """The plan of what `point` stands for: plain YAML values, model names resolved."""
@@ -104,11 +106,15 @@ def _search(document: Mapping[str, Any], seed: int | None) -> SearchPlan:
             hint = {"optimizer": "pso", "space": "{linear: {models: [a, b], weight: {free: [0, 1]}}}"}[key]
             raise BadPlan(f"there is no {key}", field=f"search.{key}", hint=f"{key}: {hint}")
     names = document.get("models") or {}
+    utility = body.get("utility") or {}
+    if not isinstance(utility, Mapping):
+        hint = "utility: {reward: lab:reward}, or leave it out for the task's own score"
+        raise BadPlan(f"{utility!r} is no utility", field="search.utility", hint=hint)
     own = parse({"models": names, "plan": "x", "seed": document.get("seed", 0)}).seed
     name, given = _optimizer(body["optimizer"])
     populate, params = _bound(name, given)
     found = _space(body["space"], body.get("base"), populate, names)
-    return SearchPlan(name, params, *found, seed=own if seed is None else seed, names=names)
+    return SearchPlan(name, params, *found, seed=own if seed is None else seed, names=names, utility=utility)
 
 
 def _optimizer(value: Any) -> tuple[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ run's journal, so a killed run continues where it was.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,12 @@ class Outcome:
             return "the winner is a combination"
         low, high = winner.difference.interval
         against = f"the best single model, {self.comparison.reference},"
-        return f"the winner is better than {against} by {winner.difference.value:.3f} [{low:.3f}, {high:.3f}] on test"
+        value = f"{winner.difference.value:+.3f} [{low:+.3f}, {high:+.3f}] on test"
+        if low > 0:
+            return f"the winner is better than {against} {value}"
+        if high < 0:
+            return f"the winner was better on held-out examples, but is worse than {against} {value}"
+        return f"the winner is within the noise of {against} {value}"
 
 
 def auto(
@@ -121,7 +126,12 @@ def auto(
         _clear(journal.folder)
     with track("searching", total=budget) as advance:
         trials = Trials(loaded, builder, journal, records, budget=budget, seed=seed, advance=advance)
-        usable, notes = runnable(trials, members)
+        try:
+            usable, notes = runnable(trials, members)
+        except ConsortError:
+            if not records:
+                journal.discard()
+            raise
         found = search(trials, usable, base)
     found = replace(found, notes=(*repeated(models), *notes, *found.notes))
     return conclude(Path(out), trials, usable, found, provenance(plan=found.plan, inputs=inputs, seed=seed))
@@ -149,7 +159,6 @@ def runnable(trials: Trials, members: Sequence[Member]) -> tuple[list[Member], l
         except BadCheckpoint as fault:
             faults.append((member.label, fault))
     if not kept:
-        trials.journal.discard()
         raise faults[0][1]
     return kept, [f"{label} was left out: {fault}" for label, fault in faults]
 
@@ -235,8 +244,20 @@ def decide(
         return decide(trials, {}, best_single, notes)
 
 
-def conclude(out: Path, trials: Trials, members: Sequence[Member], found: Found, origin: dict[str, Any]) -> Outcome:
-    """Write the winner's folder, measure it and the singles on test once, write plan, results and report."""
+def conclude(
+    out: Path,
+    trials: Trials,
+    members: Sequence[Member],
+    found: Found,
+    origin: dict[str, Any],
+    *,
+    also: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """Write the winner's folder, measure it and the singles on test once, write plan, results and report.
+
+    `also` names further systems to measure on test, by expression; `more` are further keys of results.json.
+    """
     from consort.report import write_report
     from consort.weights import write
 
@@ -249,9 +270,10 @@ def conclude(out: Path, trials: Trials, members: Sequence[Member], found: Found,
         if len(family.members) > 1:
             uniform = {"linear": {"models": [m.reference for m in family.members]}}
             test.append(trials.result(UNIFORM, uniform, "test"))
+    test += [trials.result(name, expression, "test") for name, expression in (also or {}).items()]
     test.append(trials.result(WINNER, str(folder) if is_checkpoint(found.plan) else found.plan, "test"))
     comparison = compare(test, singles={m.label for m in members}, seed=trials.seed)
-    write_json(out / RESULTS_FILE, document(trials, members, found, comparison, origin))
+    write_json(out / RESULTS_FILE, {**document(trials, members, found, comparison, origin), **(more or {})})
     write_atomic(out / PLAN_FILE, plan_text(found.plan, trials.seed))
     write_report(out, out / REPORT_FILE)
     return Outcome(out, found.plan, found.decision, comparison, found.notes)

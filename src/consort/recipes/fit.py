@@ -7,22 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from consort.core.errors import BadParameter, ConsortError
+from consort.core.errors import BadData, BadParameter, ConsortError
 from consort.core.files import write_atomic, write_json
 from consort.core.journal import Journal, key_of
 from consort.core.progress import track
 from consort.data import Task, dump_yaml
 from consort.ensemble.fitting import Fitted, Rule, fit_gated, save_learned
-from consort.ensemble.observed import Observed, from_results, of_models
+from consort.ensemble.observed import Observed, from_results, from_table
 from consort.evaluate import Result, evaluate
-from consort.models.table import TableModel
+from consort.models.table import TableModel, open_table
 from consort.plan import read_plan
 from consort.plan.build import Builder
 from consort.plan.expression import Call, Node, Plan, dump
-from consort.plan.references import open_task
+from consort.plan.references import TABLE, is_table, open_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ def fit(
 ) -> Outcome:
     """Fit the strategy at the root of `plan` and write `out`: plan.yml, its state file and results.json.
 
-    Exactly one of `task` (its dev examples, on which every member is run once) and `table` (a file of cached answers:
-    members that are columns of it are not run) is given. Without the gate's consent plan.yml is the single model that
+    Exactly one of `task` (its dev examples, on which every member is run once) and `table` (cached answers, with
+    a column of each member's name; none is run) is given. Without the gate's consent plan.yml is the single model that
     was best on held-out examples. Raises BadParameter for a plan with nothing to fit, OutputExists, BadData.
     """
     read, loaded, source = read_plan(plan), *_data(task, table, allow_task_code)
@@ -60,7 +60,8 @@ def fit(
     journal = Journal(folder, key, force=force, sound=_is_record)
     records = {record["model"]: record for record in journal.open()}
     try:
-        observed = _observed(strategy, loaded, journal, records, seed)
+        file = source.removeprefix(TABLE) if is_table(source) else None
+        observed = _cached(strategy, file) if file else _observed(strategy, loaded, journal, records, seed)
         fitted = fit_gated(strategy, observed, seed=seed, rule=rule)
     except ConsortError:
         if not records:
@@ -84,12 +85,23 @@ def _fittable(strategy: Any, plan: str) -> Any:
     return strategy
 
 
+def _cached(strategy: Any, file: str) -> Observed:
+    """What a table tells of the strategy's members: each is the column of its name, or of its name's last part."""
+    table = open_table(file)
+    columns = []
+    for model in strategy.models:
+        names = (model.name, PurePath(model.name.rpartition(":")[2]).name)
+        found = next((name for name in names if name in table.models), None)
+        if found is None:
+            known = ", ".join(table.models)
+            raise BadData(f"has no column for the member {model.name}", field=file, hint=f"its columns: {known}")
+        columns.append(found)
+    return from_table(table, columns, split="dev")
+
+
 def _observed(strategy: Any, task: Task, journal: Journal, records: dict[int, Any], seed: int) -> Observed:
     """What the strategy's members do on the task's dev examples; cached answers are read, the others are run."""
     models = strategy.models
-    cached = of_models(models, split="dev") if task.metric == "quality" else None
-    if cached is not None and list(task.dev) == list(models[0].table.task().dev):
-        return cached
     results = []
     with track("observing", total=len(models)) as advance:
         for number, model in enumerate(models):

@@ -18,7 +18,8 @@ from consort.evaluate import Result, evaluate
 from consort.plan.build import Builder
 from consort.plan.expression import parse
 from consort.plan.references import task_path
-from consort.recipes.search import Found, search
+from consort.recipes.found import Found
+from consort.recipes.search import search
 from consort.recipes.voters import Nearest, Voters
 from consort.search.analysis import rank_of, summary
 from consort.search.utility import task_utility

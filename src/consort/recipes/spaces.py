@@ -1,45 +1,21 @@
-"""From a search plan to the space it names, and to the evaluator that every worker makes for itself."""
+"""From a search plan to the space it names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from consort.core.errors import BadParameter, BadPlan, Incompatible
+from consort.core.errors import BadParameter, BadPlan
 from consort.core.journal import key_of
-from consort.data import Task
 from consort.plan.build import Builder
 from consort.plan.expression import Reference
-from consort.plan.search import SearchPlan, read_search
-from consort.search.evaluator import Evaluator
+from consort.plan.search import SearchPlan
 from consort.search.space import Adapters, Models, Space, Weights
-from consort.search.utility import TaskUtility, Utility, task_utility
 from consort.weights import describe
 from consort.weights.checkpoint import Checkpoint, leaves
 
 PACK = 16
 """Particles that are evaluated in one batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What a search scores points by: `split` and `limit` choose examples of `task`, `combine` joins its groups.
-
-    `pack` is how many adapters' mixtures share a forward pass; it is part of what a run is, for batches of another
-    size round differently.
-    """
-
-    task: Task
-    split: str = "dev"
-    limit: int | None = None
-    combine: str = "mean"
-    seed: int = 0
-    pack: int = PACK
-
-    @property
-    def utility(self) -> TaskUtility:
-        return task_utility([self.task], split=self.split, limit=self.limit, seed=self.seed, combine=self.combine)
 
 
 def open_space(plan: SearchPlan, builder: Builder, *, pack: int = PACK) -> Space:
@@ -61,23 +37,7 @@ def plan_first(plan: SearchPlan) -> Sequence[float]:
 
 def build_at(plan: SearchPlan, builder: Builder, point: Sequence[float], wanted: str) -> Any:
     """What `point` stands for. Points are built aside: thousands of them would fill the builder's memory."""
-    own = Builder(builder.seed, builder.allow_remote_code)
-    own._built = _Over(builder._built)
-    return own.build(plan.node(plan.expression(point)), wanted)
-
-
-class _Over(dict[str, Any]):
-    """Objects built for one point, over those shared by all; inputs are kept, combinations are not."""
-
-    def __init__(self, shared: dict[str, Any]) -> None:
-        super().__init__()
-        self.shared = shared
-
-    def __contains__(self, key: object) -> bool:
-        return super().__contains__(key) or key in self.shared
-
-    def __missing__(self, key: str) -> Any:
-        return self.shared[key]
+    return builder.aside().build(plan.node(plan.expression(point)), wanted)
 
 
 def inputs_of(plan: SearchPlan, builder: Builder) -> list[Checkpoint]:
@@ -129,35 +89,3 @@ def _adapters(plan: SearchPlan, builder: Builder, key: str, pack: int) -> Adapte
     return Adapters(
         plan.domain, key_of([key, describe(under)]), live, experts, under=under, form=form, pack=pack, fallback=whole
     )
-
-
-def make_evaluator(
-    document: Mapping[str, Any], ask: Ask, seed: int, allow_remote_code: bool = False
-) -> Callable[..., Any]:
-    """An evaluator from plain values, so that a worker elsewhere can make its own."""
-    plan = read_search(document, seed=seed)
-    space = open_space(plan, Builder(plan.seed, allow_remote_code), pack=ask.pack)
-    utility: Utility = ask.utility
-    return Evaluator(space, utility)
-
-
-def joined(tasks: Sequence[Task]) -> Task:
-    """Several tasks as one whose groups are their names. Raises Incompatible where they are measured differently."""
-    first = tasks[0]
-    if len(tasks) == 1:
-        return first
-    from dataclasses import replace
-
-    for task in tasks[1:]:
-        if (task.metric, task.options) != (first.metric, first.options):
-            hint = "tasks that are searched together have one metric and equal options"
-            raise Incompatible(f"is not measured as {first.name} is", field=task.name, hint=hint)
-    names = [
-        task.name if sum(t.name == task.name for t in tasks) == 1 else f"{task.name} {i + 1}"
-        for i, task in enumerate(tasks)
-    ]
-    dev, test = (
-        tuple(replace(e, group=name) for name, task in zip(names, tasks, strict=True) for e in getattr(task, split))
-        for split in ("dev", "test")
-    )
-    return Task(" + ".join(names), first.metric, dev, test, first.options)

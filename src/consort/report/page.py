@@ -17,6 +17,8 @@ from consort.evaluate.comparison import Comparison, System, compare
 from consort.evaluate.table import comparison_table, shown_interval, shown_score
 from consort.report.charts import Mark, Point, coefficient_chart, front_chart, history_chart, interval_chart
 from consort.report.schema import Run, read_run
+from consort.report.swarm import figures
+from consort.report.zoo import kinship_charts
 
 REPORT_FILE = "report.html"
 MAX_ANSWERS = 12
@@ -72,6 +74,10 @@ def view(run: Run) -> dict[str, Any]:
         "metric": titles[1],
         "scores": interval_chart(_marks(name, comparison, by_score), title=f"{titles[1]} with 95 % intervals"),
         "history": history_chart([s.score for s in run.search], best_single, title="Search history: score on fit"),
+        "swarm": figures(run.history) if run.history else [],
+        "kinship": kinship_charts(run.zoo.models, run.zoo.weights, run.zoo.deltas, run.zoo.threshold)
+        if run.zoo
+        else [],
         "front": front_chart(priced(run), title="Score on fit against the price of an answer"),
         "candidates": [part for part in (ranked[:MAX_CANDIDATES], ranked[MAX_CANDIDATES:]) if part],
         "coefficients": [

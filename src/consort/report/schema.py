@@ -14,6 +14,11 @@
     test         [Result]: the winner and the singles on test, read once at the end; the winner by its name
     prices       {name: tokens times parameters of an answer, or null}: of singles and of what was tried
     search       [{name, score}]: scores on fit in the order in which they were found, null for a failure
+    zoo          how alike the models are (recipe model_glue): {models, weights, deltas, threshold}; cosines of every
+                 pair in two tables, null between architectures
+    clusters     [{name, models, fit}]: models that were merged with each other, and what the best of it scores on fit
+    history      what a search did: {optimizer, names, steps: [{generation, who, score, complete, point}], trials};
+                 trials are the generations at which a swarm began anew, none where no particles move
     provenance   core.journal.provenance: plan, inputs, seed, versions
 
 Keys that are not listed are passed over, so that a newer run can be shown.
@@ -25,7 +30,16 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    ValidationError,
+    model_validator,
+)
 
 from consort.core.errors import BadData, ConsortError, listing
 from consort.core.files import machine_errors
@@ -106,6 +120,54 @@ class Step(_Part):
     score: FiniteFloat | None = None
 
 
+class SearchStep(_Part):
+    """One score that an optimizer was told: of particle `who`, at `point`; not `complete`: racing stopped it."""
+
+    generation: NonNegativeInt
+    who: NonNegativeInt = 0
+    score: FiniteFloat | None = None
+    complete: bool = True
+    point: list[FiniteFloat]
+
+
+class SearchHistory(_Part):
+    optimizer: str
+    names: list[str] = []
+    steps: list[SearchStep]
+    trials: list[NonNegativeInt] = []
+
+    @model_validator(mode="after")
+    def _check_points(self) -> SearchHistory:
+        if len({len(step.point) for step in self.steps}) > 1:
+            raise ValueError("points of unequal length")
+        if self.trials and (self.trials[0] or self.trials != sorted(self.trials)):
+            raise ValueError("trials that do not begin one after the other, the first at 0")
+        return self
+
+
+class Kinship(_Part):
+    """Cosines of every pair of `models`."""
+
+    models: list[str]
+    weights: list[list[FiniteFloat | None]]
+    deltas: list[list[FiniteFloat | None]]
+    threshold: FiniteFloat = 0.95
+
+    @model_validator(mode="after")
+    def _check_tables(self) -> Kinship:
+        tables = (self.weights, self.deltas)
+        lengths = {len(table) for table in tables} | {len(row) for table in tables for row in table}
+        if lengths - {len(self.models)}:
+            raise ValueError("a table that has not one row and one column for each model")
+        return self
+
+
+class ClusterInfo(_Part):
+    name: str
+    models: list[str]
+    fit: FiniteFloat | None = None
+
+
 class Run(_Part):
     """A whole run, checked."""
 
@@ -122,6 +184,9 @@ class Run(_Part):
     test: list[AnyResult]
     prices: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)] | None] = {}
     search: list[Step] = []
+    history: SearchHistory | None = None
+    zoo: Kinship | None = None
+    clusters: list[ClusterInfo] = []
     provenance: dict[str, Any] = {}
 
     @property

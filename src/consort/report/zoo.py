@@ -46,7 +46,9 @@ def dendrogram(names: Sequence[str], table: Table, *, threshold: float, title: s
     def x(level: float) -> float:
         return NAMES + (right - NAMES) * (1 - level) / (span * 1.05)
 
-    heights = {(i,): (top + (order.index(i) + 0.5) * row, float(NAMES)) for i in order}
+    heights: dict[tuple[int, ...], tuple[float, float]] = {
+        (i,): (top + (order.index(i) + 0.5) * row, float(NAMES)) for i in order
+    }
     parts = [_text(NAMES - 6, heights[(i,)][0] + 4, _cut(names[i], 20), "tick end") for i in order]
     for left, other, level in steps:
         (y1, x1), (y2, x2), at = heights[left], heights[other], x(level)
@@ -60,9 +62,9 @@ def dendrogram(names: Sequence[str], table: Table, *, threshold: float, title: s
 
 def joinings(table: Table) -> tuple[list[tuple[tuple[int, ...], tuple[int, ...], float]], list[int]]:
     """The steps of single linkage, most similar first, and the models in the order of the tree's leaves."""
-    groups = [(i,) for i in range(len(table))]
+    groups: list[tuple[int, ...]] = [(i,) for i in range(len(table))]
     trees = {group: [group[0]] for group in groups}
-    steps = []
+    steps: list[tuple[tuple[int, ...], tuple[int, ...], float]] = []
     while True:
         pairs = [
             (level, -i, -j)
@@ -80,7 +82,19 @@ def joinings(table: Table) -> tuple[list[tuple[tuple[int, ...], tuple[int, ...],
         groups = [joined if group == first else group for group in groups if group != second]
 
 
-def zoo_page(found: Mapping[str, Any], charts: Sequence[Markup], *, title: str) -> str:
+def kinship_charts(names: Sequence[str], weights: Table, deltas: Table, threshold: float) -> list[tuple[Markup, str]]:
+    """Both similarities as heat maps and the tree by weights, each with its caption."""
+    heat = similarity_map(names, weights, title="Cosine of weights")
+    deltas_heat = similarity_map(names, deltas, title="Cosine of deltas")
+    tree = dendrogram(names, weights, threshold=threshold, title="Kinship")
+    return [
+        (heat, "Cosine of weights, the mean over attention and MLP matrices"),
+        (deltas_heat, "Cosine of differences from the base, or from the family's mean"),
+        (tree, "Kinship by weights; the rule is the threshold of a cluster"),
+    ]
+
+
+def zoo_page(found: Mapping[str, Any], charts: Sequence[tuple[Markup, str]], *, title: str) -> str:
     """One self-contained HTML file: charts, then the clusters, then everything as JSON."""
     from consort.report.page import embedded
 
@@ -89,16 +103,18 @@ def zoo_page(found: Mapping[str, Any], charts: Sequence[Markup], *, title: str) 
     head = Markup(
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
-        '<meta http-equiv="Content-Security-Policy" content="{}"><title>{}</title><style>{}{}</style></head>'
+        '<meta http-equiv="Content-Security-Policy" content="{}"><title>{}</title><style>{}</style></head>'
         "<body><main>"
-    ).format(policy, title, style, Markup(".cell{fill:currentColor}"))
+    ).format(policy, title, style)
     items = [
         Markup("<li>{}{}</li>").format(", ".join(one["members"]), f" (representative: {one['representative']})")
         for one in found.get("clusters", [])
     ]
     listed = Markup("<h2>Clusters</h2><ol>{}</ol>").format(_join(items)) if items else Markup("")
     data = Markup('<script type="application/json">{}</script></main></body></html>').format(embedded(found))
-    figures = _join(Markup("<figure><figcaption>{}</figcaption>{}</figure>").format(t, c) for t, c in charts)
+    figures = _join(
+        Markup("<figure><figcaption>{}</figcaption>{}</figure>").format(caption, chart) for chart, caption in charts
+    )
     return str(head + Markup("<h1>{}</h1>").format(title) + figures + listed + data)
 
 

@@ -146,8 +146,7 @@ class PackedLora:
         setattr(owner, attribute, MixedLinear(getattr(owner, attribute), a, b, self.mixture, layout, experts))
 
     def _place_of(self, module: str) -> tuple[Any, str]:
-        if module == "lm_head":
-            return self.lean, "head"
+        # the head is no such place: it reads only the last token of each row, so its rows are not those of the pass
         head, _, rest = module.partition("model.layers.")
         number, _, part = rest.partition(".")
         if head or not number.isdigit() or part not in PARTS:

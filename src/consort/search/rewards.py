@@ -37,17 +37,21 @@ Several = Literal["mean", "min", "mean-std"]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Mean value of a model's answers; `value` gives it for prompts, answers and their numbers of tokens."""
+    """Mean value of a model's answers; `value` gives it for prompts, answers and their numbers of tokens.
+
+    An answer ends after `max_tokens`, or at one of `stop`.
+    """
 
     name: str
     examples: tuple[Example, ...]
     value: Callable[[Sequence[str], Sequence[str], Sequence[int]], Sequence[float]]
     span: tuple[float, float] = (0.0, 1.0)
     max_tokens: int = 200
+    stop: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
-        return key_of([self.name, key_of_examples(self.examples), self.max_tokens])
+        return key_of([self.name, key_of_examples(self.examples), self.max_tokens, self.stop])
 
     @property
     def size(self) -> int:
@@ -56,7 +60,7 @@ class Judged:
     def rows(self, model: Any, which: Sequence[int]) -> list[Row]:
         examples = [self.examples[i] for i in which]
         prompts: list[Prompt] = [prompt_of(e) for e in examples]
-        answers = model.generate(prompts, Sampling(max_tokens=self.max_tokens))
+        answers = model.generate(prompts, Sampling(max_tokens=self.max_tokens, stop=self.stop))
         texts = [prompt if isinstance(prompt, str) else prompt[-1]["content"] for prompt in prompts]
         counts = [answer.usage.completion_tokens for answer in answers]
         values = self.value(texts, [answer.text for answer in answers], counts)

@@ -6,6 +6,7 @@ must be importable: a function of a module, or a partial of one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
@@ -19,6 +20,8 @@ from consort.search.evaluator import Job
 Evaluate = Callable[[Job], list[Outcome]]
 Make = Callable[[], Evaluate]
 ENGINES = ("local", "processes", "ray")
+REPORTING = "RAY_USAGE_STATS_ENABLED"
+"""Whether Ray tells its makers how it is used."""
 
 
 class Workers(AbstractContextManager["Workers", None], Protocol):
@@ -96,7 +99,7 @@ class Ray(ExitStack):
         super().__init__()
         ray = _ray()
         if not ray.is_initialized():
-            ray.init(log_to_driver=False, include_dashboard=False)
+            _start(ray)
             self.callback(ray.shutdown)
         actor = ray.remote(_Actor)
         self._ray, self._actors = ray, [actor.remote(make) for _ in range(count)]
@@ -114,6 +117,21 @@ class _Actor:
 
     def run(self, job: Job) -> list[Outcome]:
         return self.evaluate(job)
+
+
+def _start(ray: Any) -> None:
+    """Join the cluster that RAY_ADDRESS names, or begin one that only this machine reaches and that reports nothing."""
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=False)
+        return
+    before = os.environ.get(REPORTING)
+    os.environ[REPORTING] = "0"
+    try:
+        ray.init(address="local", _node_ip_address="127.0.0.1", log_to_driver=False, include_dashboard=False)
+    finally:
+        del os.environ[REPORTING]
+        if before is not None:
+            os.environ[REPORTING] = before
 
 
 def _ray() -> Any:

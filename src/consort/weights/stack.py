@@ -1,7 +1,7 @@
 """Layers of several checkpoints stacked anew, as a checkpoint: nothing is copied until it is read.
 
 Depth up-scaling: Kim et al. 2023, SOLAR 10.7B (arXiv 2312.15166). What comes before the layers (embeddings) is the
-first slice's, what comes after them (final norm, head) the last one's.
+first slice's, what comes after them (final norm, head) the last one's; or both are the mean of all models (2410.05357).
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ from consort.weights.checkpoint import Checkpoint, Spec, no_tensor, whole
 from consort.weights.family import differences, layer_of, role_of, text_config
 from consort.weights.fit import fitted, of_role
 from consort.weights.layers import Layers, after_layers
+from consort.weights.mean_ends import MeanEnds
 from consort.weights.registry import view
 from consort.weights.vocab import align_vocabularies
 
 NUMBERED = ("mlp_only_layers",)
 """Configuration keys that list numbers of layers."""
 DTYPES = ("float32", "float64", "bfloat16", "float16")
+ENDS = ("outer", "first", "mean")
+DEPTHS = ("same", "sum")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,9 @@ class Stack:
 
     `slices`: which layers of which model, each [a, b); `base`: gives configuration, tokenizer and all else beside the
     weights, else the first slice's model; `dtype`: of the output, else each tensor keeps its own; `first_layer`: the
-    number that the first layer gets. Raises BadParameter, Incompatible, Unsupported.
+    number that the first layer gets; `ends: first`: norm and head are the first slice's too; `ends: mean`: embeddings,
+    norm and head are the mean of all models', padded with zeros to the largest, an entry over the models that have it.
+    Raises BadParameter, Incompatible, Unsupported.
     """
 
     def __init__(
@@ -54,20 +59,28 @@ class Stack:
         base: Checkpoint | None = None,
         dtype: Literal["float32", "float64", "bfloat16", "float16"] | None = None,
         first_layer: Annotated[int, Range(0, inf)] = 0,
+        ends: Literal["outer", "first", "mean"] = "outer",
     ) -> None:
-        self.slices, self.base, self.dtype, self.first_layer = tuple(slices), base, dtype, first_layer
+        self.slices, self.base, self.dtype = tuple(slices), base, dtype
+        self.first_layer, self.ends = first_layer, ends
         if not self.slices:
             raise BadParameter("there is none", field="slices", hint="slices: [{model: a, layers: [0, 4]}, ...]")
+        _check_choice(ends, "ends", ENDS)
         self._rounded = _dtype(dtype)
-        ends = (self._donor, self.slices[0].model, self.slices[-1].model)
-        align_vocabularies(list({id(end): end for end in ends}.values()))
-        layouts = [Layers(part.model) for part in self.slices]
+        found = {id(part.model): Layers(part.model) for part in self.slices}
+        layouts = [found[id(part.model)] for part in self.slices]
+        mean = MeanEnds(list(found.values()), self._donor) if ends == "mean" else None
+        outer = layouts[0], layouts[0 if ends == "first" else -1]
+        if mean is None:
+            donors = (self._donor, *(layers.model for layers in outer))
+            align_vocabularies(list({id(donor): donor for donor in donors}.values()))
         _check_ranges(self.slices, layouts)
         self.name = f"stack({', '.join(f'{s.model.name}[{s.layers[0]}:{s.layers[1]}]' for s in self.slices)})"
-        self._origin = dict(_origins(self.slices, layouts, first_layer))
+        self._origin = dict(_origins(self.slices, layouts, first_layer, mean or outer))
         specs = {name: self.spec(name) for name in self._origin}
         config = _config(self._donor, self.slices, layouts)
-        self.config: Mapping[str, Any] = fitted(config, specs, untied=_untied(layouts[-1], self._origin))
+        untied = _untied(layouts if mean else outer[1:], self._origin)
+        self.config: Mapping[str, Any] = fitted(config, specs, untied=untied)
 
     @property
     def _donor(self) -> Checkpoint:
@@ -115,17 +128,42 @@ def upscale(*, model: Checkpoint, drop: Annotated[int, Range(0, inf)]) -> Stack:
     return Stack([Slice(model, (low, high - drop)), Slice(model, (low + drop, high))])
 
 
-@view()
-def interleave(*, models: Sequence[Checkpoint], block: Annotated[int, Range(1, inf)] = 1) -> Stack:
-    """Layers of models of one depth in turn: `block` layers of the first, the next `block` of the second, and so on."""
+@view(paper="2410.05357")
+def interleave(
+    *,
+    models: Sequence[Checkpoint],
+    block: Annotated[int, Range(1, inf)] = 1,
+    depth: Literal["same", "sum"] = "same",
+    ends: Literal["outer", "first", "mean"] = "outer",
+) -> Stack:
+    """Layers of models in turn: `block` layers of the first, the next `block` of the second, and so on.
+
+    With `depth: sum` every layer of every model is there, 1.0, 2.0, 1.1, 2.1, ..., and a model that has no more is
+    passed over; otherwise the models have one depth, which the output has too. `ends` as in `stack`.
+    """
+    _check_choice(depth, "depth", DEPTHS)
     layers = [Layers(model) for model in models]
+    if depth == "same":
+        return Stack(_in_turn(models, layers, block), ends=ends)
+    deepest = max((found.count for found in layers), default=0)
+    slices = [
+        Slice(model, (found.low + a, found.low + min(a + block, found.count)))
+        for a in range(0, deepest, block)
+        for model, found in zip(models, layers, strict=True)
+        if a < found.count
+    ]
+    return Stack(slices, ends=ends)
+
+
+def _in_turn(models: Sequence[Checkpoint], layers: Sequence[Layers], block: int) -> list[Slice]:
+    """At every depth a layer of one model, the models taking turns."""
     depths = {found.count for found in layers}
     if len(depths) != 1:
         counts = ", ".join(f"{found.count} in {m.name}" for found, m in zip(layers, models, strict=True))
         raise Incompatible(f"the numbers of layers differ: {counts}", field="models", hint="models of one depth")
     low, high = layers[0].low, layers[0].low + layers[0].count
     starts = range(low, high, block)
-    return Stack([Slice(models[i % len(models)], (a, min(a + block, high))) for i, a in enumerate(starts)])
+    return [Slice(models[i % len(models)], (a, min(a + block, high))) for i, a in enumerate(starts)]
 
 
 def origin(checkpoint: Checkpoint, name: str) -> tuple[Checkpoint, str]:
@@ -158,19 +196,23 @@ def _check_ranges(slices: Sequence[Slice], layouts: Sequence[Layers]) -> None:
 
 
 def _origins(
-    slices: Sequence[Slice], layouts: Sequence[Layers], first_layer: int
+    slices: Sequence[Slice], layouts: Sequence[Layers], first_layer: int, ends: MeanEnds | tuple[Layers, Layers]
 ) -> Iterator[tuple[str, tuple[Checkpoint, str]]]:
     """For each output name its source: before the layers, the layers in order, after them."""
-    first, last = layouts[0], layouts[-1]
-    yield from ((name, (first.model, name)) for name in first.outside if not after_layers(name))
+    outside: list[tuple[Checkpoint, list[str]]] = (
+        [(ends, ends.keys())] * 2 if isinstance(ends, MeanEnds) else [(end.model, end.outside) for end in ends]
+    )
+    (low, below), (high, above) = outside
+    yield from ((name, (low, name)) for name in below if not after_layers(name))
     number = first_layer
     for part, layers in zip(slices, layouts, strict=True):
         for layer in range(*part.layers):
             for rest, name in layers.inside[layer].items():
-                yield f"{first.prefix}{number}{rest}", (part.model, name)
+                yield f"{layouts[0].prefix}{number}{rest}", (part.model, name)
             number += 1
-    yield from ((name, (last.model, name)) for name in last.outside if after_layers(name))
-    yield from _tied_head(first, last)
+    yield from ((name, (high, name)) for name in above if after_layers(name))
+    if not isinstance(ends, MeanEnds):
+        yield from _tied_head(*ends)
 
 
 def _tied_head(first: Layers, last: Layers) -> Iterator[tuple[str, tuple[Checkpoint, str]]]:
@@ -200,11 +242,11 @@ def _config(donor: Checkpoint, slices: Sequence[Slice], layouts: Sequence[Layers
     return text if text_config(donor.config) is donor.config else {**donor.config, "text_config": text}
 
 
-def _untied(last: Layers, origins: Mapping[str, tuple[Checkpoint, str]]) -> bool:
-    """Whether the output has a head of its own: the last model's, or the embedding of a tied last model."""
+def _untied(layouts: Sequence[Layers], origins: Mapping[str, tuple[Checkpoint, str]]) -> bool:
+    """Whether the output has a head of its own: that of a model of `layouts`, or the embedding of a tied one."""
     heads = [there for name, (_, there) in origins.items() if role_of(name) == "head" and layer_of(name) is None]
-    config = last.model.config
-    tied = text_config(config).get("tie_word_embeddings", config.get("tie_word_embeddings", False))
+    configs = [layers.model.config for layers in layouts]
+    tied = all(text_config(c).get("tie_word_embeddings", c.get("tie_word_embeddings", False)) for c in configs)
     return any(not tied or role_of(there) == "embedding" for there in heads)
 
 
@@ -235,6 +277,11 @@ def _check_alike(configs: Sequence[Mapping[str, Any]], layouts: Sequence[Layers]
     faults = [f"config {difference}" for difference in differences([c for c in alike if c])]
     if faults:
         raise Incompatible(listing(faults), field="slices", hint="stack layers of one architecture and width")
+
+
+def _check_choice(value: str, field: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise BadParameter(f"{value!r} is unknown", field=field, hint=" | ".join(known))
 
 
 def _dtype(name: str | None) -> torch.dtype | None:

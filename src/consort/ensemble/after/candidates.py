@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from consort.core.errors import BadData
 from consort.core.types import Completion, Prompt, Sampling
-from consort.ensemble.after.asking import Ledger, ask_side_by_side
 from consort.ensemble.after.samples import draws
+from consort.ensemble.asking import Ledger, ask_side_by_side
 from consort.ensemble.observed import Observed
 from consort.models.base import LanguageModel
 

@@ -17,8 +17,8 @@ from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
 from consort.ensemble.after.acceptance import Sets, agree, chance_right, features, fit_rule, share, top_answer
 from consort.ensemble.after.answers import reading
-from consort.ensemble.after.asking import Ledger, ask_side_by_side
 from consort.ensemble.after.samples import Sample, checked_template, in_style, samples_of
+from consort.ensemble.asking import Ledger, ask_side_by_side
 from consort.ensemble.fitting import Learned, Replay, learned_of, with_learned
 from consort.ensemble.observed import Observed
 from consort.models.base import LanguageModel

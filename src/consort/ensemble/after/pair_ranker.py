@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Literal
 from consort.core.errors import BadParameter
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.after import strategy
-from consort.ensemble.after.asking import checked_members
 from consort.ensemble.after.candidates import Candidates, gather
 from consort.ensemble.after.classifiers import folder_of
 from consort.ensemble.after.ranking import bubble_winner, full_ranking, order_averaged
+from consort.ensemble.asking import checked_members
 from consort.models.base import LanguageModel
 from consort.models.table import text_of
 from consort.weights import Checkpoint

@@ -9,7 +9,7 @@ on n-grams and on figures of its shape (length, digits, punctuation). "Clearly" 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
@@ -45,7 +45,7 @@ class Blend(Router):
         clear: Annotated[float, Range(0, 1)] = 0.9,
         cost: Sequence[float] | None = None,
         lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
-        features: Literal["tfidf", "minilm"] = "tfidf",
+        features: str = "tfidf",
         state: str = "",
     ) -> None:
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)

@@ -14,8 +14,8 @@ from jaxtyping import Float
 
 from consort.core.params import Range
 from consort.core.types import Sampling
-from consort.ensemble.after.asking import ask
 from consort.ensemble.after.samples import checked_template, filled
+from consort.ensemble.asking import ask
 from consort.ensemble.before import strategy
 from consort.ensemble.before.features import Rows
 from consort.ensemble.before.routing import Router, held_against, threshold_in_use, threshold_of

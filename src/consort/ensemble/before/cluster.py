@@ -6,7 +6,7 @@ The paper embeds prompts with a large encoder; here they are n-grams folded into
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
@@ -33,7 +33,7 @@ class Cluster(Router):
         clusters: Annotated[int, Range(1, 100000)] = 64,
         cost: Sequence[float] | None = None,
         lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
-        features: Literal["tfidf", "minilm"] = "tfidf",
+        features: str = "tfidf",
         state: str = "",
     ) -> None:
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from consort.core.params import Range
 from consort.ensemble.before import strategy
-from consort.ensemble.before.features import Rows, packed, similarity, unpacked
+from consort.ensemble.before.features import Rows, packed, similarity
 from consort.ensemble.before.knn import neighbour_means, transposed
 from consort.ensemble.before.linear import sigmoid, softmax_regression
 from consort.ensemble.before.routing import Router
@@ -43,7 +43,7 @@ class Correctness(Router):
         penalty: Annotated[float, Range(0, 1000000)] = 1.0,
         cost: Sequence[float] | None = None,
         lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
-        features: Literal["tfidf", "minilm"] = "tfidf",
+        features: str = "tfidf",
         state: str = "",
     ) -> None:
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)
@@ -67,7 +67,7 @@ class Correctness(Router):
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
         told, accuracy = self.learned_arrays, np.array(self.learned_values["accuracy"])
         if "right" in told:
-            alike = similarity(rows, unpacked(self.learned, "columns"))  # type: ignore[arg-type]
+            alike = similarity(rows, self.columns())
             means = neighbour_means(alike, told["right"], [self.k])[self.k]
             chance = np.where(np.isnan(means), accuracy, means)
         else:

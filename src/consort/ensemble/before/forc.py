@@ -7,7 +7,7 @@ integer programme; online, where queries come one by one, the price of money fou
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -42,7 +42,7 @@ class Forc(Router):
         budget: Annotated[float, Range(0, 1000000000)] = 0.0,
         cost: Sequence[float] | None = None,
         lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
-        features: Literal["tfidf", "minilm"] = "tfidf",
+        features: str = "tfidf",
         state: str = "",
     ) -> None:
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)

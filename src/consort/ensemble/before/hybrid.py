@@ -41,7 +41,7 @@ class Hybrid(Router):
         target: Literal["det", "prob", "trans"] = "prob",
         threshold: float | None = None,
         share: Annotated[float, Range(0, 1)] = 0.5,
-        features: Literal["tfidf", "minilm"] = "tfidf",
+        features: str = "tfidf",
         state: str = "",
     ) -> None:
         super().__init__((strong, weak), features=features, state=state)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from consort.core.params import Range
 from consort.ensemble.before import strategy
-from consort.ensemble.before.features import Rows, packed, similarity, unpacked
+from consort.ensemble.before.features import Rows, packed, similarity
 from consort.ensemble.before.linear import folds_of, routed
 from consort.ensemble.before.routing import Router
 from consort.ensemble.fitting import Learned
@@ -36,7 +36,7 @@ class Knn(Router):
         k: Annotated[int, Range(0, 1000000)] = 0,
         cost: Sequence[float] | None = None,
         lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
-        features: Literal["tfidf", "minilm"] = "tfidf",
+        features: str = "tfidf",
         state: str = "",
     ) -> None:
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)
@@ -48,20 +48,12 @@ class Knn(Router):
         return Learned(self.kind, arrays, {"k": k, "accuracy": observed.accuracy.tolist()})
 
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
-        learned = self._memory()
+        columns, quality = self.columns(), self.learned_arrays["quality"]
         k, fallback = self.learned_values["k"], np.array(self.learned_values["accuracy"])
-        found = [
-            neighbour_means(similarity(rows[i : i + BLOCK], learned), self.learned_arrays["quality"], [k])[k]
-            for i in range(0, len(texts), BLOCK)
-        ]
-        means = np.concatenate(found) if found else np.zeros((0, len(self.models)))
+        means = np.zeros((len(texts), len(self.models)))
+        for i in range(0, len(texts), BLOCK):
+            means[i : i + BLOCK] = neighbour_means(similarity(rows[i : i + BLOCK], columns), quality, [k])[k]
         return np.where(np.isnan(means), fallback, means)
-
-    def _memory(self) -> Rows:
-        """The observed rows, transposed; put together once."""
-        if getattr(self, "_columns", (None,))[0] is not self.learned:
-            self._columns = self.learned, unpacked(self.learned, "columns")  # type: ignore[arg-type]
-        return self._columns[1]
 
 
 def transposed(rows: Rows) -> Rows:
@@ -74,11 +66,19 @@ def neighbour_means(
 ) -> dict[int, Float[np.ndarray, "query model"]]:
     """Mean known quality over the nearest of each size (at most all); NaN where none is known."""
     most = min(max(sizes), alike.shape[1])
-    nearest = np.argsort(-alike, axis=1, kind="stable")[:, :most]
+    near = np.array([nearest(row, most) for row in alike], int).reshape(len(alike), most)
     known = ~np.isnan(quality)
-    sums, counts = np.where(known, quality, 0.0)[nearest].cumsum(1), known[nearest].cumsum(1)
+    sums, counts = np.where(known, quality, 0.0)[near].cumsum(1), known[near].cumsum(1)
     with np.errstate(invalid="ignore"):
         return {k: sums[:, min(k, most) - 1] / counts[:, min(k, most) - 1] for k in sizes}
+
+
+def nearest(alike: Float[np.ndarray, " n"], count: int) -> Int[np.ndarray, " count"]:
+    """The `count` of largest similarity, nearest first; of equal ones the first."""
+    edge = np.partition(alike, len(alike) - count)[len(alike) - count]
+    above = np.flatnonzero(alike > edge)
+    level = np.flatnonzero(alike == edge)[: count - len(above)]
+    return np.concatenate([above[np.argsort(-alike[above], kind="stable")], level])
 
 
 def best_k(rows: Rows, observed: Observed, seed: int) -> int:

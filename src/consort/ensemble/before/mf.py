@@ -7,7 +7,7 @@ embeddings of a paid service; here n-grams folded into 1024 dimensions, or MiniL
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
@@ -41,7 +41,7 @@ class Mf(Router):
         noise: Annotated[float, Range(0, 10)] = 0.1,
         threshold: float | None = None,
         share: Annotated[float, Range(0, 1)] = 0.5,
-        features: Literal["tfidf", "minilm"] = "tfidf",
+        features: str = "tfidf",
         state: str = "",
     ) -> None:
         super().__init__((strong, weak), features=features, state=state)

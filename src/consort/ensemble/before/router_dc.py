@@ -1,13 +1,14 @@
 """RouterDC: a query encoder and model vectors trained by two contrastive losses (2409.19886).
 
 L1 draws a query to its best models and away from its worst ones, L2 to queries of its own cluster. The paper
-fine-tunes mDeBERTa (rate 5e-5); here a linear map is learned on frozen features, for which the rate is larger.
+fine-tunes mDeBERTa (rate 5e-5); here a linear map is learned on frozen features, for which the rate is larger
+(`encoder_training.py` trains an encoder before).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -49,7 +50,7 @@ class RouterDc(Router):
         size: Annotated[int, Range(1, 4096)] = 128,
         cost: Sequence[float] | None = None,
         lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
-        features: Literal["tfidf", "minilm"] = "tfidf",
+        features: str = "tfidf",
         state: str = "",
     ) -> None:
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)
@@ -58,12 +59,10 @@ class RouterDc(Router):
 
     def learn(self, rows: Rows, observed: Observed, seed: int) -> Learned:
         import torch
-        from sklearn.cluster import KMeans
 
         x = sketch(rows)
         quality = torch.tensor(np.where(np.isnan(observed.quality), observed.accuracy, observed.quality))
-        count = min(CLUSTERS, len(np.unique(x, axis=0)))
-        cluster = torch.tensor(KMeans(count, n_init=2, random_state=seed).fit(x).labels_)
+        cluster = torch.tensor(clusters_of(x, seed))
         points, rng = torch.tensor(x), torch.Generator().manual_seed(seed)
         project = torch.nn.Parameter(torch.randn(x.shape[1], self.size, generator=rng) * x.shape[1] ** -0.5)
         vectors = torch.nn.Parameter(torch.randn(len(self.models), self.size, generator=rng))
@@ -84,6 +83,14 @@ class RouterDc(Router):
         hidden = sketch(rows) @ self.learned_arrays["project"]
         length = np.maximum(np.linalg.norm(hidden, axis=1, keepdims=True), 1e-12)
         return np.asarray(hidden / length @ self.learned_arrays["vectors"].T)
+
+
+def clusters_of(points: Float[np.ndarray, "n size"], seed: int) -> Int[np.ndarray, " n"]:
+    """The k-means cluster of each query (section 3.3)."""
+    from sklearn.cluster import KMeans
+
+    count = min(CLUSTERS, len(np.unique(points, axis=0)))
+    return np.asarray(KMeans(count, n_init=2, random_state=seed).fit(points).labels_)
 
 
 def sample_model_loss(cosine: Float[Tensor, "b model"], quality: Float[Tensor, "b model"], top: int) -> Tensor:

@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from consort.core.errors import BadData, BadParameter, Incompatible
 from consort.core.registry import name_of
 from consort.core.types import Completion, Prompt, Sampling
-from consort.ensemble.after.asking import Ledger, ask, checked_members
-from consort.ensemble.before.features import Encoder, Kind, Rows, encoder_of, fit_encoder
+from consort.ensemble.asking import Ledger, ask, checked_members
+from consort.ensemble.before.features import Encoder, Rows, check_features, encoder_of, fit_encoder, unpacked
 from consort.ensemble.before.linear import folds_of
 from consort.ensemble.fitting import Learned, Replay, learned_of, with_learned
 from consort.ensemble.observed import Observed
@@ -39,9 +39,10 @@ class Router(ABC):
         *,
         cost: Sequence[float] | None = None,
         lambda_: float = 0.0,
-        features: Kind = "tfidf",
+        features: str = "tfidf",
         state: str = "",
     ) -> None:
+        check_features(features)
         self.models, self.labels = checked_members(models)
         self.cost, self.lambda_, self.features, self.state = cost, lambda_, features, state
         if cost is not None and (len(cost) != len(self.models) or min(cost) < 0):
@@ -52,6 +53,7 @@ class Router(ABC):
         self.name = f"{self.kind}({', '.join(m.name for m in self.models)})"
         self.learned: Learned | None = None
         self._encoder: tuple[Learned, Encoder] | None = None
+        self._columns: tuple[Learned, Rows] | None = None
 
     @property
     def members(self) -> Sequence[LanguageModel]:
@@ -158,6 +160,13 @@ class Router(ABC):
         if self._encoder is None or self._encoder[0] is not learned:
             self._encoder = learned, encoder_of(learned, self.features)
         return self._encoder[1].rows(texts)
+
+    def columns(self) -> Rows:
+        """The observed queries, feature by feature, of a router that keeps them; put together once."""
+        learned = learned_of(self, self.kind)
+        if self._columns is None or self._columns[0] is not learned:
+            self._columns = learned, unpacked(learned, "columns")
+        return self._columns[1]
 
 
 def threshold_in_use(router: Router) -> float:

@@ -8,15 +8,15 @@ small fit, not a fit over all battles.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
 
 from consort.core.params import Range
 from consort.ensemble.before import strategy
-from consort.ensemble.before.features import Rows, packed, similarity, unpacked
-from consort.ensemble.before.knn import transposed
+from consort.ensemble.before.features import Rows, packed, similarity
+from consort.ensemble.before.knn import BLOCK, transposed
 from consort.ensemble.before.routing import Router
 from consort.ensemble.fitting import Learned
 from consort.ensemble.observed import Observed
@@ -41,7 +41,7 @@ class SwRanking(Router):
         tiers: Annotated[int, Range(2, 100)] = 10,
         cost: Sequence[float] | None = None,
         lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
-        features: Literal["tfidf", "minilm"] = "tfidf",
+        features: str = "tfidf",
         state: str = "",
     ) -> None:
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)
@@ -54,11 +54,16 @@ class SwRanking(Router):
         return Learned(self.kind, arrays)
 
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
-        told = self.learned_arrays
-        alike = similarity(rows, unpacked(self.learned, "columns"))  # type: ignore[arg-type]
+        columns, found = self.columns(), np.zeros((len(texts), len(self.models)))
+        for i in range(0, len(texts), BLOCK):
+            found[i : i + BLOCK] = self._chances(similarity(rows[i : i + BLOCK], columns))
+        return found
+
+    def _chances(self, alike: Float[np.ndarray, "query n"]) -> Float[np.ndarray, "query model"]:
+        wins = self.learned_arrays["wins"]
         weight = 10 * 10 ** (alike / np.maximum(alike.max(1, keepdims=True), 1e-9))
-        wins = (weight @ told["wins"].reshape(len(told["wins"]), -1)).reshape(len(alike), *told["wins"].shape[1:])
-        rating = np.array([bradley_terry(w) for w in wins])[:, told["tier"]]
+        weighted = (weight @ wins.reshape(len(wins), -1)).reshape(len(alike), *wins.shape[1:])
+        rating = bradley_terry(weighted.astype(float))[:, self.learned_arrays["tier"]]
         chance = 1 / (1 + 10 ** ((rating[:, None, :] - rating[:, :, None]) / 400))
         return np.asarray((chance.sum(2) - 0.5) / max(rating.shape[1] - 1, 1))
 
@@ -74,28 +79,32 @@ def wins_of(quality: Float[np.ndarray, "n model"], tier: np.ndarray, count: int)
     return found
 
 
-def bradley_terry(wins: Float[np.ndarray, "tier tier"], steps: int = 100) -> Float[np.ndarray, " tier"]:
-    """Maximum-likelihood ratings in Elo points, mean 0, by the MM algorithm (Hunter 2004).
+def bradley_terry(wins: Float[np.ndarray, "*b tier tier"], steps: int = 60) -> Float[np.ndarray, "*b tier"]:
+    """Maximum-likelihood ratings in Elo points, mean 0, of each table of wins; by Newton's method.
 
     Two players of 3 wins to 1 are 190.8485 points apart.
     """
-    if len(wins) == 2:  # in closed form
-        gap = SCALE * np.log((wins[0, 1] + FEW) / (wins[1, 0] + FEW))
-        return np.array([gap / 2, -gap / 2])
-    games, won = wins + wins.T, wins.sum(1) + FEW
-    strength = np.ones(len(wins))
+    tiers = wins.shape[-1]
+    wins = wins + FEW * (1 - np.eye(tiers))
+    games, rating = wins + np.swapaxes(wins, -1, -2), np.zeros(wins.shape[:-1])
     for _ in range(steps):
-        new = won / ((games / (strength[:, None] + strength)).sum(1) + FEW / strength)
-        new /= np.exp(np.log(new).mean())
-        if np.abs(np.log(new / strength)).max() < 1e-9:
+        chance = 1 / (1 + np.exp(rating[..., None, :] - rating[..., :, None]))
+        missing = (wins - games * chance).sum(-1)
+        spread = games * chance * (1 - chance)
+        total = spread.sum(-1)
+        # ratings are known up to a constant: the added term keeps their sum where it is
+        curvature = total[..., None] * np.eye(tiers) - spread + total.mean(-1)[..., None, None] + 1e-30
+        step = np.clip(np.linalg.solve(curvature, missing[..., None])[..., 0], -LONGEST, LONGEST)
+        rating = rating + step - step.mean(-1, keepdims=True)
+        if np.abs(step).max(initial=0.0) < 1e-10:
             break
-        strength = new
-    rating = SCALE * np.log(strength)
-    return np.asarray(rating - rating.mean())
+    return SCALE * rating
 
 
 FEW = 1e-9
-"""Added to wins, so that a player without any has a rating."""
+"""Wins that everybody has against everybody, so that a player without any has a rating."""
+LONGEST = 2.0
+"""Most that a step moves a rating, in natural log-odds."""
 
 
 def tiers_of(strengths: Sequence[float], most: int) -> list[int]:

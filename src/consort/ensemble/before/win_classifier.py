@@ -6,7 +6,7 @@ The paper fine-tunes BERT; here softmax regression on frozen features.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
@@ -36,7 +36,7 @@ class WinClassifier(Router):
         penalty: Annotated[float, Range(0, 1000000)] = 1.0,
         threshold: float | None = None,
         share: Annotated[float, Range(0, 1)] = 0.5,
-        features: Literal["tfidf", "minilm"] = "tfidf",
+        features: str = "tfidf",
         state: str = "",
     ) -> None:
         super().__init__((strong, weak), features=features, state=state)

@@ -1,13 +1,13 @@
 """Zooter: a router distilled from rewards (2311.08692).
 
 Loss KL(p || f), p = softmax(r / T) of the models' rewards. The paper trains an encoder of 86M parameters; here the head
-alone is trained, on frozen features.
+alone is trained, on frozen features (`encoder_training.py` trains one before).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
@@ -40,7 +40,7 @@ class Zooter(Router):
         penalty: Annotated[float, Range(0, 1000000)] = 1.0,
         cost: Sequence[float] | None = None,
         lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
-        features: Literal["tfidf", "minilm"] = "tfidf",
+        features: str = "tfidf",
         state: str = "",
     ) -> None:
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)

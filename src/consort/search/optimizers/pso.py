@@ -112,6 +112,9 @@ class Pso:
         self.drop_iteration, self.drop_particle = drop_iteration, drop_particle
         self.swarm: Swarm | None = None
         self.trial = 0
+        # after how many answers each trial began, by which a report tells trials apart
+        self.began: list[int] = []
+        self._told = 0
         self.who: tuple[int, ...] = ()
         self._run = self._trials()
         self._asked: Tensor | None = None
@@ -122,6 +125,7 @@ class Pso:
         return self._asked.clone()
 
     def tell(self, scores: Float[Tensor, "pop"]) -> None:
+        self._told += 1
         try:
             self._asked = self._run.send(scores)
         except StopIteration:
@@ -143,6 +147,7 @@ class Pso:
     def _trials(self) -> Generator[Tensor, Tensor, None]:
         for trial in range(self.trials):
             self.trial = trial
+            self.began.append(self._told)
             forces, step = self._drawn() if self.trials > 1 else (self.forces, self.step)
             self.swarm = None
             yield from self._search(forces, step, self.seed if self.trials == 1 else self.seed * 10007 + self.trial)

@@ -1,0 +1,94 @@
+"""Utilities named in a plan: rewards and ratings instead of the task's metric; what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from consort.core.errors import BadCheckpoint, BadParameter, BadPlan, ConsortError
+from consort.core.types import Sampling
+from consort.data import load_task
+from consort.lab import path
+from consort.recipes.members import WINNER
+from consort.recipes.objective import remembered
+from consort.recipes.search import search
+from consort.search.rewards import scaled
+
+SPACE = {"merge_adapters": {"models": ["lab:lora-mirror", "lab:lora-order"], "weight": {"free": [-0.5, 1.5]}}}
+REWARD = {"reward": "lab:reward", "low": -8, "high": 8}
+
+
+@pytest.fixture(scope="module")
+def task():
+    whole = load_task(path("tasks/skills"))
+    own = [tuple(e for e in part if e.group in ("mirror", "order")) for part in (whole.dev, whole.test)]
+    return replace(whole, dev=own[0][:8], test=own[1][:4])
+
+
+def plan(utility, **more):
+    pso = {"pso": {"particles": 4, "iterations": 2, "populate": {"extra": True}}}
+    return {"search": {"optimizer": pso, "space": SPACE, "base": "lab:base", "utility": utility, **more}}
+
+
+def test_the_best_by_reward_is_what_the_reward_model_says_of_its_answers(task, tmp_path):
+    from consort.ensemble.after.classifiers import RewardModel
+    from consort.plan.build import load
+
+    found = search(plan(REWARD), task=task, out=tmp_path, limit=6)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["utility"]["dev"][WINNER] == pytest.approx(found.best.outcome.score, abs=1e-4)
+    assert set(results["utility"]["test"]) == {WINNER, "lora-mirror", "lora-order"}
+    assert found.best.outcome.score >= max(results["singles_fit"].values())
+    prompts = [e.prompt for e in task.dev[:6]]
+    answers = found.space.model(found.best.point).generate(prompts, Sampling(max_tokens=task.options.max_tokens))
+    judge = RewardModel(load("lab:reward"))
+    rewards = [judge.rewards(p, [a.text])[0][0] for p, a in zip(prompts, answers, strict=True)]
+    assert min(rewards) < max(rewards)
+    expected = sum(scaled(r, -8, 8) for r in rewards) / len(rewards)
+    assert found.best.outcome.score == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_judge_that_gives_no_rating_gives_the_lowest(task, tmp_path):
+    found = search(plan({"judge": "lab:base"}), task=task, out=tmp_path, limit=3, conclude=False)
+    assert found.best.outcome.score == 1.0
+
+
+def test_a_pair_is_read_once():
+    class Counts:
+        asked = 0
+
+        def rewards(self, prompt, answers):
+            self.asked += len(answers)
+            return [float(len(answers[0]))], None
+
+    judge = Counts()
+    reward = remembered(judge)
+    assert reward([("p", "a"), ("p", "bb"), ("p", "a")]) == [1, 2, 1] and judge.asked == 2
+
+
+@pytest.mark.parametrize(
+    ("utility", "kind"),
+    [
+        ("reward", BadPlan),
+        ({"rewards": "lab:reward"}, BadPlan),
+        ({"reward": "lab:reward", "judge": "lab:base"}, BadPlan),
+        ({"judge": ["lab:base", "lab:mirror"]}, BadPlan),
+        ({"reward": "lab:base"}, BadCheckpoint),
+        ({"reward": "lab:nothing"}, ConsortError),
+        ({"reward": []}, BadParameter),
+        ({**REWARD, "low": 9}, BadParameter),
+        ({**REWARD, "prefer": "long"}, BadParameter),
+        ({**REWARD, "hihg": 3}, ConsortError),
+    ],
+)
+def test_utilities_that_cannot_be_leave_nothing_behind(utility, kind, task, tmp_path):
+    with pytest.raises(kind):
+        search(plan(utility), task=task, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_reward_is_a_mean(task, tmp_path):
+    with pytest.raises(BadPlan, match="mean"):
+        search(plan(REWARD), task=task, out=tmp_path / "run", combine="harmonic")
