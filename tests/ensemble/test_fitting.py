@@ -15,9 +15,9 @@ from consort.ensemble.before.best_single import BestSingle
 from consort.ensemble.before.knn import Knn
 from consort.ensemble.before.random import Random
 from consort.ensemble.fitting import Learned, fit_gated, learned_of, load_learned, save_learned
-from consort.ensemble.observed import Observed, from_table, observe, of_models
+from consort.ensemble.observed import Observed, from_table, observe
 from consort.models import FakeModel
-from consort.models.table import TableModel, open_table
+from consort.models.table import open_table
 from consort.testing.router_laws import models, observed
 
 
@@ -38,8 +38,6 @@ def test_observed_from_a_table(tmp_path):
     assert found.models == ("b", "a") and len(found) == 3 and found.answers == ()
     np.testing.assert_allclose(found.accuracy, [1, 1 / 3])
     np.testing.assert_array_equal(found.prices(), [3, 1])
-    assert of_models([TableModel(table, "a"), TableModel(table, "b")]).models == ("a", "b")
-    assert of_models([TableModel(table, "a"), FakeModel({})]) is None
 
 
 def test_observed_by_running_models(tmp_path):
