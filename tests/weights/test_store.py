@@ -106,7 +106,7 @@ def start(out):
         return child
     try:
         done = write(Cast(open_folder(source), torch.float32), out, threads=2, plan={"cast": "x"})
-        print("resumed", done.resumed, flush=True)
+        os.write(1, f"resumed {done.resumed}\\n".encode())
         os._exit(0)
     except BaseException:
         traceback.print_exc()
