@@ -9,8 +9,8 @@ import pytest
 
 import consort as c
 from consort import lab
-from consort.core.errors import BadCheckpoint, BadData, BadParameter, ConsortError, OutputExists
-from consort.recipes import trials
+from consort.core.errors import BadCheckpoint, BadData, BadParameter, ConsortError, OutputExists, Unsupported
+from consort.recipes import team, trials
 from consort.recipes.auto import auto
 from consort.report.schema import read_run
 
@@ -163,7 +163,9 @@ def test_models_of_one_name_are_told_apart(task, tmp_path):
     assert {str(p) for p in places} <= {s.result.model for s in outcome.comparison.systems}
 
 
-def test_families_that_cannot_be_merged_become_a_team(tmp_path):
+@pytest.fixture
+def across(tmp_path):
+    """One skill of each of two families, 80 dev and 60 test examples."""
     task = tmp_path / "task"
     task.mkdir()
     for part, most in (("dev", 40), ("test", 30)):
@@ -172,6 +174,11 @@ def test_families_that_cannot_be_merged_become_a_team(tmp_path):
         peel = [row for row in rows if json.loads(row)["group"] == "peel"][:most]
         (task / f"{part}.jsonl").write_text(mirror + "\n".join(peel) + "\n")
     (task / "task.yml").write_text("{dev: dev.jsonl, test: test.jsonl, metric: exact_match, max_tokens: 8}")
+    return task
+
+
+def test_families_that_cannot_be_merged_become_a_team(across, tmp_path):
+    task = across
     outcome = auto(["lab:mirror", "lab:b-peel"], task=task, out=tmp_path / "run", budget=4)
     results, _ = read_run(tmp_path / "run")
     winner = next(s for s in outcome.comparison.systems if s.result.model == "winner")
@@ -180,3 +187,16 @@ def test_families_that_cannot_be_merged_become_a_team(tmp_path):
     assert all(results.prices[name] > 0 for name in ("mirror", "b-peel"))
     again = c.evaluate(c.model(tmp_path / "run" / "plan.yml"), c.load_task(task))
     assert again.score == winner.score
+
+
+def test_a_team_that_cannot_be_run_has_failed_and_gives_way(across, tmp_path, monkeypatch):
+    def broken(joint, folder):
+        raise Unsupported("no room for what it learned", field=joint.name)
+
+    monkeypatch.setattr(team, "keep", broken)
+    outcome = auto(["lab:mirror", "lab:b-peel"], task=across, out=tmp_path / "run", budget=4)
+    results, _ = read_run(tmp_path / "run")
+    assert results.winner.kind == "single"
+    failed = [c for c in results.candidates if c.status == "failed"]
+    assert failed and all("no room" in c.note for c in failed)
+    assert sum("was left out" in note for note in outcome.notes) == len(failed)

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-import consort.recipes.search as recipe
 from consort.core.journal import Journal
 from consort.data import load_task
 from consort.lab import path
+from consort.recipes import run_folder
 from consort.recipes.search import search
 
 SKILLS = ("mirror", "order", "shout")
@@ -58,7 +58,7 @@ def test_killed_after_any_evaluation_it_finds_the_same_to_the_last_bit(swarm, ta
                 raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(recipe, "Journal", Dies)
+        patched.setattr(run_folder, "Journal", Dies)
         with pytest.raises(Killed):
             run(PSO, task, tmp_path)
     again = run(PSO, task, tmp_path)

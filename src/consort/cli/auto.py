@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from consort.cli.options import Debug, Force, Json, Out, RemoteCode, Seed, Task, TaskCode
-from consort.cli.output import note, print_json, print_table
+from consort.cli.output import note, print_results, print_table
 from consort.core.errors import UnknownName, did_you_mean
 
 if TYPE_CHECKING:
-    from consort.recipes.auto import Outcome
+    from consort.recipes.outcome import Outcome
 
 RECIPES = ("auto", "model_glue")
 
@@ -48,9 +48,7 @@ def auto(
         allow_task_code=allow_task_code,
     )
     if json:
-        import json as codec
-
-        print_json(codec.loads((outcome.folder / "results.json").read_text("utf-8")))
+        print_results(outcome.folder)
         return
     columns, rows = comparison_table(outcome.comparison)
     print_table(columns, rows)

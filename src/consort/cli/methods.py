@@ -19,10 +19,10 @@ def methods(
     debug: Debug = False,
 ) -> None:
     """Every registered method: kind, name, paper, parameters with range and default."""
-    from consort.plan.names import entries, find_listed
+    from consort.plan.names import LISTED, entries, find
 
     if name:
-        registry, entry = find_listed(name)
+        registry, entry = find(name, LISTED)
         described = describe(entry, registry.inputs)
         print_json(described) if json else _print_one(described)
         return

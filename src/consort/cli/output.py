@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 
 def print_json(value: Any) -> None:
     """One document on one line of its own; NaN is refused, because it is not JSON."""
     print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def print_results(folder: Path) -> None:
+    """The results.json of a run folder."""
+    print_json(json.loads((folder / "results.json").read_text("utf-8")))
 
 
 def print_table(

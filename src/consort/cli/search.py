@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from consort.cli.options import Debug, Force, Json, Out, RemoteCode, TaskCode
-from consort.cli.output import note, print_json, print_table
+from consort.cli.output import note, print_results, print_table
 
 
 def search(
@@ -49,9 +49,7 @@ def search(
         allow_task_code=allow_task_code,
     )
     if json:
-        import json as codec
-
-        print_json(codec.loads((found.folder / "results.json").read_text("utf-8")))
+        print_results(found.folder)
         return
     if found.comparison is not None:
         columns, rows = comparison_table(found.comparison)

@@ -7,11 +7,12 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from consort.core.errors import BadData, OutputExists
+from consort.core.errors import BadData, ConsortError, OutputExists
 from consort.core.files import check_place, machine_errors
 
 HEADER = "run"
@@ -22,7 +23,8 @@ class Journal:
 
     The first line names the run by `key` (a hash of plan, inputs and seed). Opened again with the same key it
     continues; with another key it is refused unless `force`. A torn last line (a kill in mid-write) is dropped. A line
-    that is damaged otherwise, or whose record is not `sound`, is refused; with `force` the run then starts anew.
+    that is damaged otherwise, or whose record is not `sound`, is refused; with `force` the run then starts anew. Once
+    open, `is_new` says that nothing had been recorded before.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Journal:
     ) -> None:
         self.folder, self.key, self.force, self.sound = folder, key, force, sound
         self.path = folder / "journal.jsonl"
+        self.is_new = True
 
     def open(self) -> list[dict[str, Any]]:
         """Create or continue the run; the records written so far, in order.
@@ -49,6 +52,7 @@ class Journal:
             self.folder.mkdir(parents=True, exist_ok=True)
         lines = self._lines_or_none() if self.force else list(self._whole_lines())
         if lines and lines[0].get(HEADER) == self.key:
+            self.is_new = len(lines) == 1
             return lines[1:]
         if any(self.folder.iterdir()) and not self.force:
             what = "holds another run" if lines else "is not empty"
@@ -64,6 +68,16 @@ class Journal:
             file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
+
+    @contextmanager
+    def discarded_if_refused(self) -> Iterator[None]:
+        """Within the block, an error of the user's removes the run, unless an earlier start has done work in it."""
+        try:
+            yield
+        except ConsortError:
+            if self.is_new:
+                self.discard()
+            raise
 
     def discard(self) -> None:
         """Remove the run, and its folder if nothing else is in it."""

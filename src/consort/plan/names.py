@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from consort.cooperate.speculate import speculate
@@ -42,22 +43,14 @@ LISTED = (*REGISTRIES, optimizers)
 """What `consort methods` shows: all that a plan's expressions name, and what a search names."""
 
 
-def find(name: str) -> tuple[Registry[Any], Entry]:
-    """The registry and entry of `name` or `kind.name`. Raises UnknownName with a did-you-mean."""
+def find(name: str, registries: Sequence[Registry[Any]] = REGISTRIES) -> tuple[Registry[Any], Entry]:
+    """The first registry that has `name` or `kind.name`, and its entry. Raises UnknownName with a did-you-mean."""
     kind, _, bare = name.rpartition(".")
-    for registry in REGISTRIES:
+    for registry in registries:
         if kind in ("", registry.kind) and bare in registry:
             return registry, registry.entry(bare)
-    known = [n for registry in REGISTRIES for n in registry]
+    known = [n for registry in registries for n in registry]
     raise UnknownName(f"no method named {name!r}", field=name, hint=did_you_mean(bare, known))
-
-
-def find_listed(name: str) -> tuple[Registry[Any], Entry]:
-    """The same over everything that is listed; a plan's expression comes before an optimizer of its name."""
-    kind, _, bare = name.rpartition(".")
-    if bare in optimizers and (kind == optimizers.kind or (not kind and not any(bare in r for r in REGISTRIES))):
-        return optimizers, optimizers.entry(bare)
-    return find(name)
 
 
 def entries(kind: str | None = None) -> list[Entry]:

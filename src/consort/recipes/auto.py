@@ -8,86 +8,30 @@ run's journal, so a killed run continues where it was.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import consort
 from consort.core.errors import BadCheckpoint, BadParameter, ConsortError
-from consort.core.files import check_place, machine_errors, write_atomic, write_json
-from consort.core.journal import Journal, key_of, provenance
+from consort.core.files import check_place, write_atomic, write_json
+from consort.core.journal import key_of, provenance
 from consort.core.progress import track
-from consort.data import Task, dump_yaml
-from consort.evaluate import Comparison, Decision, Result, compare, gate
+from consort.data import Task
+from consort.evaluate import Result, compare, gate
 from consort.plan.build import Builder
-from consort.plan.expression import Reference, parse
-from consort.plan.references import has_weights, open_task
+from consort.plan.expression import parse
+from consort.plan.references import open_task
 from consort.recipes.coefficients import BudgetSpent, explore
 from consort.recipes.cross_fitting import Player
 from consort.recipes.members import UNIFORM, WINNER, Family, Member, families, open_members, repeated
+from consort.recipes.outcome import Found, Outcome, document, is_checkpoint
+from consort.recipes.run_folder import MODEL_FOLDER, PLAN_FILE, REPORT_FILE, RESULTS_FILE, open_run, plan_text
 from consort.recipes.team import TEAM_TRIALS, Joints, best_of, choose, play, price, ready
 from consort.recipes.trials import Candidate, Trials, is_record
 from consort.weights import describe
-from consort.weights.card import OnDisk
-from consort.weights.checkpoint import leaves
-from consort.weights.store import check_target
 
 DEFAULT_BUDGET = 100
-MODEL_FOLDER = "model"
-PLAN_FILE = "plan.yml"
-REPORT_FILE = "report.html"
-RESULTS_FILE = "results.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What the search on dev ended with. `plan` is the winner's expression, a reference where a single one wins."""
-
-    families: tuple[Family, ...]
-    notes: tuple[str, ...]
-    singles: tuple[Result, ...]
-    singles_fit: dict[str, float]
-    candidates: tuple[Candidate, ...]
-    best: Candidate | None
-    held_out: Result | None
-    decision: Decision | None
-    plan: Any
-    prices: dict[str, float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The run's folder, the winner's plan, why it won on held-out, and how all compare on test."""
-
-    folder: Path
-    plan: Any
-    decision: Decision | None
-    comparison: Comparison
-    notes: tuple[str, ...]
-
-    @property
-    def place(self) -> Path:
-        """Where the winner is: a model's folder, or the plan of a team."""
-        return self.folder / (MODEL_FOLDER if is_checkpoint(self.plan) else PLAN_FILE)
-
-    @property
-    def headline(self) -> str:
-        """One sentence: the winner against the best single."""
-        winner = next(s for s in self.comparison.systems if s.result.model == WINNER)
-        if isinstance(self.plan, str):
-            return f"no combination was better on held-out examples; the winner is the single model {self.plan}"
-        if winner.difference is None:
-            return "the winner is a combination"
-        low, high = winner.difference.interval
-        against = f"the best single model, {self.comparison.reference},"
-        value = f"{winner.difference.value:+.3f} [{low:+.3f}, {high:+.3f}] on test"
-        if low > 0:
-            return f"the winner is better than {against} {value}"
-        if high < 0:
-            return f"the winner was better on held-out examples, but is worse than {against} {value}"
-        return f"the winner is within the noise of {against} {value}"
 
 
 def auto(
@@ -118,48 +62,27 @@ def auto(
     inputs = [describe(m.checkpoint) if m.checkpoint else {"name": m.label} for m in members]
     asked = {"inputs": inputs, "models": list(models), "base": base, "task": loaded.key, "budget": budget, "seed": seed}
     weights = [m.checkpoint for m in members if m.checkpoint]
-    sources = [leaf.path for checkpoint in weights for leaf in leaves(checkpoint) if isinstance(leaf, OnDisk)]
-    check_target(Path(out), sources, force=True)
-    journal = Journal(Path(out), key_of(asked), force=force, sound=is_record)
-    records = journal.open()
-    if not records:
-        _clear(journal.folder)
+    journal, records = open_run(Path(out), asked, weights, force=force, sound=is_record)
     with track("searching", total=budget) as advance:
         trials = Trials(loaded, builder, journal, records, budget=budget, seed=seed, advance=advance)
-        try:
-            usable, notes = runnable(trials, members)
-        except ConsortError:
-            if not records:
-                journal.discard()
-            raise
+        usable, notes = runnable(trials, members)
         found = search(trials, usable, base)
     found = replace(found, notes=(*repeated(models), *notes, *found.notes))
     return conclude(Path(out), trials, usable, found, provenance(plan=found.plan, inputs=inputs, seed=seed))
 
 
-def _clear(folder: Path) -> None:
-    """Remove what an earlier run, which `force` replaces, ended with."""
-    with machine_errors(folder):
-        for name in (RESULTS_FILE, PLAN_FILE, REPORT_FILE):
-            (folder / name).unlink(missing_ok=True)
-        model = folder / MODEL_FOLDER
-        if model.is_dir() and not model.is_symlink():
-            shutil.rmtree(model)
-        else:
-            model.unlink(missing_ok=True)
-
-
 def runnable(trials: Trials, members: Sequence[Member]) -> tuple[list[Member], list[str]]:
     """The members that the task can be run with, and why others are left out; raises where none is left."""
     kept, faults = [], []
-    for member in members:
-        try:
-            trials.result(member.label, member.reference, "fit")
-            kept.append(member)
-        except BadCheckpoint as fault:
-            faults.append((member.label, fault))
-    if not kept:
-        raise faults[0][1]
+    with trials.journal.discarded_if_refused():
+        for member in members:
+            try:
+                trials.result(member.label, member.reference, "fit")
+                kept.append(member)
+            except BadCheckpoint as fault:
+                faults.append((member.label, fault))
+        if not kept:
+            raise faults[0][1]
     return kept, [f"{label} was left out: {fault}" for label, fault in faults]
 
 
@@ -167,7 +90,7 @@ def search(trials: Trials, members: Sequence[Member], base: str | None) -> Found
     """Score the singles, explore merges and then teams on fit, decide on held-out."""
     fit = {m.reference: trials.result(m.label, m.reference, "fit") for m in members}
     singles = tuple(trials.result(m.label, m.reference, "held_out") for m in members)
-    players = [Player(m.reference, fit[m.reference], price(m, fit[m.reference])) for m in members]
+    players = [Player(m.reference, fit[m.reference], price(m.parameters, fit[m.reference])) for m in members]
     groups, notes = families(members, base)
     for_merges = trials.budget - (min(TEAM_TRIALS, trials.budget // 5) if len(members) > 1 else 0)
     to_merge = [family for family in groups if len(family.members) > 1]
@@ -200,15 +123,16 @@ def prices(
     trials: Trials, members: Sequence[Member], groups: Sequence[Family], joints: Joints
 ) -> dict[str, float | None]:
     """What an answer of each single, merge and team costs, by name."""
-    home = {m.reference: family.members[0] for family in groups for m in family.members}
-    found = {m.label: price(m, trials.result(m.label, m.reference, "fit")) for m in members}
+    sizes = {m.reference: m.parameters for m in members}
+    kin = {m.reference: sizes[family.members[0].reference] for family in groups for m in family.members}
+    found = {m.label: price(sizes[m.reference], trials.result(m.label, m.reference, "fit")) for m in members}
     for key, candidate in trials.candidates.items():
         if key in joints:
             found[candidate.name] = joints[key].price
         elif candidate.fit is not None:
             [arguments] = candidate.expression.values()
-            kin = home[arguments["models"][0]]
-            found[candidate.name] = price(kin, trials.result(candidate.name, candidate.expression, "fit"))
+            size = kin[arguments["models"][0]]
+            found[candidate.name] = price(size, trials.result(candidate.name, candidate.expression, "fit"))
     return found
 
 
@@ -225,7 +149,7 @@ def merged(trials: Trials, family: Family, fit: dict[str, Result], notes: list[s
     if best is None or (best.fit or 0.0) <= max(fit[m.reference].score for m in family.members):
         return []
     result = trials.result(best.name, best.expression, "fit")
-    return [Player(best.expression, result, price(family.members[0], result))]
+    return [Player(best.expression, result, price(family.members[0].parameters, result))]
 
 
 def decide(
@@ -241,7 +165,8 @@ def decide(
         if key_of(best.expression) not in joints:
             raise
         notes.append(f"{best.name} was left out: {fault}")
-        return decide(trials, {}, best_single, notes)
+        trials.enter(replace(best, fit=None, note=str(fault)))
+        return decide(trials, joints, best_single, notes)
 
 
 def conclude(
@@ -277,74 +202,3 @@ def conclude(
     write_atomic(out / PLAN_FILE, plan_text(found.plan, trials.seed))
     write_report(out, out / REPORT_FILE)
     return Outcome(out, found.plan, found.decision, comparison, found.notes)
-
-
-def is_checkpoint(plan: Any) -> bool:
-    """Whether the winner is one set of weights, so that it can be saved as a model's folder."""
-    root = parse(plan).root
-    return has_weights(root.text) if isinstance(root, Reference) else root.produces == "checkpoint"
-
-
-def plan_text(plan: Any, seed: int) -> str:
-    """A plan file that makes the winner again."""
-    return dump_yaml({"seed": seed, "plan": plan})
-
-
-def document(
-    trials: Trials, members: Sequence[Member], found: Found, comparison: Comparison, origin: dict[str, Any]
-) -> dict[str, Any]:
-    """The content of results.json, as report/schema.py describes it."""
-    task, base = trials.task, next((f.base for f in found.families if f.base), None)
-    fit, held_out = task.fit_and_held_out(trials.seed)
-    sizes = {"dev": len(task.dev), "test": len(task.test), "fit": len(fit), "held_out": len(held_out)}
-    kept = found.plan if not isinstance(found.plan, str) else None
-    return {
-        "consort": consort.__version__,
-        "task": {"name": task.name, "metric": task.metric, "key": task.key, **sizes},
-        "seed": trials.seed,
-        "base": base.label if base else None,
-        "notes": list(found.notes),
-        "singles": [r.to_json() for r in found.singles],
-        "singles_fit": found.singles_fit,
-        "candidates": [_line(c, found) for c in found.candidates],
-        "decision": found.decision.to_json() if found.decision else None,
-        "winner": {
-            "name": WINNER,
-            "kind": "single" if kept is None else "merge" if is_checkpoint(kept) else "team",
-            "plan": found.plan,
-            "path": MODEL_FOLDER if is_checkpoint(found.plan) else PLAN_FILE,
-            "coefficients": coefficients(kept, members) if kept and is_checkpoint(kept) else {},
-        },
-        "test": [s.result.to_json() for s in comparison.systems],
-        "prices": found.prices,
-        "search": [{"name": c.name, "score": c.fit} for c in found.candidates],
-        "provenance": origin,
-    }
-
-
-def _line(candidate: Candidate, found: Found) -> dict[str, Any]:
-    is_best = candidate is found.best
-    kept = is_best and not isinstance(found.plan, str)
-    status = "failed" if candidate.fit is None else "kept" if kept else "rejected"
-    note = "best on fit, but not as good as the best single on held-out" if is_best and not kept else candidate.note
-    return {
-        "name": candidate.name,
-        "method": next(iter(candidate.expression)),
-        "plan": candidate.expression,
-        "fit": candidate.fit,
-        "held_out": found.held_out.score if is_best and found.held_out else None,
-        "interval": found.held_out.interval if is_best and found.held_out else None,
-        "status": status,
-        "note": note,
-    }
-
-
-def coefficients(expression: Any, members: Sequence[Member]) -> dict[str, dict[str, float]]:
-    """How much of each model is in the winner: its weight for every input, 0 for those left out."""
-    [(_, arguments)] = expression.items()
-    labels = {m.reference: m.label for m in members}
-    used = arguments["models"]
-    weights = arguments.get("weight", [1.0] * len(used))
-    given = dict(zip(used, weights, strict=True))
-    base = arguments.get("base")
-    return {"weight": {label: given.get(ref, 0.0) for ref, label in labels.items() if ref != base}}

@@ -69,8 +69,10 @@ class Known:
         raise Unsupported("its answers are known and it is not asked", field=self.name)
 
 
-def learners(players: Sequence[Player], examples: Sequence[Example], seed: int) -> list[Joint]:
-    """Routers, cascades and votes of the best players, cross-fitted; those that cannot be fitted are left out.
+def learners(
+    players: Sequence[Player], examples: Sequence[Example], seed: int, names: Sequence[str] = LEARNERS
+) -> list[Joint]:
+    """The strategies called `names` of the best players, cross-fitted; those that cannot be fitted are left out.
 
     The file of each one's state, which its expression names, is not written yet (`keep`).
     """
@@ -80,7 +82,7 @@ def learners(players: Sequence[Player], examples: Sequence[Example], seed: int) 
     ranked = sorted(players, key=lambda p: -p.result.score)[:MOST_MEMBERS]
     observed = observe(ranked, examples)
     found = []
-    for name in LEARNERS:
+    for name in names:
         try:
             found.append(_learner(name, ranked, observed, seed))
         except ConsortError:

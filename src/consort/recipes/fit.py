@@ -59,14 +59,10 @@ def fit(
     key = key_of([dump(read), source, loaded.key, rule, seed])
     journal = Journal(folder, key, force=force, sound=_is_record)
     records = {record["model"]: record for record in journal.open()}
-    try:
+    with journal.discarded_if_refused():
         file = source.removeprefix(TABLE) if is_table(source) else None
         observed = _cached(strategy, file) if file else _observed(strategy, loaded, journal, records, seed)
         fitted = fit_gated(strategy, observed, seed=seed, rule=rule)
-    except ConsortError:
-        if not records:
-            journal.discard()
-        raise
     return _written(folder, read, strategy, fitted, source, rule)
 
 

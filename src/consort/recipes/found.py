@@ -15,9 +15,9 @@ from consort.core.journal import Journal, key_of
 from consort.evaluate import Comparison, Result, compare, evaluate
 from consort.plan.build import Builder
 from consort.plan.search import SearchPlan
-from consort.recipes.auto import MODEL_FOLDER, REPORT_FILE, RESULTS_FILE, plan_text
 from consort.recipes.members import WINNER
 from consort.recipes.objective import Ask, utility_of
+from consort.recipes.run_folder import MODEL_FOLDER, PLAN_FILE, REPORT_FILE, RESULTS_FILE, plan_text
 from consort.recipes.spaces import build_at
 from consort.search.run import History, Step
 from consort.search.space import Space
@@ -95,7 +95,7 @@ def conclude(end: Concluding) -> Found:
     utilities = _utilities(end, units, splits) if end.plan.utility else {}
     comparison = compare(results[splits[-1]], singles=set(units), seed=end.plan.seed) if units else None
     write_json(out / RESULTS_FILE, _results(end, described, saved, results, utilities))
-    write_atomic(out / "plan.yml", plan_text(described, end.plan.seed))
+    write_atomic(out / PLAN_FILE, plan_text(described, end.plan.seed))
     if units:
         write_report(out, out / REPORT_FILE)
     return Found(out, described, best, end.history, end.optimizer, comparison, end.space)

@@ -15,23 +15,22 @@ from typing import Any
 
 from consort.core.errors import BadParameter, Unsupported
 from consort.core.files import check_place
-from consort.core.journal import Journal, key_of, provenance
+from consort.core.journal import key_of, provenance
 from consort.core.progress import track
 from consort.data import Task
 from consort.evaluate import Result, gate
 from consort.plan.build import Builder
 from consort.plan.references import open_task
 from consort.recipes import cross_fitting
-from consort.recipes.auto import Found, Outcome, _clear, conclude, prices, runnable
+from consort.recipes.auto import conclude, prices, runnable
 from consort.recipes.cluster_merging import Group, base_among, harmful_members, merged_groups
 from consort.recipes.cross_fitting import Joint, Player
 from consort.recipes.members import WINNER, Member, families, open_members, repeated
+from consort.recipes.outcome import Found, Outcome
+from consort.recipes.run_folder import open_run
 from consort.recipes.team import price
 from consort.recipes.trials import Candidate, Trials, is_record
 from consort.weights import describe
-from consort.weights.card import OnDisk
-from consort.weights.checkpoint import leaves
-from consort.weights.store import check_target
 from consort.zoo import Similarities, architecture_families, cluster, similarities
 
 DEFAULT_BUDGET = 200
@@ -68,12 +67,8 @@ def model_glue(
     checkpoints = [_weights_of(m) for m in members]
     inputs = [describe(checkpoint) for checkpoint in checkpoints]
     asked = {"glue": inputs, "models": list(models), "base": base, "task": loaded.key, "budget": budget, "seed": seed}
-    sources = [leaf.path for checkpoint in checkpoints for leaf in leaves(checkpoint) if isinstance(leaf, OnDisk)]
-    check_target(Path(out), sources, force=True)
-    journal = Journal(Path(out), key_of({**asked, "threshold": threshold}), force=force, sound=is_record)
-    records = journal.open()
-    if not records:
-        _clear(journal.folder)
+    asked |= {"threshold": threshold}
+    journal, records = open_run(Path(out), asked, checkpoints, force=force, sound=is_record)
     with track("gluing", total=budget) as advance:
         trials = Trials(loaded, builder, journal, records, budget=budget, seed=seed, advance=advance)
         usable, notes = runnable(trials, members)
@@ -139,8 +134,8 @@ def routed(trials: Trials, groups: Sequence[Group]) -> tuple[list[Joint], list[s
     if len(groups) < 2:
         return [], ["there is one cluster, so there is nothing to mix"]
     players = [_player(trials, group) for group in groups]
-    learnt = cross_fitting.learners(players, trials.task.split("fit", seed=trials.seed), trials.seed)
-    routers = [joint for joint in learnt if next(iter(joint.expression)) in ROUTERS]
+    examples = trials.task.split("fit", seed=trials.seed)
+    routers = cross_fitting.learners(players, examples, trials.seed, ROUTERS)
     for router in routers:
         trials.enter(Candidate(router.name, router.expression, router.score, "cross-fitted"))
     return routers, [] if routers else ["no router could learn from these examples"]
@@ -148,7 +143,7 @@ def routed(trials: Trials, groups: Sequence[Group]) -> tuple[list[Joint], list[s
 
 def _player(trials: Trials, group: Group) -> Player:
     result: Result = replace(trials.result(group.name, group.plan, "fit"), model=group.name)
-    return Player(group.plan, result, price(group.members[0], result))
+    return Player(group.plan, result, price(group.members[0].parameters, result))
 
 
 def chosen(trials: Trials, groups: Sequence[Group], routers: Sequence[Joint], notes: list[str]) -> Candidate | None:

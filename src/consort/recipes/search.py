@@ -13,16 +13,16 @@ from typing import Any
 
 from consort.core.errors import ConsortError
 from consort.core.files import check_place
-from consort.core.journal import Journal, key_of, provenance
+from consort.core.journal import provenance
 from consort.core.progress import track
-from consort.data import Task, load_task
+from consort.data import Task
 from consort.plan.build import Builder
-from consort.plan.references import task_path
+from consort.plan.references import open_task
 from consort.plan.search import document_of, read_search
 from consort.recipes import found as end_of
-from consort.recipes.auto import _clear
 from consort.recipes.found import Concluding, Found, best_of
 from consort.recipes.objective import Ask, joined, make_evaluator, utility_of
+from consort.recipes.run_folder import open_run
 from consort.recipes.spaces import PACK, inputs_of, open_space
 from consort.recipes.trials import is_record as is_result
 from consort.search import run as engine
@@ -33,9 +33,7 @@ from consort.search.run import Run
 from consort.search.workers import check_engine
 from consort.search.workers import workers as make_workers
 from consort.weights import describe
-from consort.weights.card import OnDisk
 from consort.weights.checkpoint import leaves
-from consort.weights.store import check_target
 
 
 def search(
@@ -69,7 +67,7 @@ def search(
     document = _document(plan)
     checked = read_search(document, seed=seed)
     named = [task] if isinstance(task, str | Path | Task) else list(task)
-    loaded = joined([t if isinstance(t, Task) else load_task(task_path(t), allow_code=allow_task_code) for t in named])
+    loaded = joined([t if isinstance(t, Task) else open_task(t, allow_code=allow_task_code) for t in named])
     ask = Ask(loaded, split, limit, combine, checked.seed, pack)
     builder = Builder(checked.seed, allow_remote_code)
     utility = utility_of(checked, ask, builder)
@@ -78,11 +76,7 @@ def search(
     described = [describe(leaf) for c in inputs for leaf in leaves(c)]
     asked = {"search": document, "inputs": described, "utility": utility.key, "seed": checked.seed}
     asked |= {"racing": racing, "pack": pack}
-    check_target(Path(out), [leaf.path for c in inputs for leaf in leaves(c) if isinstance(leaf, OnDisk)], force=True)
-    journal = Journal(Path(out), key_of(asked), force=force, sound=_is_sound)
-    records = journal.open()
-    if not records:
-        _clear(journal.folder)
+    journal, records = open_run(Path(out), asked, inputs, force=force, sound=_is_sound)
     made = partial(make_evaluator, document, ask, checked.seed, allow_remote_code)
     optimizer = optimizers.get(checked.optimizer)(checked.domain, seed=checked.seed, **checked.params)
     evaluator = Evaluator(space, utility)

@@ -14,7 +14,6 @@ from consort.core.journal import key_of
 from consort.evaluate import Result, gate
 from consort.recipes.coefficients import BudgetSpent
 from consort.recipes.cross_fitting import Joint, Player, keep, learners
-from consort.recipes.members import Member
 from consort.recipes.trials import Candidate, Trials
 
 AVERAGED = 3
@@ -25,9 +24,9 @@ Joints = dict[str, Joint]
 """Teams by the key of their expressions."""
 
 
-def price(member: Member, result: Result) -> float | None:
+def price(parameters: int | None, result: Result) -> float | None:
     """What an answer costs: tokens read and written times parameters, a mean over the examples; None if not known."""
-    return None if member.parameters is None else member.parameters * result.tokens / result.count
+    return None if parameters is None else parameters * result.tokens / result.count
 
 
 def play(trials: Trials, players: Sequence[Player]) -> Joints:

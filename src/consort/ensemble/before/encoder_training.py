@@ -21,9 +21,9 @@ from consort.core.errors import BadParameter, OutputExists
 from consort.core.files import check_place, machine_errors
 from consort.ensemble.before.linear import softmax
 from consort.ensemble.before.router_dc import clusters_of, sample_model_loss, sample_sample_loss
-from consort.ensemble.before.sentence_encoder import SentenceEncoder, states
 from consort.ensemble.before.zooter import smoothed
 from consort.ensemble.observed import Observed
+from consort.ensemble.sentence_encoder import SentenceEncoder, states
 from consort.models.quiet import quiet
 from consort.train.loop import Recipe, fit
 

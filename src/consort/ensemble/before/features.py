@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float
 
 from consort.core.errors import BadData
-from consort.ensemble.before.sentence_encoder import SentenceEncoder, encoder_folder
 from consort.ensemble.fitting import Learned
+from consort.ensemble.sentence_encoder import SentenceEncoder, encoder_folder
 
 Rows = Any
 """A scipy CSR matrix or a float32 array [text, feature] whose rows have length 1 (or 0)."""

