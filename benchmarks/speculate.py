@@ -31,13 +31,13 @@ def llama(layers: int, hidden: int, seed: int, vocabulary: int = 4096, window: i
     config = transformers.LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=hidden,
-        intermediate_size=hidden * 11 // 4,
+        intermediate_size=hidden * 8 // 3,
         num_hidden_layers=layers,
         num_attention_heads=hidden // 64 or 1,
         max_position_embeddings=window,
         bos_token_id=None,
         eos_token_id=None,
-        tie_word_embeddings=True,
+        tie_word_embeddings=False,
     )
     return transformers.AutoModelForCausalLM.from_config(config).eval()
 

@@ -6,10 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported; see LOG.md
 
 ROOT = Path(__file__).parents[1]
+
+settings.register_profile("no wall times", deadline=None)
+settings.load_profile("no wall times")
 
 
 @pytest.fixture(scope="session")

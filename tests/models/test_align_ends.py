@@ -53,7 +53,7 @@ def pair() -> tuple[HFTokenizer, HFTokenizer]:
     return HFTokenizer(wrap(byte_pairs(pieces, 300))), HFTokenizer(wrap(unigram(pieces, 500)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=60))
 def test_nothing_raises_and_ends_are_right(pair, text):
     one, other = (spell(tokenizer, text, end=True) for tokenizer in pair)

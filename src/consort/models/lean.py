@@ -23,11 +23,12 @@ FAMILIES = frozenset(("bitnet", "llama", "mistral", "qwen2", "qwen3"))
 STATIC_ROPE = frozenset(("default", "linear", "llama3", "yarn"))
 """Kinds of rotary embeddings in which a position's angles do not depend on the length of the text."""
 
-WIDE_FEW, TALL_FEW, LARGE = 6, 3, 2**17
+WIDE_FEW, TALL_FEW, LARGE, CACHED = 6, 3, 2**17, 2**22
 """Up to so many tokens a CPU is faster at W x^T than at x W^T, for matrices of so many numbers that widen or narrow.
 
 Measured with torch 2.13, one thread, 384 to 1280: 2 tokens 2.9 times, 4 tokens 2.2, 6 tokens 1.4, 12 tokens 0.7;
-a single token is 2 times as fast if it is computed twice.
+a single token is 2 times as fast if it is computed twice. That holds for weights that come from memory: those of a
+model of up to `CACHED` numbers stay in a processor's cache from pass to pass, where x W^T is 2 to 4 times as fast.
 """
 
 
@@ -45,14 +46,14 @@ class Linear:
     few: int
 
     def __call__(self, x: Tensor) -> Tensor:
-        if len(x) > self.few:
+        if x.shape[0] > self.few:
             return F.linear(x, self.weight, self.bias)
-        y = torch.mm(self.weight, (x if len(x) > 1 else x.repeat(2, 1)).t())[:, : len(x)].t().contiguous()
+        y = torch.mm(self.weight, (x if x.shape[0] > 1 else x.repeat(2, 1)).t())[:, : x.shape[0]].t().contiguous()
         return y if self.bias is None else y.add_(self.bias)
 
     def onto(self, total: Tensor, x: Tensor) -> Tensor:
         """total + self(x), in place."""
-        if self.bias is not None or len(x) <= self.few:
+        if self.bias is not None or x.shape[0] <= self.few:
             return total.add_(self(x))
         return total.addmm_(x, self.turned)
 
@@ -62,12 +63,18 @@ class Norm:
     """Root mean square norm (1910.07467), computed in float32 and scaled in the model's dtype as transformers does."""
 
     weight: Tensor
-    eps: float
+    least: Float[Tensor, ""]
+    """What keeps a state of zeros from division by zero."""
 
     def __call__(self, x: Tensor) -> Tensor:
         if x.dtype == torch.float32:
-            return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
-        return self.weight * F.rms_norm(x.float(), self.weight.shape, None, self.eps).to(x.dtype)
+            return (x * self._scale(x)).mul_(self.weight)
+        return self.weight * (x.float() * self._scale(x.float())).to(x.dtype)
+
+    def _scale(self, x: Float[Tensor, "*token size"]) -> Float[Tensor, "*token 1"]:
+        """1 / sqrt(mean of x^2 + eps), in a third of the time that torch's `rms_norm` takes for a few tokens."""
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        return torch.addcmul(self.least, length, length, value=1 / x.shape[-1]).rsqrt_()
 
 
 @dataclass(slots=True)
@@ -131,11 +138,12 @@ class LeanModule:
         _untouched(module)
         _untouched(module.model)
         self.module, self.embedding = module, _typed(module.model.embed_tokens, nn.Embedding).weight
+        large = sum(p.numel() for p in module.parameters()) > CACHED
         self.layers = [
-            _layer(layer, kind)
+            _layer(layer, kind, large)
             for layer, kind in zip(module.model.layers, DynamicCache(config=config).layers, strict=True)
         ]
-        self.norm, self.head = _norm(module.model.norm), _linear(module.lm_head)
+        self.norm, self.head = _norm(module.model.norm), _linear(module.lm_head, large)
         attention = module.model.layers[0].self_attn
         self.size: int = attention.head_dim
         self.heads = self.layers[0].query.weight.shape[0] // self.size
@@ -183,7 +191,7 @@ class LeanModule:
     def _attend(
         self, layer: Layer, x: Tensor, keys: Tensor, values: Tensor, turn: tuple[Tensor, Tensor], place: Place
     ) -> Float[Tensor, "token out"]:
-        tokens, size = len(x), self.size
+        tokens, size = x.shape[0], self.size
         query, key = layer.query(x).view(tokens, -1, size), layer.key(x).view(tokens, -1, size)
         value = layer.value(x).view(tokens, -1, size)
         if layer.query_norm and layer.key_norm:
@@ -254,19 +262,21 @@ def _typed(module: Any, kind: type) -> Any:
     return module
 
 
-def _linear(module: Any) -> Linear:
+def _linear(module: Any, large: bool) -> Linear:
+    """`large`: the model is too large for a cache."""
     found = _typed(module, nn.Linear)
     weight = found.weight
-    quick = weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() >= LARGE
+    quick = large and weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() >= LARGE
     return Linear(weight, weight.t(), found.bias, quick * (WIDE_FEW if len(weight) >= weight.shape[1] else TALL_FEW))
 
 
 def _norm(module: Any) -> Norm:
     _untouched(module)
-    return Norm(module.weight, module.variance_epsilon)
+    weight = module.weight
+    return Norm(weight, torch.tensor(module.variance_epsilon, device=weight.device))
 
 
-def _layer(layer: Any, kind: Any) -> Layer:
+def _layer(layer: Any, kind: Any, large: bool) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
     for part in (layer, attention, mlp):
         _untouched(part)
@@ -276,18 +286,18 @@ def _layer(layer: Any, kind: Any) -> Layer:
 
     return Layer(
         before=_norm(layer.input_layernorm),
-        query=_linear(attention.q_proj),
-        key=_linear(attention.k_proj),
-        value=_linear(attention.v_proj),
+        query=_linear(attention.q_proj, large),
+        key=_linear(attention.k_proj, large),
+        value=_linear(attention.v_proj, large),
         query_norm=optional(attention, "q_norm"),
         key_norm=optional(attention, "k_norm"),
         inner_norm=optional(attention, "attn_sub_norm"),
-        out=_linear(attention.o_proj),
+        out=_linear(attention.o_proj, large),
         between=_norm(layer.post_attention_layernorm),
-        gate=_linear(mlp.gate_proj),
-        up=_linear(mlp.up_proj),
+        gate=_linear(mlp.gate_proj, large),
+        up=_linear(mlp.up_proj, large),
         middle_norm=optional(mlp, "ffn_sub_norm"),
-        down=_linear(mlp.down_proj),
+        down=_linear(mlp.down_proj, large),
         act=F.silu if type(mlp.act_fn).__name__ in ("SiLU", "SiLUActivation") else mlp.act_fn,
         sliding=kind.sliding_window if isinstance(kind, DynamicSlidingWindowLayer) else None,
     )

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from consort.cooperate.speculate.controller import Controller
 from consort.cooperate.speculate.costs import Costs
-from consort.cooperate.speculate.draft import Draft, Drafter, Start, branches_of, depth_of, node_depths, parents_of
-from consort.cooperate.speculate.pipeline import Pipeline, Prefix, number
+from consort.cooperate.speculate.draft import Draft, Drafter, Start, depth_of, parents_of
+from consort.cooperate.speculate.judge import logprobs_of, verdicts_of
+from consort.cooperate.speculate.pipeline import Pipeline, Prefix
 from consort.cooperate.speculate.rows import Row
-from consort.cooperate.speculate.verify import Verdict, chosen_path, drawn_chain, drawn_tree, lossy_chain
+from consort.cooperate.speculate.verify import Verdict, emitted_by
 from consort.cooperate.speculate.work import Work
 from consort.core.errors import BadCheckpoint
 from consort.core.types import Usage
@@ -23,7 +24,7 @@ from consort.models.abilities import able
 from consort.models.base import Session, TokenModel
 from consort.models.cost import joined
 from consort.models.decode import cancel_if_asked, notes_of
-from consort.models.sampling import draw, uniform
+from consort.models.sampling import uniform
 
 _SHRINK = 0.75
 """Finished rows leave a batch once at most this share of it still runs, as in plain decoding."""
@@ -144,7 +145,7 @@ class Run:
             return
         lengths = [len(row.prompt) + len(row.tokens) - 1 for row in self.held]
         logits = self._read(drafts)
-        verdicts = self._verify(drafts, logits)
+        verdicts = verdicts_of(self.held, drafts, logits, self.pipeline, self.work)
         self._step_back(drafts, verdicts, lengths)
         self._emit(drafts, verdicts, logits)
 
@@ -161,54 +162,6 @@ class Run:
         else:
             paths = [[0, *(node + 1 for node in v.path)] if v else [] for v in verdicts]
             self.session.keep(paths)  # type: ignore[attr-defined]
-
-    def _verify(self, drafts: Sequence[Draft], logits: Sequence[Float[Tensor, "new vocab"]]) -> list[Verdict | None]:
-        """What stands of each draft; None for rows that are finished."""
-        scores = self.pipeline.scores(torch.cat(list(logits)), lambda: self._prefixes(drafts))
-        sizes = [len(x) for x in logits]
-        if self.pipeline.greedy and self.work.lossy is None:
-            return self._follow(drafts, scores.argmax(-1).tolist(), sizes)
-        p = self.pipeline.transformed(scores)
-        if self.work.lossy is None and all(draft.q is None for draft in drafts):
-            return self._follow(drafts, draw(p, self._plain_numbers(drafts)).tolist(), sizes)
-        blocks = zip(self.held, drafts, torch.split(p, sizes), strict=True)
-        return [None if row.finish else self._judge(row, draft, block) for row, draft, block in blocks]
-
-    def _follow(self, drafts: Sequence[Draft], chosen: list[int], sizes: Sequence[int]) -> list[Verdict | None]:
-        found: list[Verdict | None] = []
-        for draft, size in zip(drafts, sizes, strict=True):
-            found.append(chosen_path(chosen[:size], draft) if size else None)
-            chosen = chosen[size:]
-        return found
-
-    def _judge(self, row: Row, draft: Draft, p: Float[Tensor, "next vocab"]) -> Verdict:
-        def numbers(purpose: str, depth: int, child: int) -> float:
-            at = len(row.tokens) + depth
-            return uniform(row.key, at) if purpose == "plain" else number(row.key, at, purpose, child)  # type: ignore[arg-type]
-
-        if self.work.lossy is not None:
-            return lossy_chain(p, draft, numbers, self.work.lossy, weight=self.work.weight)
-        if draft.q is None:
-            chances = [uniform(row.key, len(row.tokens) + depth) for depth in node_depths(draft)]
-            return chosen_path(draw(p, chances).tolist(), draft)
-        return drawn_chain(p, draft, numbers) if draft.parents is None else drawn_tree(p, draft, numbers)
-
-    def _plain_numbers(self, drafts: Sequence[Draft]) -> list[float]:
-        """What plain decoding would draw with, after each node of each draft."""
-        return [
-            uniform(row.key, len(row.tokens) + depth)
-            for row, draft in zip(self.held, drafts, strict=True)
-            if not row.finish
-            for depth in node_depths(draft)
-        ]
-
-    def _prefixes(self, drafts: Sequence[Draft]) -> list[Prefix]:
-        return [
-            Prefix(row.key, row.prompt, [*row.tokens, *branch])
-            for row, draft in zip(self.held, drafts, strict=True)
-            if not row.finish
-            for branch in [[], *branches_of(draft)]
-        ]
 
     def _plain(self, logits: Float[Tensor, "row vocab"], rows: Sequence[Row]) -> None:
         chosen = self.pipeline.choose(
@@ -230,15 +183,12 @@ class Run:
     def _emit(
         self, drafts: Sequence[Draft], verdicts: Sequence[Verdict | None], logits: Sequence[Float[Tensor, "new vocab"]]
     ) -> None:
+        told = logprobs_of(drafts, verdicts, logits)
         for i, (row, draft, verdict) in enumerate(zip(self.held, drafts, verdicts, strict=True)):
             if verdict is None:
                 continue
-            tokens = [*(draft.tokens[node] for node in verdict.path), verdict.token]
-            rows = torch.tensor([0, *(node + 1 for node in verdict.path)], device=logits[i].device)
-            picked = torch.tensor(tokens, device=logits[i].device).unsqueeze(-1)
-            logprobs = logits[i][rows].log_softmax(-1).gather(-1, picked).squeeze(-1).tolist()
             before = len(row.tokens)
-            for token, logprob in zip(tokens, logprobs, strict=True):
+            for token, logprob in zip(emitted_by(draft, verdict), told[i], strict=True):
                 self._enter(row, token, logprob)
                 if row.finish:
                     break

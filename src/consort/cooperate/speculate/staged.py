@@ -12,7 +12,7 @@ from torch import Tensor
 from consort.cooperate.speculate.draft import EMPTY, Draft, Start
 from consort.cooperate.speculate.model_draft import Followers
 from consort.cooperate.speculate.pipeline import Pipeline, Prefix, derived, number
-from consort.cooperate.speculate.verify import Verdict, chosen_path, drawn_chain
+from consort.cooperate.speculate.verify import chosen_path, drawn_chain, emitted_by
 from consort.cooperate.speculate.vocabulary import Pairing
 from consort.core.types import Sampling, Usage
 from consort.models.sampling import draw, uniform
@@ -77,7 +77,7 @@ class StagedDrafter:
         starts = [guess.tokens[:i] for i in range(len(guess) + 1)]
         scores = self.pipeline.scores(logits, lambda: [self.follow.prefix(row, start) for start in starts])
         if self.pipeline.greedy:
-            return Draft(_emitted(guess, chosen_path(scores.argmax(-1).tolist(), guess)))
+            return Draft(emitted_by(guess, chosen_path(scores.argmax(-1).tolist(), guess)))
         p, key = self.pipeline.transformed(scores), self.keys[row]
 
         def numbers(purpose: str, depth: int, child: int) -> float:
@@ -89,7 +89,7 @@ class StagedDrafter:
             verdict = chosen_path(draw(p, chances).tolist(), guess)
         else:
             verdict = drawn_chain(p, guess, numbers)
-        return Draft(_emitted(guess, verdict), p[: len(verdict.path) + 1])
+        return Draft(emitted_by(guess, verdict), p[: len(verdict.path) + 1])
 
     def observe(self, emitted: Sequence[Sequence[int]]) -> None:
         self.follow.observe(emitted)
@@ -102,10 +102,6 @@ class StagedDrafter:
 
     def spent(self) -> list[list[tuple[Any, Mapping[str, Usage]]]]:
         return [[*a, *b] for a, b in zip(self.follow.spent(), self.inner.spent(), strict=True)]
-
-
-def _emitted(guess: Draft, verdict: Verdict) -> list[int]:
-    return [*(guess.tokens[node] for node in verdict.path), verdict.token]
 
 
 def _owned(pipeline: Pipeline, owners: Mapping[bytes, bytes]) -> Pipeline:

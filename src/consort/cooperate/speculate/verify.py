@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -35,6 +36,11 @@ class Verdict:
     path: tuple[int, ...]
     token: int
     tested: int
+
+
+def emitted_by(draft: Draft, verdict: Verdict) -> list[int]:
+    """The draft's tokens that stand, and the one after them."""
+    return [*(draft.tokens[node] for node in verdict.path), verdict.token]
 
 
 def chosen_path(chosen: Sequence[int], draft: Draft) -> Verdict:
@@ -67,16 +73,65 @@ def drawn_chain(p: Float[Tensor, "next vocab"], draft: Draft, numbers: Numbers) 
 
     `p[i]` is the target's distribution after i tokens of the draft, so it has one row more than there are tokens.
     """
-    q = _drawn(draft)
-    at = torch.arange(len(draft), device=p.device), torch.tensor(list(draft.tokens), device=p.device)
-    ratios = (p[:-1][at] / q[at]).tolist()
-    for i, ratio in enumerate(ratios):
-        if numbers("accept", i, 0) >= ratio:
-            left = (p[i].double() - q[i].double()).clamp_min(0)
-            if float(left.sum()) > 0:  # else p == q up to rounding, and the token stands
-                return Verdict(tuple(range(i)), _pick(left, numbers("residual", i, 0)), i + 1)
-    last = len(draft)
-    return Verdict(tuple(range(last)), _pick(p[last], numbers("plain", last, 0)), last)
+    return drawn_chains(p, [draft], [numbers])[0]
+
+
+def drawn_chains(p: Float[Tensor, "next vocab"], drafts: Sequence[Draft], numbers: Sequence[Numbers]) -> list[Verdict]:
+    """`drawn_chain` of many drafts at once; their distributions lie in `p` one below the other."""
+    starts = list(accumulate((len(draft) + 1 for draft in drafts), initial=0))
+    ratios = _ratios(p, drafts, starts)
+    found: dict[int, Verdict] = {}
+    at, testing = [0] * len(drafts), list(range(len(drafts)))
+    while testing:
+        for row in testing:
+            at[row] = _first_refused(ratios[row], at[row], numbers[row])
+        refused = [row for row in testing if at[row] < len(drafts[row])]
+        left = _residuals(p, drafts, [(row, starts[row], at[row]) for row in refused])
+        some = left.sum(-1) > 0
+        testing = [row for row, any_left in zip(refused, some.tolist(), strict=True) if not any_left]
+        refused = [row for row in refused if row not in testing]
+        for row, token in zip(
+            refused, _picked(left[some], [numbers[r]("residual", at[r], 0) for r in refused]), strict=True
+        ):
+            found[row] = Verdict(tuple(range(at[row])), token, at[row] + 1)
+        for row in testing:  # p == q up to rounding, and the token stands
+            at[row] += 1
+    whole = [row for row in range(len(drafts)) if row not in found]
+    ends = p[[starts[row] + at[row] for row in whole]]
+    for row, token in zip(whole, _picked(ends, [numbers[r]("plain", at[r], 0) for r in whole]), strict=True):
+        found[row] = Verdict(tuple(range(at[row])), token, at[row])
+    return [found[row] for row in range(len(drafts))]
+
+
+def _ratios(p: Float[Tensor, "next vocab"], drafts: Sequence[Draft], starts: Sequence[int]) -> list[list[float]]:
+    """p(x) / q(x) of each token of each draft."""
+    tokens = torch.tensor([token for draft in drafts for token in draft.tokens], dtype=torch.long, device=p.device)
+    rows = [start + i for draft, start in zip(drafts, starts, strict=False) for i in range(len(draft))]
+    parts = zip(
+        [draft for draft in drafts if len(draft)], tokens.split([len(d) for d in drafts if len(d)]), strict=True
+    )
+    q = [_drawn(draft).gather(1, own.unsqueeze(1)).squeeze(1) for draft, own in parts]
+    ratios = iter((p[rows, tokens] / torch.cat(q)).tolist() if q else ())
+    return [[next(ratios) for _ in draft.tokens] for draft in drafts]
+
+
+def _residuals(
+    p: Float[Tensor, "next vocab"], drafts: Sequence[Draft], places: Sequence[tuple[int, int, int]]
+) -> Float[Tensor, "place vocab"]:
+    """max(0, p - q) where a row, whose distributions start at a place of `p`, refused a token of its draft."""
+    if not places:
+        return p[:0].double()
+    q = torch.stack([_drawn(drafts[row])[at] for row, _, at in places])
+    return (p[[start + at for _, start, at in places]].double() - q.double()).clamp_min(0)
+
+
+def _picked(weights: Float[Tensor, "row vocab"], chances: Sequence[float]) -> list[int]:
+    return draw(weights, chances).tolist() if len(chances) else []
+
+
+def _first_refused(ratios: Sequence[float], at: int, numbers: Numbers) -> int:
+    """The place of the first token from `at` on that does not stand; the length of the draft if all do."""
+    return next((i for i in range(at, len(ratios)) if numbers("accept", i, 0) >= ratios[i]), len(ratios))
 
 
 def drawn_tree(p: Float[Tensor, "next vocab"], draft: Draft, numbers: Numbers) -> Verdict:
