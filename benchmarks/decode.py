@@ -1,7 +1,7 @@
 """Decoding on one CPU thread: sessions, rounds, answers and ensembles, against transformers in the same run.
 
-A target of 17.3 M and a draft of 1.4 M parameters with random weights: the work is that of trained ones, the acceptance is
-not. Costs are thread CPU time, the least of several repeats, behind a prompt of 65 tokens.
+A target of 17.3 M and a draft of 1.4 M parameters with random weights: the work is that of trained ones, the
+acceptance is not. Costs are thread CPU time, the least of several repeats, behind a prompt of 65 tokens.
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ plan = {
     "corpus": "corpus.jsonl",
     "mode": "together",
     "collect": {"block": 128},
-    "align": {"map": "first_piece"},
     "fuse": {"unit": "group"},
     "train": {"steps": 8, "batch": 16, "lr": 1e-3, "lam": 0.3},
 }

@@ -17,7 +17,7 @@ own, others = (
     fuse.collect(lambda m=m: m, m.tokenizer, texts, Path(m.name), fuse.Collection(k=10), stamp=m.name)
     for m in (pivot, teacher)
 )
-alignment = fuse.Alignment(map="first_piece")
+alignment = fuse.Alignment()
 pair = fuse.align(pivot.tokenizer, teacher.tokenizer, texts, Path("pair"), alignment)
 fusion = fuse.Fusion(pivot.tokenizer, own, [(others, pair)], fuse.Function(), alignment)
 target = fusion.target(texts[0])

@@ -1,16 +1,19 @@
 """E1: one of seven open models for each query, eight data sets (RouterDC, 2409.19886, tables 1 and 2).
 
-Usage: python benchmarks/routing/routerdc.py [--full] [--encoder minilm] [--steps 1000]
+Usage: python benchmarks/routing/routerdc.py [--full] [--encoder minilm] [--steps 1000] [--sample N] [--routers NAME…]
 
-`--full` fine-tunes an encoder by the losses of ZOOTER and RouterDC (hours on two cores).
+`--full` fine-tunes an encoder by the losses of ZOOTER and RouterDC: on one core 3.4 s for a step, and three quarters of
+an hour for the states of all queries; `--sample 150 --steps 50` needs a quarter of an hour.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +73,13 @@ def read(folder: Path, files: dict[str, str]) -> Observed:
     return Observed(parts[0].models, joined[0], np.concatenate([p.quality for p in parts]), groups=joined[1])
 
 
+def drawn(observed: Observed, most: int) -> Observed:
+    """At most so many queries of each set, always the same ones; all of them for 0."""
+    groups, rng = np.array(observed.groups), np.random.default_rng(0)
+    rows = [rng.permutation(np.flatnonzero(groups == name))[: most or None] for name in dict.fromkeys(observed.groups)]
+    return observed.rows(np.sort(np.concatenate(rows)))
+
+
 def means(chosen: np.ndarray, observed: Observed) -> list[float]:
     """Percent of each set in order, and their mean."""
     got, groups = observed.quality[np.arange(len(observed)), chosen], np.array(observed.groups)
@@ -78,13 +88,22 @@ def means(chosen: np.ndarray, observed: Observed) -> list[float]:
 
 
 def tables(
-    data: Path = SHARED / "ensemble", full: bool = False, encoder: str = "minilm", steps: int = 1000
+    data: Path = SHARED / "ensemble",
+    full: bool = False,
+    encoder: str = "minilm",
+    steps: int = 1000,
+    sample: int = 0,
+    routers: Sequence[str] = (),
 ) -> list[tuple[str, list[str], list[list[str]]]]:
-    """The table of this part: title, columns, rows; with `full` also rows on an encoder, frozen and fine-tuned."""
+    """The table of this part: title, columns, rows; with `full` also rows on an encoder, frozen and fine-tuned.
+
+    `sample`: at most so many queries of each set; `routers`: these alone.
+    """
     folder = data / "routerdc" / "split2_model7"
-    train, *tests = (read(folder, files) for files in (TRAIN, INSIDE, OUTSIDE))
+    train, *tests = (drawn(read(folder, files), sample) for files in (TRAIN, INSIDE, OUTSIDE))
     rows = [baseline(name, *tests) for name in ("oracle", "oracle_dataset", "best single of the test sets")]
-    rows += fitted_rows(ROUTERS, "tfidf", train, tests)
+    wanted = {name: options for name, options in ROUTERS.items() if name in routers or not routers}
+    rows += fitted_rows(wanted, "tfidf", train, tests)
     if full:
         rows += encoder_rows(encoder, steps, train, tests)
     published = [
@@ -92,14 +111,18 @@ def tables(
         *["61.07", "70.32", "51.77", "58.52", "51.02", "58.54", "38.81", "46.80", "51.93", "45.85"],
         "",
     ]
-    title = "RouterDC data: percent right; frozen TF-IDF features where nothing else is said, CPU seconds"
+    part = f", at most {sample} queries of each set (published: all)" if sample else ""
+    title = f"RouterDC data{part}: percent right; frozen TF-IDF features where nothing else is said, CPU seconds"
     return [(title, COLUMNS, [*rows, published])]
 
 
 def fitted_rows(
     routers: dict[str, dict[str, Any]], features: str, train: Observed, tests: list[Observed], told: str = ""
 ) -> list[list[str]]:
-    """What each router chooses on the test sets; the seconds are those of the features, of fitting, and of choosing."""
+    """What each router chooses on the test sets; the seconds are those of the features, of fitting, and of choosing.
+
+    Each row is told on standard error as soon as it is known.
+    """
     begun = time.process_time()
     texts = [text for part in tests for text in part.queries]
     encoder = fit_encoder(features, train.queries)
@@ -117,6 +140,7 @@ def fitted_rows(
         seconds = time.process_time() - begun + (shared if router.needs_features else 0)
         found = means(chosen[: len(tests[0])], tests[0]) + means(chosen[len(tests[0]) :], tests[1])
         rows.append([name + told, *(f"{value:.2f}" for value in found), f"{seconds:.0f}"])
+        print(*rows[-1], sep="  ", file=sys.stderr, flush=True)
     return rows
 
 
@@ -158,8 +182,10 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="fine-tune an encoder as well")
     parser.add_argument("--encoder", default="minilm", help="minilm or a folder")
     parser.add_argument("--steps", type=int, default=1000, help="of fine-tuning, 32 queries each")
+    parser.add_argument("--sample", type=int, default=0, help="at most so many queries of each set; default: all")
+    parser.add_argument("--routers", nargs="+", choices=ROUTERS, default=[], help="default: all")
     given = parser.parse_args()
-    for title, columns, rows in tables(full=given.full, encoder=given.encoder, steps=given.steps):
+    for title, columns, rows in tables(**vars(given)):
         print(title, plain_table(columns, rows), sep="\n")
 
 

@@ -41,6 +41,17 @@ def test_fitted_on_a_table_evaluated_and_fitted_again(consort, plan, table, tmp_
     assert (out / "state.safetensors").read_bytes() == state
 
 
+def test_what_was_fitted_may_be_moved(consort, plan, table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plan.write_text("knn: {models: ['table:t.jsonl#m0', 'table:t.jsonl#m1'], k: 3}")
+    assert consort("fit", "plan.yml", "out", "--table", "t.jsonl").code == 0
+    (tmp_path / "else").mkdir()
+    (tmp_path / "out").rename(tmp_path / "else" / "moved")
+    monkeypatch.chdir(tmp_path / "else")
+    shown = consort("eval", "moved/plan.yml", "--task", f"table:{table}", "--json")
+    assert shown.code == 0 and json.loads(shown.out)["systems"][0]["score"] > 0.9
+
+
 def test_a_strategy_that_is_not_better_gives_way(consort, tmp_path, table):
     plan = tmp_path / "plan.yml"
     plan.write_text(f'length: {{strong: "table:{table}#m1", weak: "table:{table}#m0", share: 1.0}}')

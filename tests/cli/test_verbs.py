@@ -92,3 +92,13 @@ def test_eval_compares_systems(consort, plan):
     scores = {s["model"]: s["score"] for s in found["systems"]}
     assert scores[str(plan)] > max(scores["lab:mirror"], scores["lab:order"])
     assert "95 % interval" in consort("eval", "lab:mirror", "--task", "lab:tasks/skills", "--limit", 8).out
+
+
+def test_a_member_without_an_answer_is_told(consort, tmp_path):
+    (tmp_path / "t.jsonl").write_text(
+        '{"prompt": "p", "answers": {"a": "x", "b": "y"}}\n{"prompt": "q", "answers": {"b": "z"}}\n'
+    )
+    (tmp_path / "plan.yml").write_text(f"mbr: {{models: ['table:{tmp_path}/t.jsonl#a', 'table:{tmp_path}/t.jsonl#b']}}")
+    shown = consort("generate", tmp_path / "plan.yml", "q")
+    assert shown.out == "z\n" and "warning: a gave no answer: no answer to 'q'" in shown.err
+    assert consort("generate", tmp_path / "plan.yml", "p").err == ""

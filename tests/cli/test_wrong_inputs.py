@@ -142,6 +142,8 @@ def test_damaged_or_hostile_models_are_refused(damage, model, tmp_path, refused)
         ("linear: {models: [lab:mirror, lab:b-base]}", "vocabular"),
         ("average: {models: [lab:mirror, lab:order]}", "not a checkpoint"),
         ("merge_method: linear", "exactly one of models, slices, modules"),
+        (f"linear: {{models: [lab:mirror, lab:order], weight: {'9' * 5000}}}", "999… is not float"),
+        ("linear: {models: [lab:mirror, lab:order], weight: {free: [0, 1]}}", "consort search"),
     ],
 )
 def test_wrong_plans_are_refused(text, says, tmp_path, refused):
@@ -180,6 +182,7 @@ def test_writing_onto_an_input_is_refused(model, tmp_path, refused):
         (["generate", "", "x"], "empty"),
         (["auto", "", "--task", "lab:tasks/skills", "--out", "run"], "empty"),
         (["eval", "lab:mirror", "lab:mirror", "--task", "lab:tasks/skills"], "given twice"),
+        (["eval", "lab:mirror", "no/a", "no/b", "--task", "lab:tasks/skills"], "2 faults: no/a: does not exist; no/b:"),
         (["lab", "train", "--out", ""], "--out"),
         (["score", "lab:mirror", "--pairs", "no-file"], "no such file"),
         (["eval", "lab:mirror", "--task", "no-file"], "no such file"),
@@ -278,3 +281,6 @@ def test_an_adapter_over_another_base_is_a_warning(tmp_path, consort):
     (tmp_path / "plan.yml").write_text("linear: {models: [{hf: 'lab:lora-mirror', base: 'lab:order'}]}")
     shown = consort("merge", tmp_path / "plan.yml", tmp_path / "out")
     assert shown.code == 0 and "warning: lora-mirror was trained on" in shown.err
+    shown = consort("merge", tmp_path / "plan.yml", tmp_path / "again", "--json")
+    assert "warning: lora-mirror" in shown.err
+    assert json.loads(shown.out)["warnings"][0].startswith("lora-mirror was trained on")

@@ -96,6 +96,7 @@ def test_one_file_for_both_splits_is_cut(file):
         ('{"prompt": "p", "target": NaN}', "t.jsonl:2", "NaN", "JSON"),
         ('{"messages": [{"role": "king", "content": "x"}], "target": "x"}', "t.jsonl:2: messages", "not", "role"),
         ("[" * 20000, "t.jsonl:2", "deeply", "flat"),
+        (f'{{"prompt": "p", "target": "x", "id": {"9" * 5000}}}', "t.jsonl:2", "thousands of digits", "JSON"),
     ],
 )
 def test_a_bad_line_names_file_line_and_column(file, line, field, message, hint):

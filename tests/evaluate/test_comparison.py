@@ -117,7 +117,7 @@ def test_texts_that_a_tokenizer_cannot_write_are_compared_within_it_only(uniform
     small, same, other = (evaluate(model, task) for model in models)
     assert (small.figures["unknown_tokens"], other.figures["unknown_tokens"]) == (2, 0)
     assert compare([small, same]).unit == "score"
-    with pytest.raises(Incompatible, match="m: its tokenizer cannot write the text: 2 tokens"):
+    with pytest.raises(Incompatible, match="m: its tokenizer cannot write the text: unknown tokens: 2"):
         compare([small, other])
     with pytest.raises(Incompatible, match="cannot write"):
         gate(other, small)

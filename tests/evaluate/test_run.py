@@ -67,7 +67,7 @@ def test_nothing_is_asked_when_a_target_cannot_be_graded(rote, task_of):
     task = task_of([{"prompt": "a", "target": "1"}, {"prompt": "b", "target": "one"}], metric="numeric")
     with pytest.raises(BadData) as caught:
         evaluate(model, task)
-    assert caught.value.field == "line 2: target" and not model.asked
+    assert caught.value.field == "task (test): line 2: target" and not model.asked
 
 
 def test_chats_stop_and_inner_costs(task_of):

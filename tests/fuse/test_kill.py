@@ -27,7 +27,6 @@ def plan(tmp_path):
         "sources: [lab:teacher-north, lab:teacher-south]\n"
         f"corpus: {tmp_path / 'corpus.jsonl'}\n"
         "collect: {block: 64, shard: 2}\n"
-        "align: {map: first_piece}\n"
         "train: {steps: 12, batch: 8, part: 8, lr: 1.0e-3, save_every: 1}\n"
     )
     return tmp_path / "plan.yml"

@@ -11,6 +11,7 @@ from consort.fuse import pairing as module
 from consort.lab.folder import wrap
 from consort.lab.tokenizers import byte_pairs, unigram
 from consort.models import HFTokenizer
+from consort.models.align import token_bytes
 from consort.models.align_ends import same_end
 from consort.models.align_official import spellings
 
@@ -92,3 +93,18 @@ def test_another_alignment_in_the_folder_is_refused(tmp_path, pair):
     align(*pair, DOCUMENTS, tmp_path / "pair", Alignment())
     with pytest.raises(OutputExists):
         align(*pair, DOCUMENTS, tmp_path / "pair", Alignment(map="exact"))
+
+
+def test_statistics_count_what_begins_at_one_place(tmp_path, pair):
+    found = align(*pair, DOCUMENTS, tmp_path / "pair", Alignment(map="statistics"))
+    ours, theirs = (token_bytes(tokenizer) for tokenizer in pair)
+    named = [(theirs[i], ours[j]) for i, j in enumerate(found.ids.tolist()) if j >= 0 and theirs[i] and ours[j]]
+    begins = [a.startswith(b) or b.startswith(a) for a, b in named]
+    assert len(named) > 30
+    assert np.mean(begins) == 1
+
+
+def test_texts_that_share_no_boundary_have_nothing_to_count(tmp_path, pair):
+    documents = [Document("q", ((0, 1),), whole=False)]
+    found = align(*pair, documents, tmp_path / "pair", Alignment(map="statistics"))
+    assert (found.ids >= 0).any()

@@ -50,6 +50,14 @@ def test_rows_come_back_as_they_were(tmp_path, mass):
     assert store.rows(Document("zz", ((0, 2),))) is None
 
 
+@pytest.mark.parametrize("mass", [None, 0.6])
+def test_a_last_document_of_one_token_has_no_rows(tmp_path, mass):
+    texts = [Document("ab", ((0, 2),), whole=False), Document("", ((0, 0),), whole=False)]
+    store = collected(tmp_path / "rows", Collection(k=4, mass=mass), texts=texts)
+    assert [len(store.rows(text)) for text in texts] == [len(text.spelled(ABC)) - 1 for text in texts]
+    assert len(store.rows(texts[1])) == 0
+
+
 def test_probabilities_and_losses_are_those_of_the_model():
     (rows,) = read_rows(MODEL, [TEXTS[0]], 4, None)
     tokens = TEXTS[0].spelled(ABC).ids.tolist()

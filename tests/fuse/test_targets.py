@@ -12,7 +12,7 @@ from consort.core.errors import BadParameter
 from consort.fuse import Alignment, Document, Function, Fusion, Online, align
 from consort.fuse.batches import fusion_loss, parts
 from consort.fuse.rows import Rows
-from consort.fuse.targets import merged, mix_weights, translated, units
+from consort.fuse.targets import mix_weights, units
 from consort.models import FakeTokenizer, FakeTokenModel
 
 ABC = FakeTokenizer("abc ")
@@ -73,21 +73,6 @@ def test_min_ce_per_byte_and_per_token():
         assert rates.argmin() == wanted
         if ce_unit == "byte":
             assert (rates / math.log(2)).tolist() == pytest.approx([0.7213, 1.0820], abs=1e-4)
-
-
-def test_what_is_dropped_goes_to_the_rest_and_what_falls_together_is_summed():
-    rows = rows_of([[0.5, 0.2, 0.2]])
-    ids, p, rest = translated(rows, np.array([1, 1, -1]))
-    assert p[0][ids[0] == 1].sum() == p[0].max() == pytest.approx(0.7)
-    assert p.sum() + rest[0] == pytest.approx(1)
-    _, first, rest = translated(rows, np.array([1, 1, -1]), collisions="first")
-    assert first.sum() == pytest.approx(0.5)
-    assert first.sum() + rest[0] == pytest.approx(1)
-
-
-def test_the_first_place_of_an_id_that_has_probability_keeps_it():
-    ids, p = merged(np.array([[3, 3, 3]]), np.array([[0.0, 0.25, 0.5]]))
-    assert p.tolist() == [[0, 0.75, 0]]
 
 
 @pytest.mark.parametrize(("tail", "p", "rest"), [("renormalise", 1.0, 0), ("bucket", 0.75, 0.25), ("ignore", 0.75, 0)])

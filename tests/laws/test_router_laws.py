@@ -44,6 +44,9 @@ def build(name):
         laws.adds_costs,
         laws.passes_over_failures,
         laws.skips_unknown_qualities,
+        laws.scores_with_the_chosen_member,
+        laws.one_member_judges_a_context,
+        laws.needs_members_that_score,
     ],
     ids=lambda law: law.__name__,
 )

@@ -23,6 +23,15 @@ def test_all_faults_are_listed_at_once(memory):
     assert "rms_norm_eps" in message
 
 
+def test_of_many_faults_the_first_are_shown_and_counted(memory):
+    one, two = (memory({f"t{i}": [0.0] * n for i in range(30)}, f"of{n}") for n in (1, 2))
+    with pytest.raises(Incompatible) as caught:
+        merge("linear", [one, two])
+    message = str(caught.value)
+    assert message.startswith("30 of 30 tensors: t0 is [1] in of1, [2] in of2; t1 is ")
+    assert message.endswith("; and 27 more") and "t3" not in message
+
+
 def test_models_of_one_name_are_told_apart(memory):
     with pytest.raises(Incompatible, match=r"a is \[1\] in memory \(input 1\), \[2\] in memory \(input 2\)"):
         merge("linear", [memory({"a": [1.0]}), memory({"a": [1.0, 2]})])

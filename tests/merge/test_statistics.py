@@ -30,7 +30,7 @@ def numbers(kind, n, seed):
     return kinds[kind]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from(["normal", "equal", "zero", "denormal", "two", "bf16", "wide"]),
     st.integers(1, 500),

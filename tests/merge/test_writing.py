@@ -51,5 +51,5 @@ def test_nan_in_an_input_is_named_and_nothing_is_left(memory, tmp_path, name):
 
 
 def test_overflow_of_the_rounding_is_an_error(memory, tmp_path):
-    with pytest.raises(BadCheckpoint, match="w: 1 entries are too large for float16"):
+    with pytest.raises(BadCheckpoint, match="w: 1 entry is too large for float16"):
         write(merge("linear", [memory({"w": [1e5, 1]})], dtype="float16"), tmp_path / "out")

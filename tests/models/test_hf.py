@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from consort.core.errors import BadCheckpoint, BadData, BadParameter, Incompatible
+from consort.core.errors import BadCheckpoint, BadData, BadParameter, Incompatible, Unsupported
 from consort.core.types import Sampling
 from consort.models import HFModel, load_model
 from consort.weights.checkpoint import Checkpoint, Spec
@@ -155,6 +155,12 @@ def test_what_cannot_be_a_model_is_refused(tmp_path: Path) -> None:
         load_model(Memory(weights(0), {**CONFIG, "vocab_size": 255}), tokenizer="bytes", device="cpu")
     with pytest.raises(BadCheckpoint, match="own code"):
         load_model(Memory(weights(0), {**CONFIG, "auto_map": {"AutoConfig": "x.Y"}}), tokenizer="bytes")
+
+
+def test_an_encoder_with_a_decoder_is_no_causal_model() -> None:
+    config = {"model_type": "t5", "vocab_size": 256, "d_model": 16, "num_layers": 1, "num_heads": 2, "d_ff": 24}
+    with pytest.raises(Unsupported, match="t5 is no architecture of causal language models"):
+        load_model(Memory({"shared.weight": torch.zeros(256, 16)}, config), tokenizer="bytes")
 
 
 def test_sessions_refuse_what_the_model_cannot_read() -> None:

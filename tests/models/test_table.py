@@ -10,6 +10,7 @@ import pytest
 
 from consort.core.errors import BadData, BadParameter, UnknownName
 from consort.core.types import Sampling
+from consort.evaluate import evaluate
 from consort.models.table import open_table, split_reference, table_model
 
 ROWS = [
@@ -96,6 +97,35 @@ def test_bad_tables_are_refused_by_place(tmp_path, text, said):
     with pytest.raises(BadData, match=said) as caught:
         open_table(path)
     assert "t.jsonl" in caught.value.field and caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("row", "line", "said"),
+    [
+        ('{"prompt": "p", "scores": {"a": NaN}}', 3, "NaN is not a JSON value"),
+        ('{"prompt": "p", "id": %s}' % ("9" * 5000), 3, "a number has thousands of digits"),
+        ('{"prompt": "p", "id": %s}' % ("[" * 100000), 3, "nested too deeply"),
+        ('{"prompt": "p", "prompt": "q"}', 3, "stands twice"),
+        ('{"prompt": "p",\n"scores" {}}', 4, "Expecting ':'"),
+        ('{"prompt": "p", "scores": {"a": 1}, "tokens": {"a": 1e308}}', 3, "not a number of tokens"),
+        ('{"prompt": "p", "scores": {"a": 1}} {}', 3, "neither a comma nor the end"),
+        ("7", 3, "not a JSON object"),
+    ],
+)
+def test_a_bad_row_of_a_list_is_told_by_its_line(tmp_path, row, line, said):
+    path = tmp_path / "t.json"
+    path.write_text('[{"prompt": "o", "scores": {"a": 1}},\n\n' + row + "]")
+    with pytest.raises(BadData, match=said) as caught:
+        open_table(path)
+    assert caught.value.field.startswith(f"{path}:{line}")
+
+
+def test_an_unknown_quality_is_told_by_file_and_line(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("prompt,a_answer,a_score,split\np,x,1,test\nq,y,,test\n")
+    with pytest.raises(BadData, match="quality is not known") as caught:
+        evaluate(table_model(f"table:{path}#a"), open_table(path).task())
+    assert caught.value.field == "t.csv (test): line 3"
 
 
 def test_bad_csv_and_names(tmp_path, file):

@@ -10,6 +10,7 @@ import pytest
 import consort as c
 from consort import lab
 from consort.core.errors import BadCheckpoint, BadData, BadParameter, ConsortError, OutputExists, Unsupported
+from consort.data import Task
 from consort.recipes import team, trials
 from consort.recipes.auto import auto
 from consort.report.schema import read_run
@@ -189,6 +190,93 @@ def test_families_that_cannot_be_merged_become_a_team(across, tmp_path):
     assert again.score == winner.score
 
 
+ZOO = ["lab:base", "lab:mirror", "lab:order", "lab:harmful", "lab:b-base", "lab:b-peel"]
+
+
+@pytest.fixture(scope="module")
+def zoo_run(tmp_path_factory):
+    """A zoo of two families on three of their skills, and the options that made it."""
+    both = c.load_task(lab.path("tasks/both"))
+    dev, test = (
+        tuple(e for word in ("mirror", "order", "peel") for e in [e for e in part if e.group == word][:most])
+        for part, most in ((both.dev, 24), (both.test, 10))
+    )
+    options = {"task": Task("zoo", both.metric, dev, test, both.options), "budget": 20}
+    out = tmp_path_factory.mktemp("zoo") / "run"
+    return out, auto(ZOO, out=out, **options), options
+
+
+def test_model_glue_is_a_candidate_among_others(zoo_run):
+    out, outcome, _ = zoo_run
+    results, _ = read_run(out)
+    tried = {c.name: c for c in results.candidates}
+    assert {"knn of 2 clusters", "prompt mixture of 2 models"} <= set(tried)
+    assert any(name.startswith("cluster 1: ") and c.note == "model_glue" for name, c in tried.items())
+    assert all(results.prices[name] > 0 for name, c in tried.items() if c.status != "failed")
+    assert sum("state:" not in c.plan for c in results.candidates) <= 20
+    assert results.winner.kind == "team" and outcome.decision.candidate_score >= outcome.decision.fallback_score
+    assert "How alike the models are" in (out / "report.html").read_text("utf-8")
+
+
+def test_what_the_budget_left_is_told(zoo_run):
+    _, outcome, _ = zoo_run
+    told = [note for note in outcome.notes if "not tried: budget: " in note]
+    assert any("family, whose share is" in note for note in told)
+
+
+def test_a_zoo_cut_anywhere_ends_with_the_same_bytes(zoo_run, tmp_path):
+    out, outcome, options = zoo_run
+    lines = (out / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    for kept in (len(lines) // 2, len(lines) - 8):
+        cut = shutil.copytree(out, tmp_path / str(kept))
+        (cut / "journal.jsonl").write_bytes(b"".join(lines[:kept]) + lines[kept][:30])
+        for made in ("plan.yml", "results.json", "report.html"):
+            (cut / made).unlink()
+        shutil.rmtree(cut / "states")
+        again = auto(ZOO, out=cut, **options)
+        assert (again.plan, again.notes) == (outcome.plan, outcome.notes)
+        assert (cut / "plan.yml").read_bytes() == (out / "plan.yml").read_bytes()
+        assert [p.read_bytes() for p in sorted((cut / "states").iterdir())] == [
+            p.read_bytes() for p in sorted((out / "states").iterdir())
+        ]
+
+
+def test_a_moved_run_answers_from_another_folder(zoo_run, tmp_path, monkeypatch):
+    out, _, options = zoo_run
+    moved = shutil.copytree(out, tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    found = c.evaluate(c.model("moved/plan.yml"), options["task"])
+    results, _ = read_run(moved)
+    assert found.score == next(r.score for r in results.test if r.model == "winner")
+
+
+def test_models_named_by_relative_folders_are_found_from_anywhere(task, tmp_path, monkeypatch):
+    for name in SKILLS:
+        shutil.copytree(lab.path(name), tmp_path / "models" / name)
+    monkeypatch.chdir(tmp_path)
+    auto(["models/mirror", "models/order"], task=task, out="run", budget=3)
+    monkeypatch.chdir(tmp_path / "models")
+    assert c.load("../run/plan.yml").keys()
+
+
+def test_models_that_are_read_for_choices_get_routers(tmp_path):
+    rows = []
+    for skill, task in (("mirror", "skills"), ("peel", "b-skills")):
+        lines = [json.loads(line) for line in (lab.path(f"tasks/{task}") / "dev.jsonl").read_text().splitlines()]
+        own = [line for line in lines if line["group"] == skill][:40]
+        for number, line in enumerate(own):
+            target, other = line["target"], own[(number + 1) % len(own)]["target"]
+            choices = [target, other if other != target else target[::-1] + " x"]
+            rows.append({"prompt": line["prompt"], "choices": choices, "answer": 0, "group": skill})
+    for part, taken in (("dev", rows[::2] + rows[1::4]), ("test", rows[3::4])):
+        (tmp_path / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in taken))
+    (tmp_path / "task.yml").write_text("{dev: dev.jsonl, test: test.jsonl, metric: choice}")
+    auto(["lab:mirror", "lab:b-peel"], task=tmp_path, out=tmp_path / "run", budget=4)
+    results, _ = read_run(tmp_path / "run")
+    assert any(c.method in ("knn", "ridge") and c.fit is not None for c in results.candidates)
+    assert not any(c.method in ("vote", "frugal_gpt", "prompt_mixture") for c in results.candidates)
+
+
 def test_a_team_that_cannot_be_run_has_failed_and_gives_way(across, tmp_path, monkeypatch):
     def broken(joint, folder):
         raise Unsupported("no room for what it learned", field=joint.name)
@@ -200,3 +288,14 @@ def test_a_team_that_cannot_be_run_has_failed_and_gives_way(across, tmp_path, mo
     failed = [c for c in results.candidates if c.status == "failed"]
     assert failed and all("no room" in c.note for c in failed)
     assert sum("was left out" in note for note in outcome.notes) == len(failed)
+
+
+def test_an_example_too_long_for_a_model_is_found_before_the_search(tmp_path, monkeypatch):
+    rows = [json.loads(row) for row in lines_of("dev", ("mirror",), 12).splitlines()]
+    lines = [{**row, "split": "test" if n > 8 else "dev"} for n, row in enumerate(rows)]
+    lines[-1]["prompt"] = "a " * 300 + lines[-1]["prompt"]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    monkeypatch.setattr(trials, "evaluate", lambda *given, **more: pytest.fail("evaluated"))
+    with pytest.raises(BadData, match="line 12: .* context window of mirror"):
+        auto(["lab:mirror", "lab:order"], task=tmp_path / "t.jsonl", out=tmp_path / "run", budget=2)
+    assert not (tmp_path / "run").exists()

@@ -38,7 +38,6 @@ def plan(tmp_path):
         "sources": ["lab:teacher-north"],
         "corpus": str(tmp_path / "corpus.jsonl"),
         "collect": {"block": 64, "shard": 4},
-        "align": {"map": "first_piece"},
         "train": TRAIN,
     }
 
@@ -148,6 +147,13 @@ def test_rows_recorded_elsewhere(plan, tmp_path):
         ({"train": {"lam": 2}}, ConsortError, r"2 is outside \[0, 1\]"),
         ({"fuse": {"unit": "word"}}, ConsortError, "fuse.unit"),
         ({"fuse": {"function": "weighted", "weights": [1]}}, ConsortError, "1 weights"),
+        ({"fuse": {"function": "weighted", "weights": [0, 0]}}, BadParameter, "are all 0"),
+        ({"collect": {"mass": 0}}, ConsortError, "collect.mass"),
+        ({"sources": ["http://localhost:8000/v1"]}, BadPlan, r"sources\[0\]: is an endpoint"),
+        ({"sources": [{"model": "lab:pivot", "tokeniser": "bytes"}]}, BadPlan, "unknown key 'tokeniser'"),
+        ({"sources": [None]}, BadPlan, r"sources\[0\]: an expression has one key"),
+        ({"train": {"rank": 4}, "pivot": "lab:teacher-north", "sources": THREE[1:2]}, BadParameter, "no layers for"),
+        ({"merge": {"sce": {"select_topk": 2}}}, ConsortError, "merge.sce.select_topk: 2 is outside"),
         ({"merge": {"scee": {}}}, ConsortError, "no method named 'scee'"),
         ({"merge": {"sce": {"base": "x"}}}, BadPlan, "the pivot is its base"),
         ({"merge": {"average": {}}}, BadPlan, "is not a merge"),
@@ -176,6 +182,26 @@ def test_a_folder_of_something_else_is_refused(plan, tmp_path):
     (tmp_path / "out" / "mine").write_text("x")
     with pytest.raises(OutputExists):
         fuse(plan, tmp_path / "out")
+
+
+def test_a_training_that_diverges_says_so_and_leaves_the_rows(plan, tmp_path):
+    with pytest.raises(BadParameter, match="train.lr: is too large: at step"):
+        fuse(plan | {"train": TRAIN | {"steps": 40, "lr": 10}}, tmp_path / "out")
+    assert list((tmp_path / "out" / "rows").iterdir())
+    assert not list((tmp_path / "out" / "students").iterdir())
+
+
+def test_a_run_inside_the_parts_of_a_merged_pivot_is_refused(plan, tmp_path):
+    shutil.copytree(lab.path("pivot"), tmp_path / "part")
+    merged = {"linear": {"models": ["lab:pivot", str(tmp_path / "part")]}}
+    with pytest.raises(OutputExists, match="overlaps the input"):
+        fuse(plan | {"pivot": merged}, tmp_path / "part" / "out")
+
+
+def test_a_model_of_bytes_is_named_with_its_tokenizer(plan):
+    checked = parse_fuse(plan | {"sources": [{"model": "folder", "tokenizer": "bytes"}]})
+    assert checked.sources[0].model.tokenizer == "bytes"
+    assert parse_fuse(checked.to_json()) == checked
 
 
 def test_plans_survive_the_round_trip(plan):

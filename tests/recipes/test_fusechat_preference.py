@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
 from consort import lab
 from consort.core.errors import BadCheckpoint, BadData, BadPlan, ConsortError
+from consort.ensemble.after.classifiers import RewardModel
 from consort.fuse import preference, preferring, training
 from consort.plan.fuse import parse_fuse
 from consort.recipes import fusechat, fusechat_preference
 from consort.recipes.fusechat import fuse, opened
+from consort.weights import open_folder
 
 
 @pytest.fixture
@@ -151,3 +154,21 @@ def test_plans_survive_the_round_trip_and_describe_themselves(plan, tmp_path):
     checked = parse_fuse(more)
     assert parse_fuse(checked.to_json()) == checked
     assert opened(plan, tmp_path / "x").describe()["answers"] == 8 * 3 * 2
+
+
+def test_a_reward_model_with_a_chat_template_reads_chats(tmp_path):
+    shutil.copytree(lab.path("reward"), tmp_path / "reward")
+    file = tmp_path / "reward" / "tokenizer_config.json"
+    template = "{% for m in messages %}{{ m.role }} : {{ m.content }} ; {% endfor %}"
+    refusal = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": refusal + template}))
+    chats, plain = RewardModel(open_folder(tmp_path / "reward")), RewardModel(open_folder(lab.path("reward")))
+    tokenizer, _ = chats.open()
+    head = tokenizer.decode(tokenizer("")["input_ids"])  # what the tokenizer itself puts before a text
+    tokenizer.chat_template = head + tokenizer.chat_template
+    told, _ = chats.rewards("mirror abc", ["cba"])
+    assert told == plain.rewards("user : mirror abc ; assistant :", ["cba ; "])[0]
+    turns = [{"role": "user", "content": "mirror abc"}]
+    assert chats.rewards(turns, ["cba"])[0] == told
+    with pytest.raises(BadData, match="no system"):
+        chats.rewards([{"role": "system", "content": "be brief"}, *turns], ["cba"])

@@ -92,7 +92,9 @@ def test_a_cluster_of_harmful_models_alone_is_none():
     zoo = Similarities(("base", "mirror", "order"), ((0, 1, 2),), table, table, (0.0, 1.0, 9.0))
     worth = dict(zip(A, (0.2, 0.3, 0.0), strict=True))
     scores = {"uniform soup": 0.25}
-    trials = SimpleNamespace(budget=4, trial=lambda name, expression: scores.get(name.partition(": ")[2], 0.1))
+    trials = SimpleNamespace(
+        limit=4, candidates={}, trial=lambda name, expression: scores.get(name.partition(": ")[2], 0.1)
+    )
     groups, _ = merged_groups(trials, members, zoo, worth, base=None, threshold=0.95, without=["order"])
     assert [([m.label for m in g.members], g.plan, g.fit) for g in groups] == [(["base", "mirror"], "lab:mirror", 0.3)]
 

@@ -81,6 +81,9 @@ def test_a_pair_is_read_once():
         ({**REWARD, "low": 9}, BadParameter),
         ({**REWARD, "prefer": "long"}, BadParameter),
         ({**REWARD, "hihg": 3}, ConsortError),
+        ({"toxicity": ["lab:reward", "lab:reward"]}, BadPlan),
+        ({"toxicity": "lab:reward", "label": "rude"}, BadParameter),
+        ({"toxicity": "lab:base"}, ConsortError),
     ],
 )
 def test_utilities_that_cannot_be_leave_nothing_behind(utility, kind, task, tmp_path):
@@ -92,3 +95,18 @@ def test_utilities_that_cannot_be_leave_nothing_behind(utility, kind, task, tmp_
 def test_a_reward_is_a_mean(task, tmp_path):
     with pytest.raises(BadPlan, match="mean"):
         search(plan(REWARD), task=task, out=tmp_path / "run", combine="harmonic")
+
+
+def test_prompts_alone_are_compared_by_the_utility(tmp_path):
+    entries = [{"prompt": f"mirror {a} b =", "id": i} for i, a in enumerate("acde")]
+    (tmp_path / "p.json").write_text(json.dumps({"dev": entries[:2], "test": entries[2:]}))
+    found = search(plan(REWARD), task=tmp_path / "p.json", out=tmp_path / "run")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert [r["score"] for r in results["test"]] == pytest.approx(list(results["utility"]["test"].values()))
+    assert all(r["usage"]["completion_tokens"] > 0 and len(r["answers"]) == 2 for r in results["test"])
+    assert found.comparison is not None and found.comparison.metric == "quality"
+
+
+def test_a_classifier_of_toxicity_is_maximised_away(task, tmp_path):
+    found = search(plan({"toxicity": "lab:reward"}), task=task, out=tmp_path, limit=4, conclude=False)
+    assert 0 <= found.best.outcome.score <= 1 and found.history.evaluations > 2

@@ -52,7 +52,10 @@ def test_any_number_of_any_expression_can_be_free():
     assert found.domain.low == [0.1, 0.1, 0.5] and found.domain.hard and not found.domain.starts
     assert found.expression((0.5, 0.6, 0.7))["ties"]["density"] == [0.5, 0.6]
     one = read_search(plan({"task_arithmetic": {"models": ["a", "b"], "base": "o", "weight": {"free": [0, 1]}}}))
-    assert one.domain.starts == ((1, 0), (0, 1)) and one.domain.hard
+    assert one.domain.starts == ((1, 0), (0, 1)) and one.domain.hard and set(one.units) == {"a", "b"}
+    weight = [1, {"free": [0, 1]}, {"free": [0, 1]}]
+    some = read_search(plan({"task_arithmetic": {"models": ["a", "b", "c"], "base": "o", "weight": weight}}))
+    assert some.domain.starts == () and not some.units
 
 
 def test_strategies_are_searched_as_models():
@@ -81,7 +84,7 @@ def test_marks_are_filled_in_order():
         (plan(LINEAR, [1]), "no optimizer"),
         (plan("a"), "not an expression"),
         (plan({"linear": {"models": ["a", "b"]}}), "no free coordinate"),
-        (plan({"linear": {"models": ["a", "b"], "weight": {"free": [1, 0]}}}), "no room"),
+        (plan({"linear": {"models": ["a", "b"], "weight": {"free": [1, 0]}}}), "is empty"),
         (plan({"linear": {"models": ["a", "b"], "weight": {"free": "x"}}}), "no interval"),
         (plan({"liner": {"models": ["a", "b"], "weight": {"free": [0, 1]}}}), "liner"),
         (plan({"ties": {"models": ["a"], "base": "o", "density": {"free": [0, 2]}}}, base="o"), "combinations"),

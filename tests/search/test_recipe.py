@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -13,10 +14,12 @@ from consort.cli.app import app
 from consort.core.errors import BadData, BadPlan, ConsortError, Incompatible, OutputExists
 from consort.data import load_task
 from consort.lab import path
-from consort.recipes.model_swarms import model_swarms
+from consort.recipes.model_swarms import analysis, model_swarms, personal_bests, run_of_winner
 from consort.recipes.objective import joined
 from consort.recipes.search import search
 from consort.recipes.voters import Nearest, Voters
+from consort.search.cache import Outcome
+from consort.search.run import History, Step
 
 LORA = {"merge_adapters": {"models": ["lab:lora-mirror", "lab:lora-order"], "weight": {"free": [-0.5, 1.5]}}}
 FULL = {"linear": {"models": ["lab:mirror", "lab:order"], "weight": {"free": [-0.5, 1.5]}}}
@@ -101,6 +104,22 @@ def test_the_papers_comparison(task, tmp_path, kind):
     assert study.line("swarm").evaluations == study.found.history.evaluations
     assert {"c_surge", "c_emerge", "initial_rank"} <= set(study.analysis)
     assert json.loads((tmp_path / "study.json").read_text())["lines"]
+
+
+def test_of_several_trials_the_best_one_is_analysed():
+    """Two trials of two particles and two rounds; the best point is in the second."""
+
+    def step(generation, who, score, marks):
+        return Step(generation, who, (score,), Outcome(score, score, score, marks), True)
+
+    first = [step(0, 0, 0.9, "10"), step(0, 1, 0.1, "00"), step(1, 0, 0.2, "01"), step(1, 1, 0.3, "01")]
+    second = [step(2, 0, 0.4, "10"), step(2, 1, 0.2, "00"), step(3, 0, 0.3, "01"), step(3, 1, 1.0, "11")]
+    history = History(first + second)
+    found = SimpleNamespace(optimizer=SimpleNamespace(began=[0, 2]), history=history, best=second[3])
+    assert run_of_winner(found) == second and personal_bests(found) == [second[0], second[3]]
+    told = analysis(found, ["a", "b"])
+    assert (told["initial_rank"], told["particles"], told["found_in"]) == (2, 2, 1)
+    assert told["c_surge"] == 1.0 and told["c_emerge"] == 1.0
 
 
 def test_votes_and_nearest_experts():

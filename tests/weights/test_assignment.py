@@ -26,7 +26,7 @@ def test_a_permutation_matrix_is_found():
 
 
 @given(st.integers(1, 6), st.integers(0, 10_000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_other_order_has_a_greater_sum(n, seed):
     gain = np.random.default_rng(seed).integers(-5, 6, size=(n, n)).astype(float)
     found = assign(gain)

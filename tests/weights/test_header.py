@@ -48,8 +48,8 @@ def library_accepts(content: bytes) -> bool:
 
 
 MALFORMED: dict[str, tuple[bytes, str]] = {
-    "zero byte file": (b"", "0 bytes are too few"),
-    "too small": (b"\1\0\0", "3 bytes are too few"),
+    "zero byte file": (b"", "too short for a safetensors file, 0 bytes"),
+    "too small": (b"\1\0\0", "too short for a safetensors file, 3 bytes"),
     "length beyond the file": (image({}, 0, 100), "should have 100 bytes, the file has 2"),
     "length 2^62": (image({}, 0, 1 << 62), "should have 4611686018427387904 bytes"),
     "length 2^63": (image({}, 0, 1 << 63), "should have 9223372036854775808 bytes"),

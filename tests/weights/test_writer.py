@@ -93,7 +93,7 @@ def test_the_folder_is_the_same_for_any_threads(tmp_path: Path) -> None:
     assert one == four
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.lists(st.integers(0, 4), max_size=3), max_size=6), st.integers(1, 100), st.integers(1, 3))
 def test_what_is_written_reads_back(shapes: list[list[int]], shard_bytes: int, threads: int) -> None:
     import tempfile

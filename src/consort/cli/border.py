@@ -15,8 +15,10 @@ from pathlib import Path
 
 import typer
 
+from consort.cli.output import Warnings, one_line
 from consort.core.errors import ConsortError, EnvironmentFailure
 
+INTERRUPTED = 130
 NO_ARGUMENTS = "NoArgsIsHelpError"
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENOMEM, errno.EROFS}
@@ -33,13 +35,15 @@ def run(arguments: list[str]) -> int:
         with _warnings_after():
             result = app(arguments, prog_name="consort", standalone_mode=False)
             sys.stdout.flush()
+            if result == INTERRUPTED:  # typer has made an exit of the interruption
+                raise KeyboardInterrupt
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted; the same command continues", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except Exception as error:
         if type(error).__name__ == NO_ARGUMENTS:
             print(error.ctx.get_help())  # type: ignore[attr-defined]
@@ -50,25 +54,14 @@ def run(arguments: list[str]) -> int:
 @contextmanager
 def _warnings_after() -> Iterator[None]:
     """Warnings of the log as `warning:` lines at the end of a run; a refused one prints its two lines and no more."""
-    handler, logger = _Kept(logging.WARNING), logging.getLogger("consort")
+    handler, logger = Warnings(logging.WARNING), logging.getLogger("consort")
     logger.addHandler(handler)
     try:
         yield
     finally:
         logger.removeHandler(handler)
-    for text in dict.fromkeys(handler.messages):
-        print(f"warning: {_one_line(text)}", file=sys.stderr)
-
-
-class _Kept(logging.Handler):
-    """Keeps what is logged."""
-
-    def __init__(self, level: int) -> None:
-        super().__init__(level)
-        self.messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.messages.append(record.getMessage())
+    for text in handler.told():
+        print(f"warning: {text}", file=sys.stderr)
 
 
 def _refuse(error: Exception, arguments: list[str]) -> int:
@@ -76,15 +69,15 @@ def _refuse(error: Exception, arguments: list[str]) -> int:
         traceback.print_exception(error)
     known = _as_consort_error(error)
     if known is None:
-        print(f"error: a defect in consort: {type(error).__name__}: {_one_line(str(error))}", file=sys.stderr)
+        print(f"error: a defect in consort: {type(error).__name__}: {one_line(str(error))}", file=sys.stderr)
         print(f"hint: please report it with the traceback saved in {_saved(error)}", file=sys.stderr)
         return 1
     if "--json" in arguments:
         fields = {"type": type(known).__name__, "message": known.message, "field": known.field, "hint": known.hint}
         print(json.dumps({"error": fields}, ensure_ascii=False), file=sys.stderr)
     else:
-        print(f"error: {_one_line(str(known))}", file=sys.stderr)
-        print(f"hint: {_one_line(known.hint or 'see consort --help')}", file=sys.stderr)
+        print(f"error: {one_line(str(known))}", file=sys.stderr)
+        print(f"hint: {one_line(known.hint or 'see consort --help')}", file=sys.stderr)
     return known.exit_code
 
 
@@ -100,10 +93,6 @@ def _as_consort_error(error: Exception) -> ConsortError | None:
     if isinstance(error, OSError) and error.errno in MACHINE:
         return EnvironmentFailure(error.strerror or str(error), field=error.filename, hint="check the disk and limits")
     return None
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _saved(error: Exception) -> Path:

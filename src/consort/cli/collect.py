@@ -10,6 +10,7 @@ import typer
 
 from consort.cli.options import Debug, Force, Json, Out, RemoteCode, Seed
 from consort.cli.output import note, print_json
+from consort.core.counted import counted
 from consort.core.errors import BadParameter, did_you_mean
 from consort.merge.trained import KINDS as TRAINED
 
@@ -67,7 +68,8 @@ def collect(
         print_json({"path": str(found.path), "tensors": found.tensors} | asdict(found.description))
     else:
         told = found.description
-        note(f"{told.kind} of {found.tensors} tensors of {told.model}: {told.texts} texts, {told.tokens} tokens")
+        read = f"{counted(told.texts, 'text')}, {counted(told.tokens, 'token')}"
+        note(f"{told.kind} of {counted(found.tensors, 'tensor')} of {told.model}: {read}")
         print(found.path)
 
 
@@ -81,5 +83,6 @@ def _train(
     if json:
         print_json(asdict(found) | {"path": str(found.path)})
     else:
-        note(f"{kind} of {', '.join(found.models)}: {found.passages} passages, {found.before:.4f} -> {found.after:.4f}")
+        read = counted(found.passages, "passage")
+        note(f"{kind} of {', '.join(found.models)}: {read}, {found.before:.4f} -> {found.after:.4f}")
         print(found.path)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from consort.cli.options import Debug, Json, RemoteCode, Seed, Task, TaskCode
-from consort.cli.output import print_json, print_table
+from consort.cli.output import print_json, print_table, warnings_so_far
 from consort.core.errors import BadParameter, ConsortError, together
 
 
@@ -31,11 +31,13 @@ def evaluate(
     from consort.evaluate import compare, comparison_table
     from consort.evaluate import evaluate as run
     from consort.plan import Reference, build, read_plan
+    from consort.plan.places import check_places
     from consort.plan.references import open_task
 
     _check_names(systems)
     loaded = open_task(task, allow_code=allow_task_code)
     plans = {system: read_plan(system) for system in systems}
+    check_places(plans.values())
     results = []
     with track("evaluating", total=len(plans)) as advance:
         for system, plan in plans.items():
@@ -45,7 +47,7 @@ def evaluate(
     singles = [system for system, plan in plans.items() if isinstance(plan.root, Reference)]
     comparison = compare(results, singles=singles, seed=seed)
     if json:
-        print_json(comparison.to_json())
+        print_json(comparison.to_json() | {"warnings": warnings_so_far()})
         return
     columns, rows = comparison_table(comparison)
     print_table(columns, rows)

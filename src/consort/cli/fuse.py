@@ -10,6 +10,7 @@ import typer
 
 from consort.cli.options import Debug, Force, Json, RemoteCode, named, named_path
 from consort.cli.output import note, print_json, print_table
+from consort.core.counted import counted
 
 if TYPE_CHECKING:
     from consort.recipes.fusechat import Fused
@@ -72,9 +73,10 @@ def _print_description(found: dict[str, Any], json: bool) -> None:
         print_json(found)
         return
     if "prompts" in found:
-        print(f"{found['prompts']} prompts; {found['answers']} answers to draw and to judge")
-        print(f"at most {found['steps']} steps on the best, then {found['preference_steps']} on pairs")
+        print(f"{counted(found['prompts'], 'prompt')}; {counted(found['answers'], 'answer')} to draw and to judge")
+        print(f"at most {counted(found['steps'], 'step')} on the best, then {found['preference_steps']} on pairs")
         return
     positions = ", ".join(f"{name} {count:,}" for name, count in found["positions"].items())
-    print(f"{found['documents']} documents; positions: {positions}")
-    print(f"{found['store_bytes'] / 1e6:.1f} MB of rows; {found['trainings']} trainings of {found['steps']} steps")
+    print(f"{counted(found['documents'], 'document')}; positions: {positions}")
+    trained = f"{counted(found['trainings'], 'training')} of {counted(found['steps'], 'step')}"
+    print(f"{found['store_bytes'] / 1e6:.1f} MB of rows; {trained}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -15,6 +16,8 @@ from consort.cli.output import print_json
 from consort.core.errors import BadData, BadParameter
 from consort.core.files import read_stdin
 from consort.core.types import Completion, Sampling, Usage
+
+log = logging.getLogger(__name__)
 
 
 def generate(
@@ -47,6 +50,8 @@ def generate(
         return
     for completion in model.generate(asked, sampling):
         print_json(document(completion)) if json else print(completion.text)
+        for name, why in completion.details.get("failed", {}).items():
+            log.warning("%s gave no answer: %s", name, why)
 
 
 def _prompts(prompt: str | None, file: Path | None, system: str) -> list[Any]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consort.cli.options import Debug, Force, Json, RemoteCode, named, named_path
-from consort.cli.output import note, print_json
+from consort.cli.output import note, print_json, warnings_so_far
+from consort.core.counted import counted
 from consort.core.errors import BadParameter, BadPlan
 
 if TYPE_CHECKING:
@@ -73,11 +74,11 @@ def merge(
         extra=_mergekit_config(checked.mergekit),
     )
     if json:
-        print_json(
-            {"path": str(written.path), "tensors": written.tensors, "bytes": written.bytes, "seed": checked.seed}
-        )
+        made = {"path": str(written.path), "tensors": written.tensors, "bytes": written.bytes, "seed": checked.seed}
+        print_json(made | {"warnings": warnings_so_far()})
     else:
-        note(f"{written.tensors} tensors, {written.bytes / 1e6:.1f} MB, {written.seconds:.1f} s, seed {checked.seed}")
+        tensors = counted(written.tensors, "tensor")
+        note(f"{tensors}, {written.bytes / 1e6:.1f} MB, {written.seconds:.1f} s, seed {checked.seed}")
         print(written.path)
 
 
@@ -173,9 +174,10 @@ def _leaves(checkpoint: Checkpoint) -> list[Checkpoint]:
 
 def _print_estimate(found: dict[str, Any], json: bool) -> None:
     if json:
-        print_json(found)
+        print_json(found | {"warnings": warnings_so_far()})
         return
-    print(f"{found['tensors']} tensors, {found['parameters']:,} parameters, {found['bytes'] / 1e6:.1f} MB to write")
+    tensors = counted(found["tensors"], "tensor")
+    print(f"{tensors}, {found['parameters']:,} parameters, {found['bytes'] / 1e6:.1f} MB to write")
     print(f"about {found['memory_bytes'] / 1e6:.0f} MB of memory and {found['seconds']} s (rough)")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +38,31 @@ def print_table(
     if not sys.stdout.isatty():
         console.width = 400
     console.print(table, crop=sys.stdout.isatty())
+
+
+class Warnings(logging.Handler):
+    """Keeps what is logged, to be told at the end of a run and in its JSON."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+    def told(self) -> list[str]:
+        return list(dict.fromkeys(map(one_line, self.messages)))
+
+
+def warnings_so_far() -> list[str]:
+    """What the log has warned of in this run."""
+    handlers = logging.getLogger("consort").handlers
+    return [text for handler in handlers if isinstance(handler, Warnings) for text in handler.told()]
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks; of a word of more than 500 characters, such as a number, the beginning."""
+    return " ".join(re.sub(r"\S{500,}", lambda word: f"{word[0][:60]}…", text).split())
 
 
 def note(text: str) -> None:

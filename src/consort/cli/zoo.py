@@ -128,6 +128,9 @@ def _compared(
     from consort.recipes.members import open_members
     from consort.zoo import similarities
 
+    for model in models:
+        if models.count(model) > 1:
+            raise BadParameter(f"is named {models.count(model)} times", field=model, hint="name each model once")
     if out is not None:
         _check_page(out, force)
     builder = Builder(0, allow_remote_code)

@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, Union
 
+from consort.core.counted import counted
 from consort.core.errors import BadParameter, ConsortError, did_you_mean, together
 from consort.core.schedule import is_schedule, read_schedule
 
@@ -220,7 +221,7 @@ def _checked_per_model(p: Param, value: Any, models: int | None, schedules: bool
     is_list = isinstance(value, Sequence) and not isinstance(value, str)
     values = list(value) if is_list else [value] * (models or 1)
     if models is not None and len(values) != models:
-        message = f"{len(values)} values for {models} models"
+        message = f"{counted(len(values), 'value')} for {counted(models, 'model')}"
         raise BadParameter(message, field=p.plan_name, hint=f"give one value for all, or {models}")
     return tuple(_one(p, v, schedules) for v in values)
 

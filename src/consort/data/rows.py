@@ -47,23 +47,27 @@ def parse_row(line: bytes, where: str) -> Row:
 def parse_object(line: bytes, where: str) -> Row:
     """The JSON object of one line. Raises BadData."""
     try:
-        row = json.loads(line.decode(), object_pairs_hook=_no_twins, parse_constant=_no_constant)
+        row = DECODER.decode(line.decode())
         json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeError:
-        raise BadData(
-            "not valid Unicode text", field=where, hint="save the file as UTF-8, without lone surrogates"
-        ) from None
-    except json.JSONDecodeError as fault:
-        raise BadData(
-            f"not JSON: {fault.msg} (column {fault.colno})", field=where, hint="one JSON object a line"
-        ) from None
-    except RecursionError:
-        raise BadData("nested too deeply", field=where, hint="one flat JSON object a line") from None
-    except ValueError as fault:
-        raise BadData(f"not JSON: {fault}", field=where, hint="one JSON object a line, each column once") from None
+    except (ValueError, RecursionError) as fault:
+        raise json_fault(fault, where) from None
     if not isinstance(row, dict):
         raise BadData("not a JSON object", field=where, hint="one JSON object a line")
     return row
+
+
+def json_fault(fault: ValueError | RecursionError, where: str) -> BadData:
+    """What keeps JSON from being read, in one plain line."""
+    if isinstance(fault, RecursionError):
+        return BadData("nested too deeply", field=where, hint="one flat JSON object a line")
+    if isinstance(fault, UnicodeError):
+        return BadData("not valid Unicode text", field=where, hint="save the file as UTF-8, without lone surrogates")
+    if isinstance(fault, json.JSONDecodeError):
+        what = f"{fault.msg} (column {fault.colno})"
+        return BadData(f"not JSON: {what}", field=where, hint="one JSON object a line")
+    too_long = "integer string conversion" in str(fault)
+    what = "a number has thousands of digits" if too_long else str(fault)
+    return BadData(f"not JSON: {what}", field=where, hint="one JSON object a line, each column once")
 
 
 def example_of(row: Mapping[str, Any], where: str, line: int) -> Example:
@@ -158,3 +162,6 @@ def _no_twins(pairs: list[tuple[str, Any]]) -> Row:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON value")
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_no_twins, parse_constant=_no_constant)

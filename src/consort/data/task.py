@@ -1,8 +1,9 @@
 """A task: examples to tune on (dev), examples to report on (test), a metric, and how to generate.
 
-Read from one JSONL file, a YAML file, or a folder with `task.yml`. A single file without `split` columns is cut by
-crc32(line) % 5: 0 and 1 are dev, the rest test. Where no metric is named it follows from the first line: `choices`
-choice, `text` perplexity, `target` exact_match.
+Read from one JSONL file, a YAML file, a folder with `task.yml`, or a JSON file with `dev` and `test`, as Model Swarms
+has them (data/swarm_file.py). A single JSONL file without `split` columns is cut by crc32(line) % 5: 0 and 1 are dev,
+the rest test. Where no metric is named it follows from the first line: `choices` choice, `text` perplexity, `target`
+exact_match.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import logging
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -22,6 +23,7 @@ from consort.core.errors import BadData, BadParameter, ConsortError, UnknownName
 from consort.core.params import Range, bind, params_of
 from consort.core.types import Example
 from consort.data.rows import SPLITS, Row, example_of, parse_row, read_lines, split_of
+from consort.data.swarm_file import read_document, rows_of
 from consort.data.yaml import load_yaml
 
 log = logging.getLogger(__name__)
@@ -29,11 +31,13 @@ log = logging.getLogger(__name__)
 TASK_FILE = "task.yml"
 DEFAULT_METRIC = {"choices": "choice", "text": "perplexity", "target": "exact_match"}
 NEEDED = {
+    "abstain": ("choices", "answer"),
     "bleu": ("target",),
     "choice": ("choices", "answer"),
     "code": ("target",),
     "contains": ("target",),
     "exact_match": ("target",),
+    "multiple_choice": ("choices", "answer"),
     "numeric": ("target",),
     "perplexity": ("text",),
     "quality": (),
@@ -48,8 +52,8 @@ PARTS = (*SPLITS, "fit", "held_out")
 class Options:
     """How the model is asked. `max_length` counts tokens with the beginning-of-text token that `bos` asks for.
 
-    `tolerance` is relative, for `numeric`; `timeout_s` bounds the run of one program, for `code`. `stop` strings end
-    the answer and are not part of it.
+    `tolerance` is relative, for `numeric`; `timeout_s` bounds the run of one program, for `code`; of `last_words` words
+    at the end `contains` looks at nothing else (0: at all). `stop` strings end the answer and are not part of it.
     """
 
     max_tokens: Annotated[int, Range(1, 1000000)] = 64
@@ -58,6 +62,7 @@ class Options:
     max_length: Annotated[int, Range(2, 1000000)] = 256
     tolerance: Annotated[float, Range(0, 1)] = 1e-6
     timeout_s: Annotated[float, Range(0.1, 3600)] = 10.0
+    last_words: Annotated[int, Range(0, 1000000)] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,7 @@ def key_of_examples(examples: Sequence[Example]) -> str:
 
 
 def load_task(path: Path | str, *, allow_code: bool = False) -> Task:
-    """The task of a JSONL file, a YAML file, or a folder with `task.yml`.
+    """The task of a JSONL file, a YAML file, a folder with `task.yml`, or a JSON file with `dev` and `test`.
 
     A metric that is a function, which could be any on this machine, is refused unless `allow_code`.
 
@@ -126,7 +131,11 @@ def load_task(path: Path | str, *, allow_code: bool = False) -> Task:
     prompt in dev and test is reported as a warning in the log.
     """
     path = Path(path)
-    task = _from_yaml(path, allow_code) if path.is_dir() or path.suffix in (".yml", ".yaml") else _from_jsonl(path)
+    if path.is_dir() or path.suffix in (".yml", ".yaml"):
+        task = _from_yaml(path, allow_code)
+    else:
+        document = read_document(path)
+        task = _from_jsonl(path) if document is None else _from_document(path, document)
     if not task.dev and not task.test:
         raise BadData("no examples", field=str(path), hint="a task has at least one line")
     _warn_of_contamination(task)
@@ -136,6 +145,15 @@ def load_task(path: Path | str, *, allow_code: bool = False) -> Task:
 def _from_jsonl(path: Path) -> Task:
     parts, metric = _read_parts({"dev": path, "test": path}, None)
     return Task(path.stem, metric, parts["dev"], parts["test"])
+
+
+def _from_document(path: Path, document: Mapping[str, Any]) -> Task:
+    metric, options, rows = rows_of(document, path.name)
+    dev, test = (
+        tuple(example_of(row, f"{path.name}: {name}[{i}]", i + 1) for i, row in enumerate(rows[name]))
+        for name in SPLITS
+    )
+    return Task(path.stem, metric, dev, test, Options(**options))
 
 
 def _from_yaml(path: Path, allow_code: bool) -> Task:

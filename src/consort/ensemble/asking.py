@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
+from consort.core.counted import counted
 from consort.core.errors import BadParameter, ConsortError, EnvironmentFailure
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.models.base import LanguageModel
-from consort.models.cost import cost_of, distinct, joined, leaves
+from consort.models.cost import cost_of, distinct, joined, leaves, scored
 
 Heard = Completion | Exception
 """An answer, or why there is none."""
 Job = tuple[LanguageModel, Sequence[Prompt], Sampling]
+Pair = tuple[str, str]
+"""A context and a continuation."""
+Reading = list[tuple[Any, Usage, Mapping[str, Usage]]]
+"""Who read, how much, and what that cost by name."""
 
 
 def ask(model: LanguageModel, prompts: Sequence[Prompt], sampling: Sampling) -> list[Heard]:
@@ -34,6 +40,29 @@ def ask(model: LanguageModel, prompts: Sequence[Prompt], sampling: Sampling) -> 
         if len(prompts) == 1:
             return [failure]
     return [ask(model, [prompt], sampling.of_rows([i]))[0] for i, prompt in enumerate(prompts)]
+
+
+def ask_likelihoods(
+    model: Any, groups: Sequence[Sequence[Pair]], reading: Reading
+) -> list[Sequence[float] | Exception]:
+    """Log-likelihoods (nats) of each group of pairs of context and continuation, or why there are none.
+
+    A group stands or falls as one, for its likelihoods are compared; who is asked again is as in `ask`. What was read
+    is entered in `reading`.
+    """
+    if not groups:
+        return []
+    try:
+        found, usage, cost = scored(model, [pair for group in groups for pair in group])
+    except (EnvironmentFailure, OSError) as failure:
+        return [failure] * len(groups)
+    except ConsortError as failure:
+        if len(groups) == 1:
+            return [failure]
+        return [ask_likelihoods(model, [group], reading)[0] for group in groups]
+    reading.append((model, usage, cost))
+    likelihoods = iter(found)
+    return [list(islice(likelihoods, len(group))) for group in groups]
 
 
 def ask_side_by_side(jobs: Sequence[Job]) -> list[list[Heard]]:
@@ -95,6 +124,6 @@ class Ledger:
 def checked_members(models: Sequence[LanguageModel], least: int = 1) -> tuple[tuple[LanguageModel, ...], list[str]]:
     """The models, and labels that tell them apart. Raises BadParameter for fewer than `least`."""
     if len(models) < least:
-        message = "no models" if not models else f"{len(models)} models"
+        message = "no models" if not models else counted(len(models), "model")
         raise BadParameter(message, field="models", hint=f"give at least {'one' if least == 1 else least}")
     return tuple(models), distinct([m.name for m in models])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from consort.core.counted import counted
 from consort.core.errors import BadData, Incompatible
 from consort.core.types import Example, Prompt
 from consort.data.task import Task
@@ -150,7 +151,7 @@ def from_results(results: Sequence[Result], examples: Sequence[Example]) -> Obse
     """Results of several models on the same examples. Raises Incompatible for results of other examples."""
     for result in results:
         if result.count != len(examples):
-            what = f"{result.count} results for {len(examples)} examples"
+            what = f"{counted(result.count, 'result')} for {counted(len(examples), 'example')}"
             raise Incompatible(what, field=result.model, hint="evaluate all models on the same examples")
     texts = tuple(zip(*(r.answers for r in results), strict=True)) if all(r.answers for r in results) else ()
     tokens = np.array([r.tokens / r.count for r in results])

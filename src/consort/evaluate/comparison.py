@@ -160,7 +160,7 @@ def _check_written(results: Sequence[Result]) -> None:
     """Raise Incompatible where a tokenizer left out parts of the text: those bytes would count, but cost no bits."""
     for result in results:
         if unknown := int(result.figures.get("unknown_tokens", 0)):
-            what = f"its tokenizer cannot write the text: {unknown} tokens of it are unknown"
+            what = f"its tokenizer cannot write the text: unknown tokens: {unknown}"
             hint = "compare it with models of its own tokenizer, or on texts that it can write"
             raise Incompatible(what, field=result.model, hint=hint)
 

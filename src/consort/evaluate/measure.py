@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from time import perf_counter
 from typing import Any
@@ -15,7 +15,7 @@ from consort.core.progress import track
 from consort.core.types import Completion, Example, Prompt, Sampling, Usage, add_cost
 from consort.data.task import Options
 from consort.evaluate.registry import Metric
-from consort.models.cost import cost_of, labels
+from consort.models.cost import cost_of, scored, shared
 
 ABILITIES = {
     "generate": ("generate",),
@@ -78,6 +78,23 @@ def require(model: Any, metric: Metric, examples: Sequence[Example]) -> None:
         raise Unsupported(what, field=model.name, hint="use a local model, or a metric that only needs answers")
 
 
+def check_lengths(model: Any, examples: Sequence[Example], metric: Metric) -> None:
+    """Raise BadData for the first example that does not fit into the model's window; nothing is asked."""
+    if getattr(model, "window", None) is None or metric.needs == "logprobs":
+        return
+    from consort.models.decode import check_window, prompt_tokens
+    from consort.models.score import split_pair
+
+    for example in examples:
+        field = f"line {example.line}"
+        if metric.needs != "score":
+            check_window(model, len(prompt_tokens(model.tokenizer, prompt_of(example))), field)
+            continue
+        for choice in example.choices:
+            head, tail = split_pair(model.tokenizer, _context(model, example), choice, field=field)
+            check_window(model, len(head) + len(tail) - 1, field)
+
+
 def _generate(model: Any, examples: Sequence[Example], metric: Metric, options: Options, found: Measured) -> None:
     sampling = Sampling(max_tokens=options.max_tokens, stop=tuple(options.stop))
     completions: list[Completion] = model.generate([prompt_of(e) for e in examples], sampling)
@@ -90,14 +107,11 @@ def _generate(model: Any, examples: Sequence[Example], metric: Metric, options: 
 
 def _score(model: Any, examples: Sequence[Example], metric: Metric, options: Options, found: Measured) -> None:
     pairs = [(_context(model, e), choice) for e in examples for choice in e.choices]
-    started = perf_counter()
-    likelihoods = iter(model.score(pairs))
-    seconds = perf_counter() - started
+    values, usage, cost = scored(model, pairs)
+    likelihoods = iter(values)
     for example in examples:
         found.rows.append(metric.statistics(list(islice(likelihoods, len(example.choices))), example, options))
-    encode = getattr(getattr(model, "tokenizer", None), "encode", None)
-    read = sum(len(encode(context + choice)) for context, choice in pairs) if encode else 0
-    _pay_reading(model, Usage(read, 0, len(pairs), seconds), found)
+    found.pay(usage, cost)
 
 
 def _logprobs(model: Any, examples: Sequence[Example], metric: Metric, options: Options, found: Measured) -> None:
@@ -117,13 +131,7 @@ def _logprobs(model: Any, examples: Sequence[Example], metric: Metric, options: 
         found.rows.append(metric.statistics(np.asarray(row, dtype=np.float64).ravel(), covered, options))
         found.truncated += len(tokens) < len(all_tokens)
         found.unknown += tokens.count(unknown) if unknown is not None else 0
-    _pay_reading(model, usage, found)
-
-
-def _pay_reading(model: Any, usage: Usage, found: Measured) -> None:
-    """Only strategies over tokens score, and there every inner model reads everything."""
-    names = labels(model)
-    found.pay(usage, {name: replace(usage, seconds=usage.seconds / len(names)) for name in names})
+    found.pay(usage, shared(model, usage))
 
 
 def prompt_of(example: Example) -> Prompt:

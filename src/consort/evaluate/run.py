@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from consort.core.errors import BadParameter
+from consort.core.errors import BadData, BadParameter
 from consort.core.types import Example, Objective
 from consort.data.task import Task, key_of_examples
 from consort.evaluate.bootstrap import interval_of
@@ -40,7 +40,12 @@ def evaluate(
     metric = find_metric(task.metric)
     examples = task.split(split, seed=seed)[:limit]
     started = perf_counter()
-    found = measure(model, examples, metric, task.options, batch=batch)
+    try:
+        found = measure(model, examples, metric, task.options, batch=batch)
+    except BadData as fault:
+        if fault.field and fault.field.startswith("line "):
+            fault.field = f"{task.name} ({split}): {fault.field}"
+        raise
     seconds = perf_counter() - started
     rows = np.array(found.rows)
     return Result(

@@ -18,7 +18,7 @@ class Collection:
     """
 
     k: Annotated[int, Range(1, 65536)] = 10
-    mass: Annotated[float, Range(0, 1)] | None = None
+    mass: Annotated[float, Range(0.000001, 1)] | None = None
     block: Annotated[int, Range(2, 1000000)] = 2048
     teacher: Literal["stored", "online"] = "stored"
     shard: Annotated[int, Range(1, 1000000)] = 256
@@ -32,11 +32,16 @@ class Alignment:
     `positions`: end of the same bytes, or the official programme's edit-distance path read by `rule`. Where a position
     has no partner it is left out, or (`one_hot`) learns the text's next token. `fallback: current_token` reproduces an
     error of FuseLLM's released code. Of tokens that fall on one, probabilities are summed; `first` keeps the largest.
+
+    `map` gives each token of the source one of the pivot's; the default, its first piece, is not the specification's
+    (docs/decisions/0005). `spelled`: a token of the pivot that the source wrote in several has the product of their
+    probabilities, where positions go by ends.
     """
 
     positions: Literal["end_offset", "official"] = "end_offset"
     rule: Literal["default", "hard", "soft"] = "default"
-    map: Literal["statistics", "official", "min_edit", "first_piece", "exact"] = "statistics"
+    map: Literal["statistics", "official", "min_edit", "first_piece", "exact"] = "first_piece"
+    spelled: bool = True
     unaligned: Literal["mask", "one_hot"] = "mask"
     fallback: Literal["next_token", "current_token"] = "next_token"
     collisions: Literal["sum", "first"] = "sum"

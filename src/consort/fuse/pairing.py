@@ -68,14 +68,13 @@ def align(
     Raises OutputExists for a folder of something else, Incompatible where the vocabularies share nothing.
     """
     told = {name: asdict(options)[name] for name in ("positions", "rule", "map")}
-    key = key_of([1, told, pivot.vocabulary_key, source.vocabulary_key, pivot.eos, source.eos, corpus_key(documents)])
+    key = key_of([2, told, pivot.vocabulary_key, source.vocabulary_key, pivot.eos, source.eos, corpus_key(documents)])
     journal = Journal(folder, key)
     done = journal.open()
     clear_torn(folder)
     met = None
-    is_same = pivot.vocabulary_key == source.vocabulary_key
     starts = range(0, len(documents), SHARD)
-    if options.map in COUNTED and not is_same:
+    if pivot.vocabulary_key != source.vocabulary_key and options.map in COUNTED:
         met = _met(pivot, source, documents, folder, options)
     ids = vocabulary_map(source, pivot, options.map, met, cache=folder)
     alike = _alike(pivot, source, ids) if options.rule == "soft" else {}
@@ -126,10 +125,13 @@ def _met(pivot: Tokenizer, source: Tokenizer, documents: Sequence[Document], fol
 def _links(
     pivot: Tokenizer, source: Tokenizer, ours: Spelled, theirs: Spelled, options: Alignment
 ) -> Iterator[tuple[Ids, Ids]]:
-    """Positions of pivot and source that belong together: those of one end, or the official path."""
+    """Positions of pivot and source whose tokens belong together: begin at one byte, or lie on the official path.
+
+    What a row predicts is the token that begins where the row ends; the token that ends there says nothing of it.
+    """
     if options.positions == "end_offset":
-        found = same_end(ours.ends, theirs.ends)
-        yield np.flatnonzero(found >= 0), found[found >= 0]
+        found = same_end(ours.ends[:-1], theirs.ends[:-1])
+        yield np.flatnonzero(found >= 0) + 1, found[found >= 0] + 1
     else:
         strings = spellings(source, theirs.ids.tolist()), spellings(pivot, ours.ids.tolist())
         places, _ = path(costs(*strings, options.rule), options.rule)

@@ -16,7 +16,7 @@ from consort.core.progress import Advance
 from consort.fuse.corpus import Document
 from consort.fuse.options import Preferring, Training
 from consort.fuse.preference import Preference
-from consort.fuse.training import Progress, recipe_of, state_of, student_of, write_student
+from consort.fuse.training import Progress, recipe_of, state_of, student_of, told_or_diverged, write_student
 from consort.models.base import Tokenizer
 from consort.models.quiet import quiet
 from consort.train.loop import Recipe, fit_steps, shuffled
@@ -86,7 +86,7 @@ def prefer(
             label=key_of(told),
             state=state,
             every=every,
-            progress=lambda step, _: progress(step),
+            progress=told_or_diverged(progress, state, "prefer.lr"),
         )
 
 

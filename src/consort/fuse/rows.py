@@ -39,6 +39,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ce)
 
+    def take(self, places: NDArray[np.int64]) -> Rows:
+        """Some of the rows, in the order of `places`."""
+        return Rows(*(getattr(self, name)[places] for name in self.__slots__))
+
 
 class Source(Protocol):
     """Where the rows of documents come from: a store, or a model at work."""
@@ -60,7 +64,7 @@ def read_rows(model: TokenModel, documents: Sequence[Document], k: int, mass: fl
     if model.window is not None and longest > model.window:
         what = f"a document has {longest} tokens, its window {model.window}"
         raise BadData(what, field=model.name, hint=f"set block: {model.window} or less")
-    found: dict[int, Rows] = {i: _none() for i, size in enumerate(sizes) if not size}
+    found: dict[int, Rows] = {i: no_rows() for i, size in enumerate(sizes) if not size}
     for batch in batches(sizes, model.batch_tokens):
         batch = [i for i in batch if sizes[i]]
         if not batch:
@@ -80,7 +84,8 @@ def read_rows(model: TokenModel, documents: Sequence[Document], k: int, mass: fl
 _Piece = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 
-def _none() -> Rows:
+def no_rows() -> Rows:
+    """What is predicted of a document of one token."""
     empty, places = np.zeros(0, np.float32), np.zeros(0, np.int64)
     return Rows(np.zeros((0, 1), np.int64), np.zeros((0, 1), np.float32), empty, empty, places, places)
 

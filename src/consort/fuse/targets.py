@@ -14,17 +14,16 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from consort.core.counted import counted
 from consort.core.errors import BadParameter
 from consort.fuse.corpus import Document
 from consort.fuse.options import Alignment, Function
 from consort.fuse.pairing import Pair
 from consort.fuse.rows import Rows, Source
+from consort.fuse.translation import Floats, merged, spelled_out, translated
 from consort.models.align_ends import Ids
 from consort.models.base import Tokenizer
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,30 +61,6 @@ class Carried:
     rate: Floats
 
 
-def translated(rows: Rows, map_: Ids | None, *, collisions: str = "sum") -> tuple[Ids, Floats, Floats]:
-    """Rows over the pivot's ids: tokens, probabilities, and the probability of all others.
-
-    What the map drops goes to the others. Of tokens that fall on one, probabilities are summed, or the largest kept.
-    """
-    p = np.exp(rows.logp.astype(np.float64))
-    rest = np.exp(rows.tail.astype(np.float64))
-    if map_ is None:
-        return rows.ids, p, rest
-    known = np.where(rows.ids < len(map_), map_[np.minimum(rows.ids, len(map_) - 1)], -1)
-    kept = np.where(known >= 0, p, 0.0)
-    rest = rest + (p - kept).sum(1)
-    ids, q = merged(np.maximum(known, 0), kept, collisions)
-    return ids, q, rest if collisions == "sum" else rest + (kept - q).sum(1)
-
-
-def merged(ids: Ids, p: Floats, collisions: str = "sum") -> tuple[Ids, Floats]:
-    """Each id once a row; places that are not needed have probability 0."""
-    same = (ids[:, :, None] == ids[:, None, :]) & (p[:, None, :] > 0)
-    first = (same.argmax(2) == np.arange(ids.shape[1])) & (p > 0)
-    total = (same * p[:, None, :]).sum(2) if collisions == "sum" else p
-    return ids, np.where(first, total, 0.0)
-
-
 def mix_weights(losses: Sequence[float] | Floats, kind: str = "official") -> Floats:
     """AvgCE's weight of each model: softmax of exp(-loss), nearly uniform; `reward`: exp(-loss) normalised."""
     rewards = np.exp(-np.asarray(losses, np.float64))
@@ -109,8 +84,11 @@ def check_function(options: Function, candidates: int) -> None:
     """Raise BadParameter unless the options fit so many candidates."""
     given = len(options.weights or ())
     if options.function == "weighted" and given != candidates:
-        hint = f"give {candidates} numbers: {'the pivot first, then ' if options.pivot else ''}one for each source"
+        first = "the pivot first, then " if options.pivot else ""
+        hint = f"give {counted(candidates, 'number')}: {first}one for each source"
         raise BadParameter(f"{given} weights", field="fuse.weights", hint=hint)
+    if options.function == "weighted" and not any(options.weights or ()):
+        raise BadParameter("are all 0", field="fuse.weights", hint="give at least one candidate some weight")
     if options.unit == "group" and options.function != "min_ce":
         raise BadParameter("is a unit of min_ce only", field="fuse.unit", hint="take another unit, or min_ce")
 
@@ -195,11 +173,14 @@ class Fusion:
         if rows is None or not len(rows):
             empty = np.zeros((len(at), 1))
             return Carried(empty.astype(np.int64), empty, empty[:, 0], rate)
-        ids = None if pair is None or self._is_identity(pair) else pair.ids
-        found, p, rest = translated(rows, ids, collisions=self.alignment.collisions)
-        taken = at if pair is None else pair.partners(document)[at]
+        to = None if pair is None or self._is_identity(pair) else pair.ids
+        taken, came = at if pair is None else pair.partners(document)[at], None
+        if to is not None and self.alignment.spelled and self.alignment.positions == "end_offset":
+            spelled = (document.spelled(tokenizer) for tokenizer in (self.pivot, source.tokenizer))
+            came = spelled_out(rows, taken, at, *spelled)
+        found, p, rest = translated(rows.take(taken), to, came, collisions=self.alignment.collisions)
         have = taken >= 0
-        return Carried(found[taken], np.where(have[:, None], p[taken], 0.0), np.where(have, rest[taken], 0.0), rate)
+        return Carried(found, np.where(have[:, None], p, 0.0), np.where(have, rest, 0.0), rate)
 
     def _is_identity(self, pair: Pair) -> bool:
         return len(pair.ids) == self.pivot.vocab_size and bool((pair.ids == np.arange(len(pair.ids))).all())

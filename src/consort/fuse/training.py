@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from consort.core.errors import BadData
+from consort.core.errors import BadData, BadParameter
 from consort.core.files import write_json
 from consort.core.journal import key_of
 from consort.core.progress import Advance
@@ -26,7 +26,7 @@ from consort.weights import Memory, open_checkpoint, write
 from consort.weights.checkpoint import Checkpoint
 
 CURVE = "curve.json"
-_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "query_key_value", "dense")
+LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "query_key_value", "dense")
 
 
 def state_of(out: Path) -> Path:
@@ -103,7 +103,7 @@ def train(
             label=key_of([recipe, asdict(options), corpus_key(documents), seed, str(plan)]),
             state=state,
             every=options.save_every,
-            progress=lambda step, _: done(step),
+            progress=told_or_diverged(done, state, "train.lr"),
         )
     write_student(student, pivot, lora, out, curve, ["text", "fusion"], seed=seed, plan=plan, out_dtype=out_dtype)
     state.unlink(missing_ok=True)
@@ -113,7 +113,7 @@ def train(
 def student_of(checkpoint: Checkpoint, options: Training, seed: int) -> tuple[HFModel, Lora | None]:
     """A copy to train, in float32, with a fresh adapter if `options.rank` asks for one."""
     student = load_model(checkpoint)
-    lora = Lora(options.rank, options.alpha, _LAYERS) if options.rank else None
+    lora = Lora(options.rank, options.alpha, LAYERS) if options.rank else None
     if lora is not None:
         attach_lora(student.module, lora, generator=torch.Generator().manual_seed(seed))
     return student, lora
@@ -135,6 +135,20 @@ def write_student(
     checkpoint = trained(student, pivot, lora, out.with_name(f"{out.name}.adapter"))
     write(checkpoint, out, out_dtype=out_dtype, plan=plan, seed=seed, force=True)
     write_json(out / CURVE, {"terms": list(terms), "loss": [list(entry) for entry in curve]})
+
+
+def told_or_diverged(done: Callable[[int], None], state: Path | None, field: str) -> Callable[[int, float], None]:
+    """Passes on how far a training is; raises BadParameter, and leaves no state, once its loss is no number."""
+
+    def progress(step: int, loss: float) -> None:
+        if not math.isfinite(loss):
+            if state is not None:
+                state.unlink(missing_ok=True)
+            what, hint = f"is too large: at step {step} the loss is not finite", "take a smaller learning rate"
+            raise BadParameter(what, field=field, hint=hint)
+        done(step)
+
+    return progress
 
 
 class Progress:

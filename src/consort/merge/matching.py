@@ -20,6 +20,8 @@ from consort.weights.fit import fitted, of_role
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 COPIED = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+SHOWN = 3
+"""Tensors named in an error: of models of different sizes nearly all are wrong, and in the same way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,8 @@ def match(
     specs = [_specs(c) for c in inputs]
     sources = _sources(inputs, specs)
     different = differences([c.config for c in inputs if c.config])
-    faults = [f"config {difference}" for difference in different if difference.key not in settled]
+    of_config = [f"config {difference}" for difference in different if difference.key not in settled]
+    faults = []
     named, models = labels(inputs), available.models if available else len(inputs)
     jobs = {}
     for name, found in sources.items():
@@ -102,11 +105,13 @@ def match(
         else:
             mine = [s[n] for s, n in zip(specs, found, strict=True) if n]
             jobs[name] = _job(name, found, mine, dtype, copied=not any(found[:models]))
-    if faults:
+    if of_config or faults:
         hint = "every tensor must be in every input, with one shape"
         if len(inputs) > 1:
             hint = f"merge models of one architecture and size; {hint} (see `missing` and `config_conflict`)"
-        raise Incompatible(listing(faults), hint=hint)
+        told = [listing(of_config)] if of_config else []
+        told += [f"{len(faults)} of {len(sources)} tensors: {listing(faults, SHOWN)}"] if faults else []
+        raise Incompatible("; ".join(told), hint=hint)
     return jobs
 
 

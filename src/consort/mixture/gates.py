@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from consort.core.counted import counted
 from consort.core.errors import BadCheckpoint, BadParameter
 from consort.core.files import write_atomic
 from consort.models.abilities import with_hidden
@@ -66,7 +67,7 @@ def check_prompts(positive: Sequence[Prompts], negative: Sequence[Prompts], expe
         if not given and not (required and name == "positive"):
             continue
         if isinstance(given, str) or len(given) != experts:
-            message = f"{len(given)} lists of prompts for {experts} experts"
+            message = f"{counted(len(given), 'list')} of prompts for {counted(experts, 'expert')}"
             raise BadParameter(message, field=name, hint="give each expert a list of texts, e.g. [[a, b], [c]]")
         for number, texts in enumerate(given):
             if isinstance(texts, str) or not isinstance(texts, Sequence) or not all(isinstance(t, str) for t in texts):
@@ -213,7 +214,7 @@ def read_gates(path: Path | str, *, layers: Sequence[int], experts: int, hidden:
         parts = [p for p in range(2) if f"{layer}.{p}.weight" in tensors]
         gate = Gate(tuple((tensors[f"{layer}.{p}.weight"], tensors.get(f"{layer}.{p}.bias")) for p in parts))
         if not parts or any(w.dim() != 2 for w, _ in gate.layers) or (gate.experts, gate.hidden) != (experts, hidden):
-            message = f"has no router of {experts} experts and width {hidden} for layer {layer}"
+            message = f"has no router of {counted(experts, 'expert')} and width {hidden} for layer {layer}"
             raise BadCheckpoint(message, field=str(path), hint="the file is another mixture's")
         found[layer] = gate
     return found

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
+from consort.core.counted import counted
 from consort.core.errors import BadParameter, Unsupported
 from consort.core.params import PerModel, Range
 from consort.mixture import sparse
@@ -223,7 +224,11 @@ def per_model(value: float | Sequence[float], count: int, field: str) -> list[fl
     """One value for each model. Raises BadParameter."""
     given = list(value) if isinstance(value, Sequence) else [value] * count
     if len(given) != count:
-        raise BadParameter(f"{len(given)} values for {count} models", field=field, hint=f"give one for all, or {count}")
+        raise BadParameter(
+            f"{counted(len(given), 'value')} for {counted(count, 'model')}",
+            field=field,
+            hint=f"give one for all, or {count}",
+        )
     return given
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import torch
 
+from consort.core.counted import counted
 from consort.core.errors import BadParameter, Unsupported
 from consort.core.params import Range
 from consort.mixture import strategy
@@ -66,7 +67,7 @@ class WeightMixture(TokenModel):
         check_gate(gate, state, positive, negative, len(self.models))
         if num_dense > self.depth:
             hint = f"a whole number up to {self.depth}, where nothing is mixed"
-            raise BadParameter(f"there are {self.depth} layers", field="num_dense", hint=hint)
+            raise BadParameter(f"the models have {counted(self.depth, 'layer')}", field="num_dense", hint=hint)
         if input == "token" and level != "ffn":
             hint = "input: sample; only MLPs can change from token to token"
             raise BadParameter(f"a {level} has a cache of its own tokens", field="input", hint=hint)

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any
 
 from consort.core.types import Completion, Usage, add_cost
+
+
+@dataclass(slots=True)
+class _Count:
+    """A `Usage` in the making: what a row has read and cost so far."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    calls: int = 0
+    seconds: float = 0.0
 
 
 class Meter:
@@ -17,23 +29,28 @@ class Meter:
 
     def __init__(self, name: str, batch: int) -> None:
         self.name = name
-        self._rows = [Usage()] * batch
+        self._rows = [_Count() for _ in range(batch)]
 
     def add(self, tokens: Sequence[Sequence[int]], last: bool, seconds: float) -> None:
         """Enter a feed that took `seconds`, which the rows share by their number of new tokens."""
         total = sum(map(len, tokens)) or 1
-        for row, new in enumerate(tokens):
-            if n := len(new):
-                first = self._rows[row].calls == 0
-                read = Usage(n, int(last), 1) if first else Usage(0, n)
-                self._rows[row] += read + Usage(seconds=seconds * n / total)
+        for row, new in zip(self._rows, tokens, strict=True):
+            if not new:
+                continue
+            if row.calls:
+                row.completion_tokens += len(new)
+            else:
+                row.prompt_tokens, row.completion_tokens, row.calls = len(new), int(last), 1
+            row.seconds += seconds * len(new) / total
 
     def select(self, rows: Sequence[int]) -> None:
-        kept = [self._rows[row] if row not in rows[:i] else Usage(calls=1) for i, row in enumerate(rows)]
-        self._rows = kept
+        firsts = {row: i for i, row in reversed(list(enumerate(rows)))}
+        self._rows = [self._rows[row] if firsts[row] == i else _Count(calls=1) for i, row in enumerate(rows)]
 
     def spent(self) -> list[dict[str, Usage]]:
-        return [{self.name: usage} for usage in self._rows]
+        return [
+            {self.name: Usage(row.prompt_tokens, row.completion_tokens, row.calls, row.seconds)} for row in self._rows
+        ]
 
 
 def distinct(names: Sequence[str]) -> list[str]:
@@ -74,3 +91,28 @@ def joined(parent: Any, parts: Sequence[tuple[Any, Mapping[str, Usage]]]) -> dic
 def cost_of(model: Any, completion: Completion) -> Mapping[str, Usage]:
     """The cost of a completion; that of a model which reports none is its usage."""
     return completion.cost or {model.name: completion.usage}
+
+
+def scored(model: Any, pairs: Sequence[tuple[str, str]]) -> tuple[Sequence[float], Usage, Mapping[str, Usage]]:
+    """Log-likelihoods (nats) of continuations after their contexts, how much was read, and what that cost by name.
+
+    In a strategy over tokens every inner model reads everything; a model that divides the pairs among its members says
+    by `read_pairs` who read what.
+    """
+    read_pairs = getattr(model, "read_pairs", None)
+    if read_pairs is not None:
+        found: tuple[Sequence[float], Usage, Mapping[str, Usage]] = read_pairs(pairs)
+        return found
+    started = perf_counter()
+    likelihoods = model.score(pairs)
+    seconds = perf_counter() - started
+    encode = getattr(getattr(model, "tokenizer", None), "encode", None)
+    read = sum(len(encode(context + continuation)) for context, continuation in pairs) if encode else 0
+    usage = Usage(read, 0, len(pairs), seconds)
+    return likelihoods, usage, shared(model, usage)
+
+
+def shared(model: Any, usage: Usage) -> dict[str, Usage]:
+    """The cost of reading where every inner model reads everything; they share the time."""
+    names = labels(model)
+    return {name: replace(usage, seconds=usage.seconds / len(names)) for name in names}

@@ -67,9 +67,14 @@ def generate(
     rows = rows_of(model, prompts, sampling)
     sizes = [len(row.prompt) + min(row.limit, _EXPECTED) for row in rows]
     for batch in batches(sizes, model.batch_tokens):
-        for _ in _steps(model, [rows[i] for i in batch], sampling, cancelled_by(cancel)):
-            pass
+        decode(model, [rows[i] for i in batch], sampling, cancel=cancel)
     return [completion_of(model, row) for row in rows]
+
+
+def decode(model: TokenModel, rows: list[Row], sampling: Sampling, *, cancel: Cancel | None = None) -> None:
+    """Finish rows that `rows_of` has made, as one batch in this order."""
+    for _ in _steps(model, rows, sampling, cancelled_by(cancel)):
+        pass
 
 
 def stream(
@@ -145,18 +150,25 @@ def answer_text(tokenizer: Tokenizer, prompt: Sequence[int], tokens: Sequence[in
     return whole[len(before) :] if whole.startswith(before) else tokenizer.decode(tokens)
 
 
-def rows_of(model: TokenModel, prompts: Sequence[Prompt], sampling: Sampling) -> list[Row]:
+def rows_of(
+    model: TokenModel, prompts: Sequence[Prompt], sampling: Sampling, owners: Sequence[int] | None = None
+) -> list[Row]:
+    """Rows to be decoded. A prompt's repetitions draw other numbers; they count for each of `owners` by itself."""
     check(sampling, len(prompts))
     check_bias(sampling, model.tokenizer.vocab_size)
-    rows, seen = [], Counter[tuple[int, ...]]()
+    rows, seen = [], Counter[tuple[int, tuple[int, ...]]]()
+    texts = {
+        text: prompt_tokens(model.tokenizer, text) for text in dict.fromkeys(p for p in prompts if isinstance(p, str))
+    }
     for number, prompt in enumerate(prompts):
-        tokens = prompt_tokens(model.tokenizer, prompt)
+        tokens = list(texts[prompt]) if isinstance(prompt, str) else prompt_tokens(model.tokenizer, prompt)
         if not tokens:
             raise BadData("is empty, and the tokenizer has no bos or eos to start from", field=f"prompts[{number}]")
         check_window(model, len(tokens), f"prompts[{number}]")
         room = sampling.max_tokens if model.window is None else model.window - len(tokens) + 1
-        repetition = seen[tuple(tokens)]
-        seen[tuple(tokens)] += 1
+        same = (owners[number] if owners else 0, tuple(tokens))
+        repetition = seen[same]
+        seen[same] += 1
         start = key(sampling.seeds[number], tokens, 0) if sampling.seeds else key(sampling.seed, tokens, repetition)
         rows.append(Row(tokens, start, min(sampling.max_tokens, room)))
     return rows

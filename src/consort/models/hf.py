@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from consort.core.errors import BadCheckpoint, BadData, BadParameter, Incompatible, listing
+from consort.core.errors import BadCheckpoint, BadData, BadParameter, Incompatible, Unsupported, listing
 from consort.models.base import Session, Tokenizer, TokenModel
 from consort.models.quiet import quiet
 from consort.models.tokenizer import ByteTokenizer, first_id, load_tokenizer, one_line
@@ -241,6 +241,7 @@ def _build(
     with quiet():
         try:
             config = AutoConfig.from_pretrained(files, trust_remote_code=allow_remote_code, local_files_only=True)
+            _check_causal(config, checkpoint.name)
             with torch.device("meta"):  # only to learn the class
                 empty = AutoModelForCausalLM.from_config(config, trust_remote_code=allow_remote_code)
             _check_size(empty, checkpoint)
@@ -260,6 +261,16 @@ def _build(
         raise BadCheckpoint(listing(faults), field=checkpoint.name, hint=hint)
     _check_tied(module, checkpoint.name)
     return module.to(device)
+
+
+def _check_causal(config: Any, name: str) -> None:
+    """Raise Unsupported for an architecture that does not write on from a text."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    known = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or hasattr(config, "auto_map")
+    if not known or config.is_encoder_decoder:
+        hint = "take one that AutoModelForCausalLM loads"
+        raise Unsupported(f"{config.model_type} is no architecture of causal language models", field=name, hint=hint)
 
 
 def _check_size(empty: Any, checkpoint: Checkpoint) -> None:

@@ -7,7 +7,7 @@ refilled in place are seen; what the pass gives is checked against the module it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.cache_utils import DynamicCache, DynamicSlidingWindowLayer
+
+from consort.models.place import Place, packed, padded, write
 
 FAMILIES = frozenset(("bitnet", "llama", "mistral", "qwen2", "qwen3"))
 """Values of `model_type` whose modules have this shape."""
@@ -98,35 +100,6 @@ class Layer:
     sliding: int | None
 
 
-@dataclass(slots=True)
-class Place:
-    """Where the packed tokens of a pass belong: their rows, slots and positions, and how rows are padded.
-
-    `counts` new tokens for each row, `most` at once; the first `width` slots are in use after the pass. `start` is the
-    slot of the first new token where all rows have one and the same count and start, else None. `masks` are added to
-    the scores of (row, new, slot), by sliding window; None where nothing is masked. `first`: every row begins here.
-    """
-
-    rows: Int[Tensor, " token"]
-    offsets: Int[Tensor, " token"]
-    slots: Int[Tensor, " token"]
-    positions: Int[Tensor, " token"]
-    counts: Sequence[int]
-    width: int
-    start: int | None
-    first: bool
-    masks: dict[int | None, Tensor | None]
-
-    @property
-    def most(self) -> int:
-        return max(self.counts)
-
-    @property
-    def even(self) -> bool:
-        """All rows have the same number of new tokens, so a packed tensor is a padded one."""
-        return min(self.counts) == max(self.counts)
-
-
 class LeanModule:
     """The weights of a transformers module laid out for `forward`. Raises NotLean for a module of another shape."""
 
@@ -166,7 +139,8 @@ class LeanModule:
     ) -> Float[Tensor, "token hidden"]:
         """Hidden states before the last norm; writes keys and values `layer row head slot size` of the new tokens.
 
-        With `kept`, the states before each layer and after the last are appended to it.
+        With `kept`, the states before each layer and after the last are appended to it. With `place.last`, only the
+        last tokens go through the last layer, of which the others need no more than keys and values.
         """
         hidden = F.embedding(ids, self.embedding)
         cos, sin = self.angles(place.width)
@@ -175,7 +149,9 @@ class LeanModule:
             if kept is not None:
                 kept.append(hidden.clone())
             x = layer.before(hidden)
-            x = self._attend(layer, x, keys[number], values[number], turn, place)
+            last = place.last if number == len(self.layers) - 1 else None
+            x = self._attend(layer, x, keys[number], values[number], turn, place, last)
+            hidden = hidden if last is None else hidden[place.ends]
             layer.out.onto(hidden, x if layer.inner_norm is None else layer.inner_norm(x))
             x = layer.between(hidden)
             x = layer.act(layer.gate(x)).mul_(layer.up(x))
@@ -189,65 +165,55 @@ class LeanModule:
         return self.head(self.norm(hidden) if norm else hidden).float()
 
     def _attend(
-        self, layer: Layer, x: Tensor, keys: Tensor, values: Tensor, turn: tuple[Tensor, Tensor], place: Place
-    ) -> Float[Tensor, "token out"]:
-        tokens, size = x.shape[0], self.size
-        query, key = layer.query(x).view(tokens, -1, size), layer.key(x).view(tokens, -1, size)
+        self,
+        layer: Layer,
+        x: Float[Tensor, "token hidden"],
+        keys: Tensor,
+        values: Tensor,
+        turn: tuple[Tensor, Tensor],
+        place: Place,
+        last: Place | None = None,
+    ) -> Float[Tensor, "asking out"]:
+        """What the new tokens see, or with `last` (`place.last`) those at the ends of rows."""
+        tokens, size, ends = x.shape[0], self.size, slice(None) if last is None else place.ends
+        query, key = layer.query(x[ends]).reshape(-1, self.heads, size), layer.key(x).view(tokens, -1, size)
         value = layer.value(x).view(tokens, -1, size)
         if layer.query_norm and layer.key_norm:
             query, key = layer.query_norm(query), layer.key_norm(key)
-        query, key = _turned(query, turn), _turned(key, turn)
-        _write(keys, key, place)
-        _write(values, value, place)
-        if place.first:
+        query, key = _turned(query, (turn[0][ends], turn[1][ends])), _turned(key, turn)
+        write(keys, key, place)
+        write(values, value, place)
+        if place.first and last is None:
             return self._attend_from_the_start(layer, query, key, value, place)
-        return self._attend_to_slots(layer, query, keys[:, :, : place.width], values[:, :, : place.width], place)
+        return self._attend_to_slots(
+            layer, query, keys[:, :, : place.width], values[:, :, : place.width], last or place
+        )
 
     def _attend_from_the_start(self, layer: Layer, query: Tensor, key: Tensor, value: Tensor, place: Place) -> Tensor:
         """Rows that begin: causal attention among the new tokens; padding is at the end, where nobody looks."""
-        q, k, v = (_padded(x, place).transpose(1, 2) for x in (query, key, value))
+        q, k, v = (padded(x, place).transpose(1, 2) for x in (query, key, value))
         mask = place.masks[layer.sliding]
         out = F.scaled_dot_product_attention(
             q, k, v, mask, is_causal=mask is None, scale=self.scale, enable_gqa=self.heads != self.groups
         )
-        return _packed(out.transpose(1, 2), place).flatten(1)
+        return packed(out.transpose(1, 2), place).flatten(1)
 
     def _attend_to_slots(self, layer: Layer, query: Tensor, keys: Tensor, values: Tensor, place: Place) -> Tensor:
         """Query heads that share a key are folded into the token axis, so that keys are never repeated."""
         batch, new, shared = len(place.counts), place.most, self.heads // self.groups
-        q = _padded(query, place).view(batch, new, self.groups, shared, self.size)
+        q = padded(query, place).view(batch, new, self.groups, shared, self.size)
         q = q.permute(0, 2, 3, 1, 4).reshape(batch, self.groups, shared * new, self.size)
         mask = place.masks[layer.sliding]
         if mask is not None and shared > 1:
             mask = mask[:, None].expand(-1, shared, -1, -1).flatten(1, 2)
         out = F.scaled_dot_product_attention(q, keys, values, mask if mask is None else mask[:, None], scale=self.scale)
         out = out.view(batch, self.groups, shared, new, self.size).permute(0, 3, 1, 2, 4)
-        return _packed(out.reshape(batch, new, self.heads, self.size), place).flatten(1)
+        return packed(out.reshape(batch, new, self.heads, self.size), place).flatten(1)
 
 
 def _turned(x: Float[Tensor, "token head size"], turn: tuple[Tensor, Tensor]) -> Float[Tensor, "token head size"]:
     """Rotary embedding (2104.09864): x cos + swap(x) signed sin."""
     return torch.addcmul(x * turn[0], x.roll(x.shape[-1] // 2, -1), turn[1])
-
-
-def _write(store: Float[Tensor, "row head slot size"], new: Float[Tensor, "token head size"], place: Place) -> None:
-    if place.start is None:
-        store[place.rows, :, place.slots] = new
-    else:
-        count = place.most
-        shaped = new.view(len(place.counts), count, *new.shape[1:]).transpose(1, 2)
-        store[:, :, place.start : place.start + count] = shaped
-
-
-def _padded(x: Float[Tensor, "token head size"], place: Place) -> Float[Tensor, "row new head size"]:
-    shape = (len(place.counts), place.most, *x.shape[1:])
-    if place.even:
-        return x.view(shape)
-    return x.new_zeros(shape).index_put_((place.rows, place.offsets), x)
-
-
-def _packed(x: Float[Tensor, "row new head size"], place: Place) -> Float[Tensor, "token head size"]:
-    return x.flatten(0, 1) if place.even else x[place.rows, place.offsets]
 
 
 def _untouched(module: Any) -> None:

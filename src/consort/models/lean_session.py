@@ -7,28 +7,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from consort.core.types import Usage
 from consort.models.abilities import States, check_trees, depths_of
 from consort.models.cost import Meter
-from consort.models.lean import LeanModule, NotLean, Place
+from consort.models.lean import LeanModule, NotLean
+from consort.models.place import Place, last_of, portions
 
 if TYPE_CHECKING:
     from consort.models.base import Session
     from consort.models.hf import HFModel
 
-_FEWEST = 64
+_FEWEST = 16
 """Slots of a new cache; a full one doubles."""
 
 
 class LeanSession:
-    """A batch on the lean forward pass, one pass for each feed."""
+    """A batch on the lean forward pass, one pass for each feed, or one for each `portion` of its tokens."""
+
+    portion = 2**60
 
     def __init__(self, model: HFModel, lean: LeanModule, batch: int) -> None:
         self.model, self.lean, self.lengths = model, lean, [0] * batch
@@ -47,14 +51,25 @@ class LeanSession:
         self.model.check_feed(self.lengths, tokens)
         if not any(map(len, tokens)):
             return [self.model.no_logits()] * len(tokens)
-        place = self._place(tokens)
-        hidden = self.lean.forward(self._ids(tokens), self.keys, self.values, place)
-        counts = list(place.counts)
-        if last:
-            hidden, counts = _last(hidden, counts)
-        logits = self.lean.logits(hidden)
+        found = self._logits(tokens, last)
         self._advance(tokens, last, begun)
-        return list(torch.split(logits, counts))
+        return found
+
+    def _logits(self, tokens: Sequence[Sequence[int]], last: bool) -> list[Float[Tensor, "new vocab"]]:
+        """What `feed` gives, before anything is counted."""
+        found = (self._read(tokens[rows], rows, last) for rows in portions(tokens, self.portion))
+        return list(chain.from_iterable(found))
+
+    def _read(self, tokens: Sequence[Sequence[int]], rows: slice, last: bool) -> tuple[Tensor, ...]:
+        """Logits by row for new tokens of some of the rows."""
+        place = self._place(tokens, rows)
+        if last and place.most > 1 and isinstance(self.lean, LeanModule):
+            place = self._with_last(place, self.lengths[rows])
+        hidden = self.lean.forward(self._ids(tokens), self.keys[:, rows], self.values[:, rows], place)
+        counts = list((place.last or place).counts)
+        if last and place.last is None:
+            hidden, counts = last_of(hidden, counts)
+        return torch.split(self.lean.logits(hidden), counts)
 
     @torch.no_grad()
     def feed_hidden(
@@ -74,8 +89,8 @@ class LeanSession:
         chosen = torch.stack([kept[layer] for layer in layers])
         final = kept[-1]
         if last:
-            final, _ = _last(final, counts)
-            chosen, counts = _last(chosen.transpose(0, 1), counts)
+            final, _ = last_of(final, counts)
+            chosen, counts = last_of(chosen.transpose(0, 1), counts)
             chosen = chosen.transpose(0, 1)
         logits = self.lean.logits(final, norm=False)
         self._advance(tokens, last, begun)
@@ -102,7 +117,7 @@ class LeanSession:
         self._tree = tuple(map(len, tokens))
         if not any(self._tree):
             return [self.model.no_logits()] * len(tokens)
-        place = self._place(tokens, depths, parents)
+        place = self._place(tokens, depths=depths, parents=parents)
         logits = self.lean.logits(self.lean.forward(self._ids(tokens), self.keys, self.values, place))
         self.meter.add(tokens, False, time.perf_counter() - begun)
         return list(torch.split(logits, list(place.counts)))
@@ -128,8 +143,7 @@ class LeanSession:
             self.lengths = [self.lengths[row] for row in rows]
             width = max(self.lengths, default=0)
             kept = torch.tensor(rows, dtype=torch.long, device=self.keys.device)
-            self.keys = self.keys[:, :, :, : width + _FEWEST].index_select(1, kept)
-            self.values = self.values[:, :, :, : width + _FEWEST].index_select(1, kept)
+            self.keys, self.values = (_selected(store, kept, width) for store in (self.keys, self.values))
         self.meter.select(rows)
         return self
 
@@ -146,11 +160,12 @@ class LeanSession:
     def _place(
         self,
         tokens: Sequence[Sequence[int]],
+        rows: slice = slice(None),
         depths: Sequence[Sequence[int]] | None = None,
         parents: Sequence[Sequence[int]] | None = None,
     ) -> Place:
-        """Where new tokens go; the cache has room for them after this. `depths` and `parents` are those of trees."""
-        counts, lengths = [len(new) for new in tokens], self.lengths
+        """Where new tokens of these rows go; the cache has room for them after this. The rest is that of trees."""
+        counts, lengths = [len(new) for new in tokens], self.lengths[rows]
         width = max(length + count for length, count in zip(lengths, counts, strict=True))
         most = max(counts)
         self._grow(max(lengths) + most)
@@ -159,18 +174,30 @@ class LeanSession:
         same = even and min(lengths) == max(lengths)
         first = parents is None and max(lengths) == 0
         offsets = torch.tensor([i for n in counts for i in range(n)], device=device)
-        rows = torch.tensor([row for row, n in enumerate(counts) for _ in range(n)], device=device)
+        owners = torch.tensor([row for row, n in enumerate(counts) for _ in range(n)], device=device)
         starts = torch.tensor(lengths, device=device)
-        slots = offsets + starts[rows]
+        slots = offsets + starts[owners]
         positions = slots
         if depths is not None:
-            positions = starts[rows] + torch.tensor(list(chain.from_iterable(depths)), device=device)
-        place = Place(rows, offsets, slots, positions, counts, width, lengths[0] if same else None, first, {})
+            positions = starts[owners] + torch.tensor(list(chain.from_iterable(depths)), device=device)
+        place = Place(owners, offsets, slots, positions, counts, width, lengths[0] if same else None, first, {})
         plain = parents is None and (first or (same and most == 1))
         for window in self.lean.windows:
             free = plain and (window is None or width <= window)
             place.masks[window] = None if free else self._mask(place, starts, window, depths, parents)
         return place
+
+    def _with_last(self, place: Place, lengths: Sequence[int]) -> Place:
+        """`place` with that of the last tokens alone, in rows that had these lengths."""
+        counts = torch.tensor(place.counts, device=place.rows.device)
+        ends = counts.cumsum(0)[counts > 0] - 1
+        rows, slots, positions = place.rows[ends], place.slots[ends], place.positions[ends]
+        ones = [min(count, 1) for count in place.counts]
+        last = Place(rows, torch.zeros_like(ends), slots, positions, ones, place.width, None, False, {})
+        starts = (torch.tensor(lengths, device=counts.device) + counts - 1).clamp_(min=0)
+        for window in self.lean.windows:
+            last.masks[window] = self._mask(last, starts, window, None, None)
+        return replace(place, ends=ends, last=last)
 
     def _mask(
         self,
@@ -225,16 +252,15 @@ def _see_ancestors(seen: Tensor, parents: Sequence[int], start: int) -> None:
         seen[node, start + node] = True
 
 
-def _last(x: Float[Tensor, "token ..."], counts: Sequence[int]) -> tuple[Float[Tensor, "row ..."], list[int]]:
-    """The last token of each row that has any, and how many of each row that are: 1 or 0."""
-    if max(counts) == 1:
-        return x, list(counts)
-    ends, total = [], 0
-    for count in counts:
-        total += count
-        if count:
-            ends.append(total - 1)
-    return x[torch.tensor(ends, device=x.device)], [min(count, 1) for count in counts]
+def _selected(
+    store: Float[Tensor, "layer row head slot size"], kept: Int[Tensor, " kept"], width: int
+) -> Float[Tensor, "layer kept head slot size"]:
+    """The rows `kept` of a cache whose first `width` slots are in use, in its own memory where they fit."""
+    if len(kept) > store.shape[1]:
+        return store[:, :, :, : width + _FEWEST].index_select(1, kept)
+    for layer in store[:, :, :, :width]:
+        layer[: len(kept)] = layer[kept]
+    return store[:, : len(kept)]
 
 
 class LeanOpener:

@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from consort.models.lean import Layer, LeanModule, Linear, Norm, Place, _turned
+from consort.models.lean import Layer, LeanModule, Linear, Norm, _turned
+from consort.models.place import Place
 
 
 class Chooser(Protocol):

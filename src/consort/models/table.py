@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from consort.core.counted import counted
 from consort.core.errors import BadData, BadParameter, UnknownName, did_you_mean
 from consort.core.types import Completion, Example, Prompt, Sampling, Usage
 from consort.data.task import Task
-from consort.models.table_rows import Row, answer_of, number_of, read_rows, short, tokens_of
+from consort.models.table_rows import MOST, Row, answer_of, number_of, read_rows, short, tokens_of
 from consort.models.tokenizer import plain_chat
 
 PREFIX = "table:"
@@ -37,7 +38,8 @@ class Table:
 
     `answers` are texts, None where unknown. `quality` is in [0, 1], larger is better; `cost` in the table's own unit;
     `tokens` [n, model, 2] of prompt and completion; NaN where unknown. `groups` and `splits` are "" where the table
-    does not say. `rows` finds a prompt's text; of equal prompts the first.
+    does not say. `rows` finds a prompt's text; of equal prompts the first. `lines` are
+    where rows start in the file.
     """
 
     path: str
@@ -50,6 +52,7 @@ class Table:
     groups: tuple[str, ...]
     splits: tuple[str, ...]
     rows: Mapping[str, int]
+    lines: tuple[int, ...] = ()
 
     def column(self, model: str) -> int:
         """The number of a model's column. Raises UnknownName."""
@@ -64,10 +67,11 @@ class Table:
         Rows without a split are cut as task files are: crc32(prompt) % 5, 0 and 1 dev, else test.
         """
         parts: dict[str, list[Example]] = {"dev": [], "test": []}
-        for number, (prompt, group, split) in enumerate(zip(self.prompts, self.groups, self.splits, strict=True), 1):
+        lines = self.lines or range(1, len(self.prompts) + 1)
+        for line, prompt, group, split in zip(lines, self.prompts, self.groups, self.splits, strict=True):
             chosen = split or ("dev" if zlib.crc32(text_of(prompt).encode()) % 5 < 2 else "test")
             asked: dict[str, Any] = {"prompt": prompt} if isinstance(prompt, str) else {"messages": tuple(prompt)}
-            parts[chosen].append(Example(**asked, group=group or None, line=number))
+            parts[chosen].append(Example(**asked, group=group or None, line=line))
         return Task(Path(self.path).name, "quality", tuple(parts["dev"]), tuple(parts["test"]))
 
 
@@ -94,7 +98,9 @@ class TableModel:
         text = None if row is None else self.table.answers[row][self.column]
         quality = np.nan if row is None else self.table.quality[row, self.column]
         if row is None or (text is None and np.isnan(quality)):
-            hint = f"the table has answers to {len(self.table.rows)} prompts, which must be equal to the letter"
+            hint = (
+                f"the table has answers to {counted(len(self.table.rows), 'prompt')}, which must be equal to the letter"
+            )
             raise BadData(f"no answer to {short(text_of(prompt))}", field=self.source, hint=hint)
         for stop in sampling.stop:
             text = None if text is None else text.split(stop)[0]
@@ -150,7 +156,7 @@ def _table(path: str, models: tuple[str, ...], rows: Sequence[Row]) -> Table:
             if kind == "quality":
                 quality[i, m] = number_of(value, where, "a quality", 1.0)
             elif kind == "cost":
-                cost[i, m] = number_of(value, where, "a cost", np.inf)
+                cost[i, m] = number_of(value, where, "a cost", MOST)
             elif kind == "tokens":
                 tokens[i, m] = tokens_of(value, where)
             else:
@@ -159,4 +165,5 @@ def _table(path: str, models: tuple[str, ...], rows: Sequence[Row]) -> Table:
     for i, row in enumerate(rows):
         first.setdefault(text_of(row.prompt), i)
     prompts, groups, splits = zip(*((row.prompt, row.group, row.split) for row in rows), strict=True)
-    return Table(path, models, prompts, tuple(map(tuple, answers)), quality, cost, tokens, groups, splits, first)
+    lines = tuple(int(row.where.rpartition(":")[2]) for row in rows)
+    return Table(path, models, prompts, tuple(map(tuple, answers)), quality, cost, tokens, groups, splits, first, lines)

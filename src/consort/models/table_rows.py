@@ -9,7 +9,9 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
+from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from consort.core.counted import counted
 from consort.core.errors import BadData
 from consort.core.files import machine_errors
 from consort.core.types import Message, Prompt
-from consort.data.rows import parse_object, split_of
+from consort.data.rows import DECODER, json_fault, parse_object, split_of
 
 PROMPTS = ("prompt", "question", "query", "messages")
 GROUPS = ("group", "tag", "task")
@@ -35,6 +38,9 @@ SUFFIXES = {
     "_tokens": "tokens",
 }
 TRUTH = {"true": 1.0, "false": 0.0}
+MOST = 1e12
+"""Of tokens or of money: sums of more are no finite numbers, or none that a table can show."""
+OPENING, NEXT = re.compile(r"\s*\[\s*(\])?"), re.compile(r"\s*([,\]])\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +130,9 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
             raise BadData(f"the column {twice!r} stands twice", field=str(path), hint="name each column once")
         for number, row in enumerate(reader, 2):
             if None in row or None in row.values():
-                hint = f"quote cells that hold commas or line breaks; there are {len(names)} columns"
+                hint = (
+                    f"quote cells that hold commas or line breaks; the first line has {counted(len(names), 'column')}"
+                )
                 raise BadData("has more or fewer cells than the first line", field=f"{path}:{number}", hint=hint)
             yield number, {name: value for name, value in row.items() if value != ""}
     except csv.Error as fault:
@@ -132,14 +140,22 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _listed_rows(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError) as fault:
-        raise BadData(f"not JSON: {fault}", field=str(path), hint="a list of objects") from None
-    for number, row in enumerate(rows, 1):
+    """The objects of a JSON list, each with the line that it starts in."""
+    breaks, mark, end = [found.start() for found in re.finditer("\n", text)], OPENING.match(text), 0
+    while mark is not None and mark[1] != "]":
+        line = bisect(breaks, mark.end()) + 1
+        try:
+            row, end = DECODER.raw_decode(text, mark.end())
+            json.dumps(row, ensure_ascii=False).encode()
+        except (ValueError, RecursionError) as fault:
+            raise json_fault(fault, f"{path}:{getattr(fault, 'lineno', line)}") from None
         if not isinstance(row, dict):
-            raise BadData("not a JSON object", field=f"{path}:{number}", hint="a list of objects")
-        yield number, row
+            raise BadData("not a JSON object", field=f"{path}:{line}", hint="a list of objects")
+        yield line, row
+        mark = NEXT.match(text, end)
+    if mark is None or text[mark.end() :].strip():
+        where = f"{path}:{bisect(breaks, end) + 1}"
+        raise BadData("not JSON: neither a comma nor the end of the list", field=where, hint="a list of objects")
 
 
 def _prompt(raw: Mapping[str, Any], where: str) -> Prompt:
@@ -181,7 +197,7 @@ def number_of(value: Any, where: str, what: str, most: float) -> float:
         return float("nan")
     number = _as_number(value)
     if number is None or not 0 <= number <= most:
-        bound = "a number in [0, 1]" if most == 1 else "a number of at least 0"
+        bound = f"a number in [0, {most:g}]"
         raise BadData(f"{short(value)} is not {what}", field=where, hint=f"give {bound}, or null where it is unknown")
     return number
 
@@ -189,7 +205,7 @@ def number_of(value: Any, where: str, what: str, most: float) -> float:
 def tokens_of(value: Any, where: str) -> tuple[float, float]:
     """Tokens of prompt and completion; a single number counts the completion. Raises BadData."""
     pair = value if isinstance(value, list) and len(value) == 2 else [0 if value is not None else None, value]
-    read, written = (number_of(n, where, "a number of tokens", np.inf) for n in pair)
+    read, written = (number_of(n, where, "a number of tokens", MOST) for n in pair)
     return read, written
 
 

@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
+from consort.core.counted import counted
 from consort.core.errors import BadParameter, ConsortError, EnvironmentFailure, UnknownName
 from consort.models.wire import Broken, error_code, error_message, json_of
 
@@ -185,7 +186,7 @@ class Transport:
         with self._lock:
             left = self._closed_until - self.clock()
         if left > 0:
-            message = f"has failed {self.patience} times in a row and is left alone for {left:.0f} s more"
+            message = f"has failed {counted(self.patience, 'time')} in a row and is left alone for {left:.0f} s more"
             raise EnvironmentFailure(message, field=self.base_url, hint="is the endpoint up?")
 
     def _note(self, good: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +72,7 @@ def vocabulary_map(
         raise Unsupported(f"the map {rule!r} needs counts of tokens that met", field="map", hint="align a corpus first")
     counts = [] if met is None or rule not in COUNTED else [a.tolist() for a in (met.pivot, met.source, met.times)]
     key = key_of([1, rule, source.vocabulary_key, pivot.vocabulary_key, source.eos, pivot.eos, counts])
-    found = _cached(cache, f"{rule}-{key}", lambda: _made(source, pivot, rule, met))
+    found = cached(cache, f"{rule}-{key}", lambda: {"ids": _made(source, pivot, rule, met)})["ids"]
     if not (found >= 0).any():
         hint = "give a source whose tokenizer writes the same language"
         raise Incompatible("no token has a counterpart in the pivot's vocabulary", field="source", hint=hint)
@@ -110,8 +110,8 @@ Choose = Callable[[NDArray[np.int64], NDArray[np.int64], bytes, list[bytes]], It
 
 def _fill_met(found: Ids, source: Pieces, pivot: Pieces, met: Met, choose: Choose) -> None:
     """The best of the pivot's tokens that each source token met; of equals the nearest, then the lowest."""
-    starts = np.flatnonzero(np.r_[True, met.source[1:] != met.source[:-1]]) if len(met.source) else np.zeros(0, int)
-    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(met.source)], strict=True):
+    starts = np.flatnonzero(np.diff(met.source, prepend=-1)).tolist()
+    for start, stop in zip(starts, [*starts, len(met.source)][1:], strict=True):
         token = int(met.source[start])
         if token >= len(source) or found[token] >= 0 or not source[token]:
             continue
@@ -134,16 +134,17 @@ def _official(times: NDArray[np.int64], apart: NDArray[np.int64], own: bytes, ot
     return scores
 
 
-def _cached(folder: Path | None, name: str, make: Callable[[], Ids]) -> Ids:
+def cached(folder: Path | None, name: str, make: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Arrays from a file of the folder; made, and left there, if it is missing or damaged."""
     file = None if folder is None else folder / f"{name}.safetensors"
     if file is not None and file.is_file():
         try:
-            known: Ids = load_file(file)["ids"]
+            known: dict[str, NDArray[Any]] = load_file(file)
             return known
-        except (SafetensorError, KeyError):
+        except SafetensorError:
             file.unlink()
     found = make()
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(file, save({"ids": found}))
+        write_atomic(file, save(found))
     return found

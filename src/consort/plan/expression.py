@@ -20,6 +20,7 @@ from consort.core.schedule import plain
 from consort.data.yaml import load_documents
 from consort.plan.mergekit import is_mergekit, translate
 from consort.plan.names import find
+from consort.plan.unsettled import check_settled
 
 PLAN_KEYS = ("models", "plan", "seed")
 REFERENCE_KEYS = ("hf", "tokenizer", "base")
@@ -76,7 +77,7 @@ def read_plan(source: str | Path) -> Plan:
     if text == "-":
         return _parse_all(load_documents(read_stdin("plan", BadPlan)))
     if text.endswith((".yml", ".yaml")) or Path(text).is_file():
-        return beside(Path(text).parent, _parse_all(load_documents(Path(text))))
+        return beside(Path(text).absolute().parent, _parse_all(load_documents(Path(text))))
     return Plan(Reference(text))
 
 
@@ -95,8 +96,19 @@ def beside(folder: Path, plan: Plan) -> Plan:
     return replace(plan, root=moved(plan.root))
 
 
+def renamed(plan: Plan, name: Callable[[str], str]) -> Plan:
+    """The plan with each model called what `name` makes of its reference."""
+
+    def moved(node: Node) -> Node:
+        if isinstance(node, Reference):
+            return replace(node, text=name(node.text), base=node.base and name(node.base))
+        return replace(node, arguments={key: _moved_argument(value, moved) for key, value in node.arguments.items()})
+
+    return replace(plan, root=moved(plan.root))
+
+
 def _moved_argument(value: Any, moved: Callable[[Node], Node]) -> Any:
-    if isinstance(value, Call):
+    if isinstance(value, Reference | Call):
         return moved(value)
     if isinstance(value, Part):
         return replace(value, model=moved(value.model))
@@ -123,6 +135,7 @@ def parse(document: Any) -> Plan:
         )
     if is_mergekit(document):
         return _parse_all([document])
+    check_settled(document)
     if not (isinstance(document, Mapping) and set(document) & set(PLAN_KEYS)):
         return Plan(_Reader({}).root(document, "plan"))
     _only(document, PLAN_KEYS, "plan")

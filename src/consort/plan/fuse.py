@@ -193,14 +193,26 @@ def _options(kind: type[Options], given: Any, name: str) -> Options:
 
 
 def _node(value: Any, path: str) -> Node:
+    if isinstance(value, str) and value.startswith(("http://", "https://")):
+        hint = "name the model's folder, or the rows that were recorded of it"
+        raise BadPlan("is an endpoint, which does not tell what a fusion needs", field=path, hint=hint)
+    if isinstance(value, Mapping) and set(value) == {"model", "tokenizer"}:
+        value = {"hf": value["model"], "tokenizer": value["tokenizer"]}
     try:
         node = parse({"plan": value}).root
     except ConsortError as fault:
-        raise fault.within(path) from None
+        raise _placed(fault, path) from None
     if node.produces != "checkpoint":
         hint = "a folder, lab:NAME, hf:ORG/NAME or a merge"
         raise BadPlan("is a model made at run time, not a checkpoint", field=path, hint=hint)
     return node
+
+
+def _placed(fault: ConsortError, path: str) -> ConsortError:
+    """A fault of an expression, found at `path` of the fusion plan."""
+    for one in fault.faults or (fault,):
+        one.field = (one.field or "").removeprefix("plan").removeprefix(".") or None
+    return fault.within(path)
 
 
 def _teachers(value: Any, path: str, pivot: Node | None) -> tuple[Teacher, ...]:
@@ -227,14 +239,16 @@ def _teachers(value: Any, path: str, pivot: Node | None) -> tuple[Teacher, ...]:
 def _teacher(value: Any, path: str) -> Teacher:
     if not (isinstance(value, Mapping) and "model" in value):
         return Teacher(_node(value, path))
+    known = ("model", "rows", "tokenizer")
     for key in value:
-        if key not in ("model", "rows"):
-            hint = did_you_mean(str(key), ("model", "rows"))
+        if key not in known:
+            hint = did_you_mean(str(key), known)
             raise BadPlan(f"unknown key {key!r}", field=f"{path}.{key}", hint=hint)
     rows = value.get("rows")
     if rows is not None and (not isinstance(rows, str) or not rows):
         raise BadPlan(f"{rows!r} is not a folder", field=f"{path}.rows", hint="the folder of rows recorded before")
-    return Teacher(_node(value["model"], f"{path}.model"), rows)
+    own = {name: value[name] for name in ("model", "tokenizer") if name in value}
+    return Teacher(_node(own if "tokenizer" in own else own["model"], f"{path}.model"), rows)
 
 
 def _merge(value: Any) -> Mapping[str, Mapping[str, Any]]:
@@ -255,7 +269,7 @@ def _merge(value: Any) -> Mapping[str, Mapping[str, Any]]:
     try:
         parse({"plan": with_models(told, ["student", "another"], "pivot")})
     except ConsortError as fault:
-        raise fault.within("merge") from None
+        raise _placed(fault, "merge") from None
     return told
 
 

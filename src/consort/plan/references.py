@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from consort.core.errors import BadCheckpoint, BadData, UnknownName, Unsupported
@@ -11,6 +12,7 @@ from consort.lab import path as lab_path
 LAB = "lab:"
 REMOTE = "openai:"
 TABLE = "table:"
+HUB = "hf:"
 HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md")
 
 
@@ -63,13 +65,21 @@ def folder_of(text: str) -> Path:
         raise Unsupported("a remote model has no weights", field=text, hint="a folder, lab:NAME or hf:ORG/NAME")
     if is_lab(text):
         return _bundled(text)
-    if text.startswith("hf:"):
-        return _from_hub(text.removeprefix("hf:"))
+    if text.startswith(HUB):
+        return _from_hub(text.removeprefix(HUB))
     folder = Path(text).expanduser()
     if not folder.is_dir():
         what = "is a file, not a model folder" if folder.exists() else "does not exist"
         raise BadCheckpoint(what, field=text, hint="give a Hugging Face model folder, lab:NAME or hf:ORG/NAME")
     return folder
+
+
+def absolute(text: str) -> str:
+    """The same reference, of a folder or a table by its absolute path, so that it holds in any current folder."""
+    if is_lab(text) or is_remote(text) or text.startswith(HUB):
+        return text
+    head, path = (TABLE, text.removeprefix(TABLE)) if is_table(text) else ("", text)
+    return head + os.path.abspath(os.path.expanduser(path))
 
 
 def reference_of(source: Path | str) -> str:

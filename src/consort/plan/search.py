@@ -7,25 +7,33 @@
 
 `free` marks a coordinate; in the place of a value that each model has its own of, it is one for each. Where the
 weights of `linear`, `merge_adapters` or `token_swarm` are free, and nothing else, a point is a combination of experts:
-the search starts from the experts and may leave the interval; `base` then adds a model before them. Imports no torch.
+the search starts from the experts and may leave the interval; `base` then adds a model before them. `data_flow` in the
+place of an expression searches paths through layers. Imports no torch unless layers have to be counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from consort.core.errors import BadPlan, ConsortError, did_you_mean
 from consort.core.files import read_stdin
 from consort.core.params import bind
 from consort.data.yaml import load_documents
+from consort.plan.data_flow import NAME as DATA_FLOW
+from consort.plan.data_flow import open_flow, units_of
 from consort.plan.expression import Node, dump, parse
-from consort.plan.names import find
+from consort.plan.free import SPACE, Open, groups_of, singles_of, template_of
 from consort.search.domain import Domain, coefficient_domain
-from consort.search.marks import Free, coordinates, filled, is_mark, map_tree, read_mark
+from consort.search.marks import Free, coordinates, filled, is_single, read_mark
 from consort.search.optimizers import optimizers
+
+if TYPE_CHECKING:
+    from consort.search.data_flow import DataFlow
+    from consort.weights.checkpoint import Checkpoint
 
 SEARCH_KEYS = ("optimizer", "space", "base", "utility")
 DOCUMENT_KEYS = ("models", "search", "seed")
@@ -40,7 +48,8 @@ DENSITY = 0.2
 class SearchPlan:
     """A checked search. `space` is "weights", "adapters" or "models"; `experts` are what is combined, if that is all.
 
-    `template` holds plain values with a `Free` at each coordinate; `base` and `experts` are plain expressions.
+    `template` holds plain values with a `Free` at each coordinate; `base` and `experts` are plain expressions. A space
+    of paths has `path` in its place. `units` are the points that are single models, where not all starts are.
     `utility` is what is maximised, empty for the task's own score (`recipes.objective`).
     """
 
@@ -54,9 +63,15 @@ class SearchPlan:
     seed: int = 0
     names: Mapping[str, Any] = field(default_factory=dict)
     utility: Mapping[str, Any] = field(default_factory=dict)
+    units: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    path: DataFlow | None = None
 
     def expression(self, point: Sequence[float]) -> Any:
         """The plan of what `point` stands for: plain YAML values, model names resolved."""
+        if self.path is not None:
+            from consort.plan.objects import to_plan
+
+            return to_plan(self.path.checkpoint(point))
         free = coordinates(self.template)
         return dump(self.node(filled(self.template, point[len(point) - len(free) :])))
 
@@ -74,14 +89,14 @@ def is_search(document: Any) -> bool:
     return isinstance(document, Mapping) and "search" in document
 
 
-def read_search(source: str | Path | Mapping[str, Any], *, seed: int | None = None) -> SearchPlan:
+def read_search(
+    source: str | Path | Mapping[str, Any], *, seed: int | None = None, allow_remote_code: bool = False
+) -> SearchPlan:
     """The search of a YAML file, of standard input ("-") or of a document. `seed` overrides the document's.
 
-    Raises BadPlan, BadParameter, UnknownName.
+    A space of layers opens models, with `allow_remote_code` those that bring code too. Raises ConsortError.
     """
-    if isinstance(source, Mapping):
-        return _search(source, seed)
-    return _search(document_of(source), seed)
+    return _search(source if isinstance(source, Mapping) else document_of(source), seed, allow_remote_code)
 
 
 def document_of(source: str | Path) -> Mapping[str, Any]:
@@ -95,7 +110,7 @@ def document_of(source: str | Path) -> Mapping[str, Any]:
     return found
 
 
-def _search(document: Mapping[str, Any], seed: int | None) -> SearchPlan:
+def _search(document: Mapping[str, Any], seed: int | None, allow_remote_code: bool) -> SearchPlan:
     _only(document, DOCUMENT_KEYS, "plan")
     body = document["search"]
     if not isinstance(body, Mapping):
@@ -113,8 +128,24 @@ def _search(document: Mapping[str, Any], seed: int | None) -> SearchPlan:
     own = parse({"models": names, "plan": "x", "seed": document.get("seed", 0)}).seed
     name, given = _optimizer(body["optimizer"])
     populate, params = _bound(name, given)
-    found = _space(body["space"], body.get("base"), populate, names)
-    return SearchPlan(name, params, *found, seed=own if seed is None else seed, names=names, utility=utility)
+    seed = own if seed is None else seed
+    opened = partial(_opened, names, seed, allow_remote_code)
+    found = _space(body["space"], body.get("base"), populate, names, opened)
+    if found.get("path") and any(p.name == "start" for p in optimizers.entry(name).params):
+        params = {"start": found["domain"].starts[0], **params}
+    return SearchPlan(name, params, **found, seed=seed, names=names, utility=utility)
+
+
+def _opened(names: Mapping[str, Any], seed: int, allow_remote_code: bool, expression: Any) -> Checkpoint:
+    """The checkpoint of a plain expression in the space."""
+    from consort.plan.build import Builder
+
+    node = _checked(expression, names)
+    if node.produces != "checkpoint":
+        hint = "a folder or a merge: a strategy that decides at run time has no layers"
+        raise BadPlan(f"{next(iter(expression), '')} is not a checkpoint", field=SPACE, hint=hint)
+    found: Checkpoint = Builder(seed, allow_remote_code).build(node, "checkpoint")
+    return found
 
 
 def _optimizer(value: Any) -> tuple[str, dict[str, Any]]:
@@ -165,39 +196,53 @@ def _flat(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return flat, {key: value for key, value in asked.items() if value is not False}
 
 
-def _space(space: Any, base: Any, populate: Mapping[str, Any], names: Mapping[str, Any]) -> tuple[Any, ...]:
-    """(space, template, domain, base, experts) of a checked space."""
+def _space(
+    space: Any, base: Any, populate: Mapping[str, Any], names: Mapping[str, Any], opened: Open
+) -> dict[str, Any]:
+    """What a `SearchPlan` has of a checked space."""
     if not isinstance(space, Mapping) or len(space) != 1:
         hint = "an expression such as {linear: {models: [a, b], weight: {free: [0, 1]}}}"
         raise BadPlan(f"{space!r} is not an expression", field="search.space", hint=hint)
     [(name, arguments)] = space.items()
-    if str(name) in COMBINING and _only_weights_free(arguments):
+    if str(name) in COMBINING and _only_weights_free(arguments, opened):
         return _combination(str(name), dict(arguments), base, populate, names)
     if populate or base is not None:
         what = "base" if base is not None else "populate"
         hint = f"free weights of {', '.join(COMBINING)}, and nothing else free; or put the base into the expression"
         raise BadPlan(f"{what} belongs to combinations of experts", field=f"search.{what}", hint=hint)
-    template = _expanded(space)
+    if name == DATA_FLOW:
+        flow = open_flow(arguments, opened)
+        experts = tuple(arguments["models"])
+        paths = units_of(flow, [_label(e) for e in experts])
+        domain = replace(flow.domain, starts=tuple(paths.values()))
+        found = {"space": "weights", "template": None, "domain": domain}
+        return {**found, "experts": experts, "units": paths, "path": flow}
+    template = template_of(space, opened)
     free = coordinates(template)
     if not free:
         hint = "write {free: [0, 1]} in the place of a number"
         raise BadPlan("there is no free coordinate", field="search.space", hint=hint)
     low, high = [f.low for f in free], [f.high for f in free]
-    node = _checked(filled(template, low), names)
-    domain = Domain(low, high, tuple(f.name for f in free), _singles(free))
-    return ("weights" if node.produces == "checkpoint" else "models"), template, domain, None, ()
+    node = [_checked(filled(template, end), names) for end in (low, high)][0]
+    starts, units = singles_of(free), {}
+    if free[0].name.startswith(f"{SPACE}.{name}.weight"):
+        starts = starts if len(starts) == len(arguments["models"]) else ()
+        units = dict(zip(map(_label, arguments["models"]), starts, strict=False))
+    domain = Domain(low, high, tuple(f.name for f in free), starts, groups_of(free))
+    kind = "weights" if node.produces == "checkpoint" else "models"
+    return {"space": kind, "template": template, "domain": domain, "units": units}
 
 
-def _only_weights_free(arguments: Any) -> bool:
-    if not isinstance(arguments, Mapping) or not is_mark(arguments.get("weight")):
+def _only_weights_free(arguments: Any, opened: Open) -> bool:
+    if not isinstance(arguments, Mapping) or not is_single(arguments.get("weight")):
         return False
     others = {key: value for key, value in arguments.items() if key != "weight"}
-    return isinstance(others.get("models"), list) and not coordinates(_expanded(others))
+    return isinstance(others.get("models"), list) and not coordinates(template_of(others, opened))
 
 
 def _combination(
     name: str, arguments: dict[str, Any], base: Any, populate: Mapping[str, Any], names: Mapping[str, Any]
-) -> tuple[Any, ...]:
+) -> dict[str, Any]:
     mark = read_mark(arguments["weight"], f"search.space.{name}.weight")
     experts = list(arguments["models"])
     if populate and base is None:
@@ -227,7 +272,8 @@ def _combination(
         call["method"] = {"linear": {"normalize": False}}
     template = {name: call}
     _checked(filled(template, [1.0] + [0.0] * (len(members) - 1)), names)
-    return COMBINING[name], template, domain, base, tuple(every)
+    found = {"space": COMBINING[name], "template": template, "domain": domain}
+    return {**found, "base": base, "experts": tuple(every)}
 
 
 def _checked(expression: Any, names: Mapping[str, Any]) -> Node:
@@ -238,46 +284,6 @@ def _checked(expression: Any, names: Mapping[str, Any]) -> Node:
         if error.field and error.field.startswith("plan"):
             error.field = "search.space" + error.field.removeprefix("plan")
         raise
-
-
-def _expanded(value: Any, where: str = "search.space") -> Any:
-    """`value` with each mark read; one at a parameter that each model has its own of, as one mark for each."""
-    if isinstance(value, Mapping) and len(value) == 1 and not is_mark(value):
-        [(name, arguments)] = value.items()
-        if isinstance(arguments, Mapping) and isinstance(arguments.get("models"), list):
-            count = len(arguments["models"])
-            own = _per_model(str(name))
-            read = {
-                key: [_expanded(inner, f"{where}.{name}.{key}[{i}]") for i in range(count)]
-                if key in own and is_mark(inner)
-                else _expanded(inner, f"{where}.{name}.{key}")
-                for key, inner in arguments.items()
-            }
-            return {name: read}
-    if isinstance(value, Mapping) and not is_mark(value):
-        return {key: _expanded(inner, f"{where}.{key}") for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_expanded(inner, f"{where}[{i}]") for i, inner in enumerate(value)]
-    return map_tree(value, lambda mark: read_mark(mark, where), is_mark)
-
-
-def _per_model(name: str) -> frozenset[str]:
-    """The parameters of a call of which each model has its own."""
-    try:
-        _, entry = find(name)
-    except ConsortError:
-        return frozenset()
-    return frozenset(p.plan_name for p in entry.params if p.per_model or (p.name == "weight" and p.many))
-
-
-def _singles(free: Sequence[Free]) -> tuple[tuple[float, ...], ...]:
-    """Each model by itself, where all coordinates are the weights of one call and may be 0 and 1."""
-    places = {f.name.partition("[")[0] for f in free}
-    if len(free) < 2 or len(places) > 1 or not free[0].name.partition("[")[0].endswith(".weight"):
-        return ()
-    if any(not f.low <= 0 <= 1 <= f.high for f in free):
-        return ()
-    return tuple(tuple(float(i == j) for j in range(len(free))) for i in range(len(free)))
 
 
 def _label(expression: Any) -> str:

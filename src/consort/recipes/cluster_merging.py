@@ -8,6 +8,7 @@ from functools import partial
 from math import inf
 from typing import Any
 
+from consort.core.counted import counted
 from consort.core.journal import key_of
 from consort.recipes.coefficients import BudgetSpent, Trial, explore, soup
 from consort.recipes.members import Family, Member, families
@@ -64,12 +65,13 @@ def merged_groups(
 ) -> tuple[list[Group], list[str]]:
     """The clusters by similarity, best first, each with its best merge; models labelled `without` are in none.
 
-    Also returns what there is to say of the budget.
+    They share the trials that are left until `trials.limit`; what had been tried before costs nothing. Also returns
+    what there is to say of the budget.
     """
     clusters = cluster(zoo.weights, names=zoo.names, scores=[worth[m.reference] for m in members], threshold=threshold)
     kept = [[members[i] for i in sorted(one.members) if members[i].label not in without] for one in clusters]
     kept = [own for own in kept if own]
-    share = trials.budget // max(1, sum(len(own) > 1 for own in kept))
+    share = max(0, trials.limit - len(trials.candidates)) // max(1, sum(len(own) > 1 for own in kept))
     groups, notes = [], []
     for number, own in enumerate(kept, 1):
         group, told = _merged(trials, f"cluster {number}", own, base_among(own, base), worth, share)
@@ -88,11 +90,12 @@ def _merged(
 ) -> tuple[Group, list[str]]:
     """Search the merges of a cluster with `share` trials; a merge that is not better than its best member is none."""
     tried: dict[str, tuple[float, Any]] = {}
+    before = len(trials.candidates)
 
     def within(limit: int) -> Trial:
         def trial(label: str, expression: Any) -> float:
             key = key_of(expression)
-            if key not in tried and len(tried) >= limit:
+            if key not in trials.candidates and len(trials.candidates) - before >= limit:
                 raise BudgetSpent
             tried[key] = trials.trial(f"{name}: {label}", expression), expression
             return tried[key][0]
@@ -100,7 +103,7 @@ def _merged(
         return trial
 
     ranked, notes = sorted(own, key=lambda m: -worth[m.reference]), []
-    family = Family(tuple(ranked), base)
+    family = Family(tuple(own), base)
     # with a base the sum of deltas goes further than any average, so half the trials are kept for it
     first = share if base is None else share // 2
     searches = (
@@ -111,7 +114,7 @@ def _merged(
         try:
             search(within(limit))
         except BudgetSpent:
-            notes.append(f"{name}: {what} ended when {limit} of the cluster's {share} candidates were spent")
+            notes.append(f"not tried: budget: more of {what} in {name}, whose share is {counted(share, 'candidate')}")
     score, plan = max(tried.values(), key=lambda found: found[0], default=(-inf, None))
     single = ranked[0].reference
     if score <= worth[single]:

@@ -7,8 +7,9 @@ What a strategy learned from all of them in the end lies beside the plan.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from consort.evaluate import Result
 from consort.evaluate.registry import find_metric
 from consort.evaluate.result import aggregate_of
 from consort.plan.names import find
+from consort.recipes.run_folder import STATES
 
 FOLDS = 5
-LEARNERS = ("knn", "ridge", "frugal_gpt", "vote")
+ROUTERS = ("knn", "ridge")
+LEARNERS = (*ROUTERS, "frugal_gpt", "vote")
 MOST_MEMBERS = 8
-STATES = "states"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +47,16 @@ class Player:
 
 @dataclass(frozen=True, slots=True)
 class Joint:
-    """A system of several players: what it does on the fit examples, by trial (None: not yet run) or cross-fitted."""
+    """A system of several players: what it does on the fit examples, by trial (None: not yet run) or cross-fitted.
+
+    `save` writes what it learned, if anything, to a file.
+    """
 
     name: str
     expression: dict[str, Any]
     result: Result | None
     price: float | None
-    learned: Any = None
+    save: Callable[[Path], None] | None = None
 
     @property
     def score(self) -> float | None:
@@ -70,24 +75,38 @@ class Known:
 
 
 def learners(
-    players: Sequence[Player], examples: Sequence[Example], seed: int, names: Sequence[str] = LEARNERS
+    players: Sequence[Player],
+    examples: Sequence[Example],
+    seed: int,
+    names: Sequence[str] = LEARNERS,
+    *,
+    of: str = "models",
 ) -> list[Joint]:
     """The strategies called `names` of the best players, cross-fitted; those that cannot be fitted are left out.
 
-    The file of each one's state, which its expression names, is not written yet (`keep`).
+    So are those that would always choose the same player. Where answers are judged by log-likelihoods there are routers
+    only. The file of each one's state, which its expression names, is not written yet (`keep`); `of` is what the
+    players are called.
     """
-    metric = players[0].result.metric
-    if len(players) < 2 or (":" not in metric and find_metric(metric).needs != "generate"):
+    need = needs_of(players[0].result.metric)
+    if len(players) < 2 or need == "logprobs":
         return []
     ranked = sorted(players, key=lambda p: -p.result.score)[:MOST_MEMBERS]
     observed = observe(ranked, examples)
     found = []
     for name in names:
+        if need == "score" and name not in ROUTERS:
+            continue
         try:
-            found.append(_learner(name, ranked, observed, seed))
+            found.append(_learner(name, ranked, observed, seed, of))
         except ConsortError:
             continue
     return found
+
+
+def needs_of(metric: str) -> str:
+    """What a metric needs of a model: answers ("generate", "completion"), "score" or "logprobs"."""
+    return "generate" if ":" in metric else find_metric(metric).needs
 
 
 def observe(players: Sequence[Player], examples: Sequence[Example]) -> Observed:
@@ -99,26 +118,52 @@ def observe(players: Sequence[Player], examples: Sequence[Example]) -> Observed:
 
 
 def keep(joint: Joint, folder: Path) -> None:
-    """Write what `joint` learned to the file in the plan's folder that its expression names."""
+    """Write what `joint` learned, if anything, to the file in the plan's folder that its expression names."""
+    if joint.save is None:
+        return
     [arguments] = joint.expression.values()
     path = folder / arguments["state"]
     with machine_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    save_learned(joint.learned, path)
+    joint.save(path)
 
 
-def _learner(name: str, players: Sequence[Player], observed: Observed, seed: int) -> Joint:
-    strategy = find(name)[0].get(name)([Known(p.result.model) for p in players])
+def _learner(name: str, players: Sequence[Player], observed: Observed, seed: int, of: str) -> Joint:
+    strategy = _unfitted(name, players)
     answered_by, cost = cross_fitted(strategy, observed, seed)
-    learned = strategy.fit(observed, seed=seed).learned
-    state = f"{STATES}/{name}{Path(learned.file_name).suffix}"
-    arguments = {"models": [p.expression for p in players], "state": state}
-    rows = tuple(players[m].result.statistics[i] for i, m in enumerate(answered_by))
-    label = f"{name} of {len(players)} models"
+    used, fitted = _of_those_in_use(name, players, strategy.fit(observed, seed=seed), observed, seed)
+    if len(used) < 2:
+        raise Unsupported(f"it would always choose {used[0].result.model}", field=name)
+    state = f"{STATES}/{name}{Path(fitted.learned.file_name).suffix}"
+    arguments = {"models": [p.expression for p in used], "state": state}
+    label = f"{name} of {len(used)} {of}"
+    result = replayed(label, players, answered_by)
+    return Joint(label, {name: arguments}, result, cost, partial(save_learned, fitted.learned))
+
+
+def _unfitted(name: str, players: Sequence[Player]) -> Any:
+    return find(name)[0].get(name)([Known(p.result.model) for p in players])
+
+
+def _of_those_in_use(
+    name: str, players: Sequence[Player], fitted: Any, observed: Observed, seed: int
+) -> tuple[Sequence[Player], Any]:
+    """The players that the fitted strategy can ask, and the strategy over them alone if it then does the same."""
+    used = fitted.in_use
+    if len(used) == len(players):
+        return players, fitted
+    part = observed.columns(used)
+    smaller = _unfitted(name, [players[m] for m in used]).fit(part, seed=seed)
+    same = [used[m] for m in smaller.replay(part).answered_by] == list(fitted.replay(observed).answered_by)
+    return ([players[m] for m in used], smaller) if same else (players, fitted)
+
+
+def replayed(label: str, players: Sequence[Player], answered_by: Sequence[int]) -> Result:
+    """The result of having each example answered by the player of that number."""
     first = players[0].result
+    rows = tuple(players[m].result.statistics[i] for i, m in enumerate(answered_by))
     score = float(aggregate_of(first.metric).aggregate(np.array(rows).sum(0)))
-    result = replace(first, model=label, statistics=rows, score=score, interval=(score, score), answers=(), groups={})
-    return Joint(label, {name: arguments}, result, cost, learned)
+    return replace(first, model=label, statistics=rows, score=score, interval=(score, score), answers=(), groups={})
 
 
 def cross_fitted(strategy: Any, observed: Observed, seed: int) -> tuple[Int[np.ndarray, " n"], float | None]:

@@ -14,7 +14,7 @@ from consort.core.errors import BadData, BadParameter, ConsortError
 from consort.core.files import write_atomic, write_json
 from consort.core.journal import Journal, key_of
 from consort.core.progress import track
-from consort.data import Task, dump_yaml
+from consort.data import Task
 from consort.ensemble.fitting import Fitted, Rule, fit_gated, save_learned
 from consort.ensemble.observed import Observed, from_results, from_table
 from consort.evaluate import Result, evaluate
@@ -23,6 +23,7 @@ from consort.plan import read_plan
 from consort.plan.build import Builder
 from consort.plan.expression import Call, Node, Plan, dump
 from consort.plan.references import TABLE, is_table, open_task
+from consort.recipes.run_folder import plan_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ def _written(folder: Path, plan: Plan, strategy: Any, fitted: Fitted, source: st
         "state": state,
     }
     write_json(folder / "results.json", report)
-    write_atomic(folder / "plan.yml", dump_yaml({"seed": plan.seed, "plan": dump(root)}))
+    write_atomic(folder / "plan.yml", plan_text(dump(root), plan.seed))
     return Outcome(folder, fitted.strategy is not None, report)
 
 

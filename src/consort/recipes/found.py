@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import consort
+from consort.core.counted import counted
 from consort.core.errors import BadData
 from consort.core.files import write_atomic, write_json
 from consort.core.journal import Journal, key_of
@@ -16,7 +17,7 @@ from consort.evaluate import Comparison, Result, compare, evaluate
 from consort.plan.build import Builder
 from consort.plan.search import SearchPlan
 from consort.recipes.members import WINNER
-from consort.recipes.objective import Ask, utility_of
+from consort.recipes.objective import UNGRADED, Ask, judged, utility_of
 from consort.recipes.run_folder import MODEL_FOLDER, PLAN_FILE, REPORT_FILE, RESULTS_FILE, plan_text
 from consort.recipes.spaces import build_at
 from consort.search.run import History, Step
@@ -39,8 +40,7 @@ class Found:
     @property
     def headline(self) -> str:
         """One sentence: what was found, and what it took."""
-        made = f"{self.history.evaluations} evaluations, {self.history.examples} examples asked"
-        return f"best on dev: {self.best.outcome.score:.4f} ({made}; {self.history.ended})"
+        return f"best on dev: {self.best.outcome.score:.4f} ({asked_of(self.history)}; {self.history.ended})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +66,22 @@ class Concluding:
         """What the model at `point` scores on a split by the task's own metric; remembered."""
         key = key_of([list(point), split, self.ask.limit])
         if key not in self.results:
-            limit = self.ask.limit if split != "test" else None
-            kept = split == "test"
-            found = evaluate(
-                self.space.model(point), self.ask.task, split=split, limit=limit, seed=self.plan.seed, keep_answers=kept
-            )
-            self.results[key] = {"key": key, "result": found.to_json()}
+            self.results[key] = {"key": key, "result": self._measured(point, split).to_json()}
             self.journal.append(self.results[key])
         return replace(Result.from_json(self.results[key]["result"]), model=name)
+
+    def asked(self, split: str) -> Ask:
+        """What is asked on a split: of test all, of others what the search was told to take."""
+        return self.ask if split == self.ask.split else replace(self.ask, split=split, limit=None)
+
+    def _measured(self, point: Sequence[float], split: str) -> Result:
+        """By the task's metric; by the search's own utility where the task has prompts alone."""
+        model, seed = self.space.model(point), self.plan.seed
+        if self.ask.task.metric == UNGRADED and self.plan.utility:
+            asked = self.asked(split)
+            return judged(model, utility_of(self.plan, asked, self.builder), asked)
+        limit = self.ask.limit if split != "test" else None
+        return evaluate(model, self.ask.task, split=split, limit=limit, seed=seed, keep_answers=split == "test")
 
 
 def conclude(end: Concluding) -> Found:
@@ -111,8 +119,15 @@ def best_of(history: History) -> Step:
     return history.best
 
 
+def asked_of(history: History) -> str:
+    """What a search has taken."""
+    return f"{counted(history.evaluations, 'evaluation')}, {counted(history.examples, 'example')} asked"
+
+
 def units_of(plan: SearchPlan) -> dict[str, Sequence[float]]:
-    """The starts that are single experts, by name."""
+    """The points that are single experts, by name."""
+    if plan.units:
+        return dict(plan.units)
     names, found = plan.domain.names, {}
     for start in plan.domain.starts:
         ones = [i for i, x in enumerate(start) if x == 1]
@@ -139,8 +154,7 @@ def _utilities(end: Concluding, units: Mapping[str, Any], splits: Sequence[str])
     """What was maximised, where it is not the metric of the task: of the experts and the winner, on each split."""
     found: dict[str, dict[str, float]] = {}
     for split in splits:
-        ask = end.ask if split == end.ask.split else replace(end.ask, split=split, limit=None)
-        utility = utility_of(end.plan, ask, end.builder)
+        utility = utility_of(end.plan, end.asked(split), end.builder)
         every = range(utility.size)
         points = {**units, WINNER: end.best.point}
         found[split] = {name: utility.score(utility.rows(end.space.model(p), every)) for name, p in points.items()}
@@ -174,7 +188,7 @@ def _results(
         },
         "seed": end.plan.seed,
         "base": None,
-        "notes": [f"{history.evaluations} evaluations, {history.examples} examples asked; {history.ended}"],
+        "notes": [f"{asked_of(history)}; {history.ended}"],
         "singles": [r.to_json() for r in first[:-1] or first],
         "singles_fit": _fit(end, first[:-1]),
         "candidates": [_candidate(end, plan)],

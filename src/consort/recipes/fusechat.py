@@ -18,7 +18,7 @@ from typing import Any
 
 import consort
 from consort.core.files import check_place, write_atomic, write_json
-from consort.core.journal import Journal, key_of, provenance
+from consort.core.journal import provenance
 from consort.data import dump_yaml
 from consort.evaluate import Comparison
 from consort.fuse.store import clear_torn
@@ -27,8 +27,8 @@ from consort.recipes.fusechat_preference import learn
 from consort.recipes.fusechat_result import FUSED, MODEL, is_record, measured, merged
 from consort.recipes.fusechat_rows import CONTROL, align_all, chosen, collect_rows, share, students_of
 from consort.recipes.fusechat_run import PLAN, Run, nothing_left
+from consort.recipes.run_folder import open_run
 from consort.weights import describe
-from consort.weights.store import check_target
 
 RESULTS = "results.json"
 
@@ -84,12 +84,9 @@ def fuse(
     Raises ConsortError, before any work, for inputs that cannot be used; then no new folder is left.
     """
     run = opened(plan, out, allow_remote_code=allow_remote_code)
-    check_target(
-        run.out, [Path(str(m.checkpoint.path)) for m in run.models if hasattr(m.checkpoint, "path")], force=True
-    )
+    inputs = [model.checkpoint for model in run.models]
     with nothing_left(run.out):
-        journal = Journal(run.out, key_of(["fuse", run.pivot.stamp]), force=force, sound=is_record)
-        done = journal.open()
+        journal, done = open_run(run.out, {"fuse": run.pivot.stamp}, inputs, force=force, sound=is_record)
         clear_torn(run.out, PLAN, RESULTS)
         write_atomic(run.out / PLAN, dump_yaml(run.plan.to_json()))
         taught = _taught(run)

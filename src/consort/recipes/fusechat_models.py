@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from consort.core.errors import BadCheckpoint, Incompatible
+from consort.core.errors import BadCheckpoint, BadParameter, Incompatible
 from consort.fuse.corpus import Document
+from consort.fuse.training import LAYERS
 from consort.models.base import Tokenizer
 from consort.models.hf import HFModel, load_model, own_tokenizer
 from consort.plan.build import Builder
@@ -82,6 +83,14 @@ def check_finite(checkpoint: Checkpoint) -> None:
             if count := count_nonfinite(piece):
                 what = f"{count} NaN or infinite entries in {name}"
                 raise BadCheckpoint(what, field=checkpoint.name, hint="use a sound copy of it, or leave this model out")
+
+
+def check_rank(pivot: Opened, rank: int) -> None:
+    """Raise BadParameter for a LoRA where the pivot has none of the layers that it is laid over."""
+    names = {key.removesuffix(".weight").rpartition(".")[2] for key in pivot.checkpoint.keys()}
+    if rank and not names & set(LAYERS):
+        what = f"{pivot.name} has no layers for a LoRA, such as {LAYERS[0]}"
+        raise BadParameter(what, field="train.rank", hint="0 trains all weights")
 
 
 def check_reads(model: Opened, documents: Sequence[Document]) -> None:

@@ -19,7 +19,7 @@ from consort.plan.build import Builder
 from consort.plan.expression import dump, parse
 from consort.plan.fuse import FusePlan, name_of
 from consort.plan.references import task_path
-from consort.recipes.fusechat_models import Opened, check_reads, open_model
+from consort.recipes.fusechat_models import Opened, check_rank, check_reads, open_model
 from consort.recipes.fusechat_reward import Judge, judge_of
 
 JOURNAL, PLAN = "journal.jsonl", "plan.yml"
@@ -35,6 +35,7 @@ class Run:
         listed = [(plan.pivot, name_of(plan.pivot), None), *((t.model, t.name, t.rows) for t in plan.sources)]
         opened = [open_model(self.builder, *one, allow_remote_code=allow_remote_code) for one in listed]
         self.pivot, self.sources = opened[0], opened[1:]
+        check_rank(self.pivot, plan.train.rank)
         self.task: Task | None = load_task(task_path(plan.settings.task)) if plan.settings.task else None
         self.given: dict[str, Store] = {}
         self.documents: list[Document] = []

@@ -22,6 +22,7 @@ from consort.recipes.found import Found
 from consort.recipes.search import search
 from consort.recipes.voters import Nearest, Voters
 from consort.search.analysis import rank_of, summary
+from consort.search.run import Step
 from consort.search.utility import task_utility
 
 Kind = Literal["full", "exact", "factor", "tokens"]
@@ -176,10 +177,18 @@ def _singles(setting: Setting) -> list[Line]:
     return [*lines, replace(best, name="best single", evaluations=len(lines), note=best.name)]
 
 
-def personal_bests(found: Found) -> list[Any]:
+def run_of_winner(found: Found) -> list[Step]:
+    """The steps of the run that the best point is of: all, or those of one trial of several."""
+    began = getattr(found.optimizer, "began", None) or [0]
+    start = max(b for b in began if b <= found.best.generation)
+    end = min((b for b in began if b > start), default=found.history.steps[-1].generation + 1)
+    return [step for step in found.history.steps if start <= step.generation < end]
+
+
+def personal_bests(found: Found) -> list[Step]:
     """The best complete step of every particle, in order of particles."""
-    best: dict[int, Any] = {}
-    for step in found.history.steps:
+    best: dict[int, Step] = {}
+    for step in run_of_winner(found):
         known = best.get(step.who)
         if step.outcome.is_complete and (known is None or step.outcome.score > known.outcome.score):
             best[step.who] = step
@@ -188,12 +197,14 @@ def personal_bests(found: Found) -> list[Any]:
 
 def analysis(found: Found, experts: Sequence[str]) -> dict[str, Any]:
     """C-surge, C-emerge and where the best particle had started, from the marks of the run."""
-    start = [s for s in found.history.steps if s.generation == 0]
+    steps = run_of_winner(found)
+    start = [s for s in steps if s.generation == steps[0].generation]
     initial = {expert: step.outcome.marks for expert, step in zip(experts, start, strict=False)}
     final = [step.outcome.marks for step in personal_bests(found)]
     best = found.best
     scores = [step.outcome.score for step in start]
-    place = {"initial_rank": rank_of(scores, best.who), "particles": len(start), "found_in": best.generation}
+    found_in = best.generation - steps[0].generation
+    place = {"initial_rank": rank_of(scores, best.who), "particles": len(start), "found_in": found_in}
     return {**summary(initial, final, best.outcome.marks), **place}
 
 

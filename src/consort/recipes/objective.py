@@ -1,32 +1,45 @@
-"""What a search maximises, from its plan: the task's own score, the reward of its answers, or a judge's rating.
+"""What a search maximises, from its plan: the task's own score, or what other models say of the answers.
 
     search:
       utility: {reward: lab:reward, low: -3, high: 3}        # several: [a, b], `several: mean | min | mean-std`
       utility: {judge: lab:base}
+      utility: {toxicity: CLASSIFIER, label: toxic}
 
-Without `utility` it is the task's metric. Rewards and ratings need no targets.
+Without `utility` it is the task's metric. Rewards, ratings and toxicity need no targets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any, Literal
+
+import numpy as np
 
 from consort.core.errors import BadPlan, ConsortError, Incompatible
 from consort.core.journal import key_of
 from consort.core.params import Param, bind, params_of
-from consort.core.types import Example
+from consort.core.types import Completion, Example, Prompt, Sampling, Usage, add_cost
 from consort.data import Task
+from consort.data.task import key_of_examples
+from consort.evaluate import Result
+from consort.evaluate.bootstrap import interval_of
+from consort.evaluate.registry import ratio
+from consort.models.cost import cost_of
 from consort.plan.build import Builder
 from consort.plan.search import SearchPlan, read_search
 from consort.recipes.spaces import PACK, open_space
 from consort.search.evaluator import Evaluator
 from consort.search.rewards import HIGH, LOW, Reward, judge_utility, reward_utility
+from consort.search.toxicity import TOXIC, toxicity_utility
 from consort.search.utility import TaskUtility, Utility, task_utility
 from consort.weights import describe
 
 WHERE = "search.utility"
+GREEDY = Sampling()
+UNGRADED = "quality"
+"""The metric of tasks that have prompts alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +74,8 @@ def utility_of(plan: SearchPlan, ask: Ask, builder: Builder) -> Utility:
         return ask.utility
     kinds = [key for key in MAKERS if key in given]
     if len(kinds) != 1 or ask.combine != "mean":
-        hint = "write utility: {reward: lab:reward}, or {judge: MODEL}; and no --combine"
-        raise BadPlan("a utility is a reward or a judge, and a mean", field=WHERE, hint=hint)
+        hint = f"write utility: {{reward: lab:reward}}; {' or '.join(MAKERS)}, one of them; and no --combine"
+        raise BadPlan("a utility is a reward, a judge or a toxicity, and a mean", field=WHERE, hint=hint)
     [kind] = kinds
     if isinstance(given[kind], str | Mapping):
         given[kind] = [given[kind]]
@@ -106,6 +119,50 @@ def _rated(plan: SearchPlan, ask: Ask, builder: Builder, models: Sequence[Any]) 
     return _asked(judge_utility(judge, ask.examples), ask)
 
 
+def _harmless(plan: SearchPlan, ask: Ask, builder: Builder, models: Sequence[Any], *, label: str = "") -> Utility:
+    from consort.ensemble.after.classifiers import LabelModel
+
+    if len(models) != 1:
+        raise BadPlan(f"{len(models)} classifiers", field=f"{WHERE}.toxicity", hint="give one")
+    classifier = LabelModel(builder.build(plan.node(models[0]), "checkpoint"), label, TOXIC)
+    classifier.open()
+    name = key_of([describe(classifier.checkpoint), classifier.label])
+    return _asked(toxicity_utility(name, ask.examples, classifier.probabilities), ask)
+
+
+class _Heard:
+    """A model whose answers, and what they cost, are kept."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.name = model, model.name
+        self.answers: list[Completion] = []
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling = GREEDY) -> list[Completion]:
+        found: list[Completion] = self.model.generate(prompts, sampling)
+        self.answers += found
+        return found
+
+
+def judged(model: Any, utility: Utility, ask: Ask) -> Result:
+    """What a utility says of a model, as the result of a task that has prompts alone."""
+    heard, begun = _Heard(model), perf_counter()
+    rows = utility.rows(heard, range(utility.size))
+    return Result(
+        model=model.name,
+        task=ask.task.name,
+        split=ask.split,
+        metric=UNGRADED,
+        score=utility.score(rows),
+        interval=interval_of(np.array(rows), ratio, seed=ask.seed),
+        statistics=tuple(rows),
+        examples_key=key_of_examples(ask.examples),
+        usage=sum((answer.usage for answer in heard.answers), Usage()),
+        cost=add_cost(*(cost_of(model, answer) for answer in heard.answers)),
+        seconds=perf_counter() - begun,
+        answers=tuple(answer.text for answer in heard.answers),
+    )
+
+
 def _asked(utility: Any, ask: Ask) -> Utility:
     """The same, its answers as long as the task says and ended where it says."""
     options = ask.task.options
@@ -129,6 +186,7 @@ def remembered(judge: Any) -> Reward:
 MAKERS: dict[str, tuple[tuple[Param, ...], Callable[..., Utility]]] = {
     "reward": (params_of(_rewarded), _rewarded),
     "judge": (params_of(_rated), _rated),
+    "toxicity": (params_of(_harmless), _harmless),
 }
 """By key in the plan: its parameters, and what makes the utility."""
 
@@ -137,7 +195,7 @@ def make_evaluator(
     document: Mapping[str, Any], ask: Ask, seed: int, allow_remote_code: bool = False
 ) -> Callable[..., Any]:
     """An evaluator from plain values, so that a worker elsewhere can make its own."""
-    plan = read_search(document, seed=seed)
+    plan = read_search(document, seed=seed, allow_remote_code=allow_remote_code)
     builder = Builder(plan.seed, allow_remote_code)
     return Evaluator(open_space(plan, builder, pack=ask.pack), utility_of(plan, ask, builder))
 

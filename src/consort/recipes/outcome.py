@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import consort
-from consort.evaluate import Comparison, Decision, Result
+from consort.core.files import write_atomic, write_json
+from consort.evaluate import Comparison, Decision, Result, compare
 from consort.plan.expression import Reference, parse
 from consort.plan.references import has_weights
-from consort.recipes.members import WINNER, Family, Member
-from consort.recipes.run_folder import MODEL_FOLDER, PLAN_FILE
+from consort.recipes.members import UNIFORM, WINNER, Family, Member
+from consort.recipes.run_folder import MODEL_FOLDER, PLAN_FILE, REPORT_FILE, RESULTS_FILE, plan_text
 from consort.recipes.trials import Candidate, Trials
 
 
@@ -69,6 +70,41 @@ def is_checkpoint(plan: Any) -> bool:
     """Whether the winner is one set of weights, so that it can be saved as a model's folder."""
     root = parse(plan).root
     return has_weights(root.text) if isinstance(root, Reference) else root.produces == "checkpoint"
+
+
+def conclude(
+    out: Path,
+    trials: Trials,
+    members: Sequence[Member],
+    found: Found,
+    origin: dict[str, Any],
+    *,
+    also: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """Write the winner's folder, measure it and the singles on test once, write plan, results and report.
+
+    `also` names further systems to measure on test, by expression; `more` are further keys of results.json.
+    """
+    from consort.report import write_report
+    from consort.weights import write
+
+    folder = out / MODEL_FOLDER
+    if is_checkpoint(found.plan) and not folder.exists():
+        winner = trials.builder.build(parse(found.plan).root, "checkpoint")
+        write(winner, folder, plan=found.plan, seed=trials.seed)
+    test = [trials.result(m.label, m.reference, "test") for m in members]
+    for family in found.families[:1]:
+        if len(family.members) > 1:
+            uniform = {"linear": {"models": [m.reference for m in family.members]}}
+            test.append(trials.result(UNIFORM, uniform, "test"))
+    test += [trials.result(name, expression, "test") for name, expression in (also or {}).items()]
+    test.append(trials.result(WINNER, str(folder) if is_checkpoint(found.plan) else found.plan, "test"))
+    comparison = compare(test, singles={m.label for m in members}, seed=trials.seed)
+    write_json(out / RESULTS_FILE, {**document(trials, members, found, comparison, origin), **(more or {})})
+    write_atomic(out / PLAN_FILE, plan_text(found.plan, trials.seed))
+    write_report(out, out / REPORT_FILE)
+    return Outcome(out, found.plan, found.decision, comparison, found.notes)
 
 
 def document(

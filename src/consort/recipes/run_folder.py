@@ -10,6 +10,8 @@ from typing import Any
 from consort.core.files import machine_errors
 from consort.core.journal import Journal, key_of
 from consort.data import dump_yaml
+from consort.plan.expression import dump, parse, renamed
+from consort.plan.references import absolute
 from consort.weights.card import OnDisk
 from consort.weights.checkpoint import Checkpoint, leaves
 from consort.weights.store import check_target
@@ -18,6 +20,10 @@ MODEL_FOLDER = "model"
 PLAN_FILE = "plan.yml"
 REPORT_FILE = "report.html"
 RESULTS_FILE = "results.json"
+STATES = "states"
+"""The folder of what a winner learned."""
+ZOO_FOLDER = "zoo"
+"""The folder of comparisons of weights."""
 
 
 def open_run(
@@ -45,6 +51,9 @@ def clear(folder: Path) -> None:
     with machine_errors(folder):
         for name in (RESULTS_FILE, PLAN_FILE, REPORT_FILE):
             (folder / name).unlink(missing_ok=True)
+        states = folder / STATES
+        for state in [*states.glob("*.json"), *states.glob("*.safetensors")]:
+            state.unlink()
         model = folder / MODEL_FOLDER
         if model.is_dir() and not model.is_symlink():
             shutil.rmtree(model)
@@ -53,5 +62,5 @@ def clear(folder: Path) -> None:
 
 
 def plan_text(plan: Any, seed: int) -> str:
-    """A plan file that makes the winner again."""
-    return dump_yaml({"seed": seed, "plan": plan})
+    """A plan file that makes the winner again, wherever the file is moved: folders are named by their whole paths."""
+    return dump_yaml({"seed": seed, "plan": dump(renamed(parse(plan), absolute))})

@@ -65,7 +65,7 @@ def search(
     check_place(out)
     check_engine(engine, workers)
     document = _document(plan)
-    checked = read_search(document, seed=seed)
+    checked = read_search(document, seed=seed, allow_remote_code=allow_remote_code)
     named = [task] if isinstance(task, str | Path | Task) else list(task)
     loaded = joined([t if isinstance(t, Task) else open_task(t, allow_code=allow_task_code) for t in named])
     ask = Ask(loaded, split, limit, combine, checked.seed, pack)

@@ -1,4 +1,4 @@
-"""Models that answer together at run time, tried after the merges: token ensembles, routers, cascades, votes.
+"""Models that answer together at run time, tried after the merges: mixtures, token ensembles, routers, cascades, votes.
 
 A merge costs what one model costs; a team is taken only where it is better on the fit examples beyond doubt.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations
+from math import inf
 from typing import Any
 
 from consort.core.journal import key_of
@@ -17,8 +18,8 @@ from consort.recipes.cross_fitting import Joint, Player, keep, learners
 from consort.recipes.trials import Candidate, Trials
 
 AVERAGED = 3
-TEAM_TRIALS = 4
-"""Trials that merges leave for token ensembles: all pairs and the three of the best three players."""
+TEAM_TRIALS = 5
+"""Trials that merges leave: a sparse mixture, and token ensembles of all pairs and the three of the best players."""
 
 Joints = dict[str, Joint]
 """Teams by the key of their expressions."""
@@ -29,20 +30,28 @@ def price(parameters: int | None, result: Result) -> float | None:
     return None if parameters is None else parameters * result.tokens / result.count
 
 
-def play(trials: Trials, players: Sequence[Player]) -> Joints:
-    """Try the players together; enters every team as a candidate."""
+def play(trials: Trials, players: Sequence[Player], mixtures: Sequence[Joint], notes: list[str]) -> Joints:
+    """Try the players together, and `mixtures`, cheapest answers first; enters every team as a candidate.
+
+    What learns from known answers comes last, since it takes no trial; `notes` is told what the budget left untried.
+    """
     found: Joints = {}
-    for joint in averages(players):
+    untried = [joint for joint in [*mixtures, *averages(players)] if joint.result is None]
+    untried.sort(key=lambda joint: inf if joint.price is None else joint.price)
+    for number, joint in enumerate(untried):
         try:
             trials.trial(joint.name, joint.expression)
         except BudgetSpent:
+            notes.append(f"not tried: budget: {', '.join(one.name for one in untried[number:])}")
             break
         if trials.candidates[key_of(joint.expression)].fit is not None:
             result = trials.result(joint.name, joint.expression, "fit")
             found[key_of(joint.expression)] = replace(joint, result=result)
-    for joint in learners(players, trials.task.split("fit", seed=trials.seed), trials.seed):
-        trials.enter(Candidate(joint.name, joint.expression, joint.score))
-        found[key_of(joint.expression)] = joint
+    known = [joint for joint in mixtures if joint.result is not None]
+    for joint in [*known, *learners(players, trials.task.split("fit", seed=trials.seed), trials.seed)]:
+        if key_of(joint.expression) not in trials.candidates:
+            trials.enter(Candidate(joint.name, joint.expression, joint.score, "cross-fitted"))
+            found[key_of(joint.expression)] = joint
     return found
 
 
@@ -75,7 +84,7 @@ def choose(trials: Trials, joints: Joints, single: Result) -> Candidate | None:
 def ready(candidate: Candidate, joints: Joints, trials: Trials) -> Any:
     """The candidate's expression, after what it learned has been written beside the plan."""
     joint = joints.get(key_of(candidate.expression))
-    if joint is not None and joint.learned is not None:
+    if joint is not None:
         keep(joint, trials.journal.folder)
     return candidate.expression
 

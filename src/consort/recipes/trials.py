@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from consort.core.errors import ConsortError
+from consort.core.errors import ConsortError, EnvironmentFailure
 from consort.core.journal import Journal, key_of
 from consort.core.progress import Advance
 from consort.data import Task
 from consort.evaluate import Result, evaluate
+from consort.evaluate.measure import check_lengths
+from consort.evaluate.registry import find_metric
 from consort.plan.build import Builder
 from consort.plan.expression import Reference, beside, parse
 from consort.plan.references import has_weights
@@ -63,6 +65,7 @@ class Trials:
         self.candidates: dict[str, Candidate] = {}
         self._known = {record["key"]: record for record in records}
         self._live: Any = None
+        self._loaded: Any = None
         self._form: Any = None
 
     def trial(self, name: str, expression: Expression) -> float:
@@ -80,11 +83,22 @@ class Trials:
         """What `expression` scores on a split of the task; remembered."""
         key = key_of([expression, split])
         if key not in self._known:
-            model = self._model(expression)
+            model = self.model(expression)
             keep = split == "test" or isinstance(expression, str)
             found = evaluate(model, self.task, split=split, seed=self.seed, keep_answers=keep)
             self._remember({"key": key, "result": found.to_json()})
         return replace(Result.from_json(self._known[key]["result"]), model=name)
+
+    def admit(self, name: str, reference: str) -> Result:
+        """What a single model scores on fit. Raises ConsortError where it cannot be run on some example of the task.
+
+        The others are not asked yet; it is seen that they fit into the model's window.
+        """
+        if key_of([reference, "fit"]) not in self._known:
+            model, metric = self.model(reference), find_metric(self.task.metric)
+            for split in ("fit", "held_out", "test"):
+                check_lengths(model, self.task.split(split, seed=self.seed), metric)
+        return self.result(name, reference, "fit")
 
     def enter(self, candidate: Candidate) -> None:
         """A candidate whose score is known without a trial."""
@@ -95,6 +109,8 @@ class Trials:
         if "fault" not in self._known.get(key, {}):
             try:
                 return Candidate(name, expression, self.result(name, expression, "fit").score)
+            except EnvironmentFailure:
+                raise  # nothing that the candidate is to blame for
             except ConsortError as error:
                 self._remember({"key": key, "fault": str(error)})
         return Candidate(name, expression, None, self._known[key]["fault"])
@@ -103,10 +119,11 @@ class Trials:
         self.journal.append(record)
         self._known[record["key"]] = record
 
-    def _model(self, expression: Any) -> Any:
-        """The live model with the weights of `expression`; a new one where shapes, config or tokenizer differ.
+    def model(self, expression: Any) -> Any:
+        """What `expression` describes, to be used until the next is asked for.
 
-        What is no set of weights (a strategy, an endpoint, cached answers) is built as it is.
+        That is the live model with these weights, a new one where shapes, config or tokenizer differ. What is no set of
+        weights (a strategy, an endpoint, cached answers) is built as it is.
         """
         from consort.models import load_model
 
@@ -114,9 +131,13 @@ class Trials:
         if root.produces != "checkpoint" or (isinstance(root, Reference) and not has_weights(root.text)):
             return self.builder.build(root, "model")
         checkpoint = self.builder.build(root, "checkpoint")
+        if checkpoint is self._loaded:
+            return self._live
+        self._loaded = None
         form = [(n, checkpoint.spec(n).shape) for n in checkpoint.keys()], dict(checkpoint.config), checkpoint.files()
         if self._live is None or form != self._form:
             self._live, self._form = load_model(checkpoint), form
         else:
             self._live.load_weights(checkpoint)
+        self._loaded = checkpoint
         return self._live

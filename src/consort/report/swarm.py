@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from markupsafe import Markup
 
+from consort.core.counted import counted
 from consort.report.charts import WIDTH, _cut, _dot, _line, _scale, _steps, _svg, _text, nice_ticks
 from consort.report.schema import SearchHistory, SearchStep
 from consort.search.analysis import in_plane, rank_of
@@ -131,7 +132,7 @@ def path_chart(particles: Sequence[Particle], names: Sequence[str]) -> Markup:
     ]
     x, y = at(peak)
     parts.append(_dot(x, y, 7, "ring") + _text(x, y + 20, "best", f"tick winner {_side(x)}"))
-    described = f"{len(shown)} particles; the best lies at {peak[0]:.3f}, {peak[1]:.3f}"
+    described = f"{counted(len(shown), 'particle')}; the best lies at {peak[0]:.3f}, {peak[1]:.3f}"
     return _svg(height, "Paths of the particles", described, parts)
 
 
@@ -263,6 +264,6 @@ def _about_scores(history: SearchHistory, particles: Sequence[Particle]) -> str:
 
 def _about_paths(particles: Sequence[Particle]) -> str:
     return (
-        f"Coefficients of {len(particles)} particles in the plane of their largest spread: rings are starts, dots are "
-        "ends, and the strong line is the particle that found the best."
+        f"Coefficients of {counted(len(particles), 'particle')} in the plane of their largest spread: rings are "
+        "starts, dots are ends, and the strong line is the particle that found the best."
     )

@@ -1,27 +1,26 @@
 """Many mixtures of adapters in one forward pass: the base's weights are shared, each row has its own coefficients.
 
-The factors of all experts lie stacked. For a row with coefficients c a module gives W x + sum_i c_i s_i B_i A_i x
-("exact"), or W x + s (sum_i c_i B_i)(sum_j c_j A_j) x ("factor"), so a particle costs neither a copy of weights nor a
-load. Equal to the materialised model up to the rounding of float32.
+Where enough is read to repay it, and little memory is needed, the particles' matrices are filled first; else a particle
+costs no copy of weights (see `mixed_linear`). Equal to the materialised model up to the rounding of float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from consort.core.types import Completion, Prompt, Sampling
 from consort.models.base import Session, TokenModel
-from consort.models.decode import batches, generate, rows_of
+from consort.models.decode import completion_of, decode, rows_of
 from consort.models.hf import HFModel
-from consort.models.lean import LeanModule, Linear, NotLean, Place
+from consort.models.lean import LeanModule, NotLean
 from consort.models.lean_session import LeanSession
+from consort.models.place import Place
+from consort.search.mixed_linear import MixedLinear, Mixture
 from consort.weights.checkpoint import Checkpoint
 from consort.weights.lora_changes import Changes, LowRank
 
@@ -38,62 +37,10 @@ PARTS = {
 """What a decoder layer's modules are called in `lean.Layer`."""
 EXPECTED = 256
 """Batches are cut as if answers had at most this many tokens, as when a plain model decodes."""
-
-
-@dataclass(slots=True)
-class Mixture:
-    """Coefficients of the particles, and those of the tokens of the current pass by layout of ranks."""
-
-    points: Float[Tensor, "particle expert"]
-    layouts: list[Int[Tensor, " rank"]] = field(default_factory=list)
-    now: list[Float[Tensor, "token rank"]] = field(default_factory=list)
-
-    def at(self, owners: Int[Tensor, " token"]) -> None:
-        """From now on token t belongs to particle owners[t]."""
-        own = self.points[owners]
-        self.now = [own[:, layout] for layout in self.layouts]
-
-    def layout(self, experts: Sequence[int]) -> int:
-        """The number of a layout: which expert each stacked rank belongs to."""
-        wanted = torch.tensor(experts, device=self.points.device)
-        for number, known in enumerate(self.layouts):
-            if torch.equal(known, wanted):
-                return number
-        self.layouts.append(wanted)
-        return len(self.layouts) - 1
-
-
-@dataclass(slots=True)
-class MixedLinear:
-    """A matrix with the stacked factors of all experts, scales folded into `b`. It stands in for `lean.Linear`.
-
-    `experts` is how many experts share the rank in form "factor", 0 in form "exact".
-    """
-
-    linear: Linear
-    a: Float[Tensor, "rank inputs"]
-    b: Float[Tensor, "outputs rank"]
-    mixture: Mixture
-    layout: int
-    experts: int
-
-    @property
-    def weight(self) -> Tensor:
-        return self.linear.weight
-
-    def __call__(self, x: Float[Tensor, "token inputs"]) -> Float[Tensor, "token outputs"]:
-        return self.linear(x).addmm_(self._inner(x), self.b.t())
-
-    def onto(self, total: Tensor, x: Tensor) -> Tensor:
-        return self.linear.onto(total, x).addmm_(self._inner(x), self.b.t())
-
-    def _inner(self, x: Float[Tensor, "token inputs"]) -> Float[Tensor, "token rank"]:
-        """What B is multiplied with."""
-        mixed = F.linear(x, self.a).mul_(self.mixture.now[self.layout])
-        if not self.experts:
-            return mixed
-        summed = mixed.view(len(x), self.experts, -1).sum(1)  # (sum_j c_j A_j) x
-        return summed.repeat(1, self.experts).mul_(self.mixture.now[self.layout])
+OWN_BYTES, CACHE_BYTES = 2**28, 2**28
+"""How much memory the matrices of particles may take, and the keys and values of a batch larger than a plain one."""
+PORTION = 1024
+"""How many tokens go through the layers at a time on a CPU, whose caches they fit."""
 
 
 class PackedLora:
@@ -108,6 +55,7 @@ class PackedLora:
         self.base, self.form, self.count = base, form, len(adapters)
         self.lean = LeanModule(base.module)
         self.mixture = Mixture(torch.zeros(0, len(adapters), device=base.device))
+        self.mixed: list[MixedLinear] = []
         for found in changes:
             if (
                 found.replaced
@@ -126,6 +74,32 @@ class PackedLora:
     def assign(self, points: Float[Tensor, "particle expert"]) -> None:
         """The coefficients of particles 0, 1, …; one for each adapter."""
         self.mixture.points = points.to(self.base.device, torch.float32)
+        self.mixture.filled = frozenset()  # the memory of their matrices is written anew
+
+    def prepare(self, owners: Sequence[int], tokens: int) -> None:
+        """Fill the matrices of these particles if they are small and so many tokens are worth it, on a CPU.
+
+        By low rank r a token costs r (inputs + outputs), a matrix r inputs outputs. A GPU prefers few large products.
+        """
+        needed, filled = frozenset(owners), self.mixture.filled
+        size = sum(m.weight.numel() * m.weight.element_size() for m in self.mixed)
+        narrowest = max((min(m.weight.shape) for m in self.mixed), default=0)
+        kept = needed if len(needed | filled) * size > OWN_BYTES else needed | filled
+        small = len(kept) * size <= OWN_BYTES and self.base.device.type == "cpu"
+        if small and tokens >= len(needed - filled) * narrowest:
+            self._fill(kept)
+
+    def _fill(self, particles: Collection[int]) -> None:
+        for linear in self.mixed:
+            linear.fill(particles, self.mixture.filled)
+        self.mixture.filled = frozenset(particles)
+
+    @property
+    def batch_tokens(self) -> int:
+        """How many tokens a batch may have: as many as with a plain model, or more if the cache stays small."""
+        values = 2 * len(self.lean.layers) * self.lean.groups * self.lean.size
+        fitting: int = CACHE_BYTES // (values * self.lean.embedding.element_size())
+        return max(self.base.batch_tokens, fitting)
 
     def of(self, particle: int) -> TokenModel:
         """The model of one particle."""
@@ -143,7 +117,8 @@ class PackedLora:
         owner, attribute = self._place_of(module)
         experts = len(having) if self.form == "factor" else 0
         a, b = a.to(self.base.device), b.to(self.base.device)
-        setattr(owner, attribute, MixedLinear(getattr(owner, attribute), a, b, self.mixture, layout, experts))
+        self.mixed.append(MixedLinear(getattr(owner, attribute), a, b, self.mixture, layout, experts))
+        setattr(owner, attribute, self.mixed[-1])
 
     def _place_of(self, module: str) -> tuple[Any, str]:
         # the head is no such place: it reads only the last token of each row, so its rows are not those of the pass
@@ -183,14 +158,25 @@ class Owned:
         return Owned(self.pack, [self.owners[row] for row in rows])
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
-        """Batches in the order in which decoding takes them, so that the rows of a session are known beforehand."""
-        base, found = self.pack.base, {}
-        sizes = [len(row.prompt) + min(row.limit, EXPECTED) for row in rows_of(base, prompts, sampling)]
-        for batch in batches(sizes, base.batch_tokens):
+        """One completion for each prompt, equal to what the particle's own model gives."""
+        rows = rows_of(self.pack.base, prompts, sampling, self.owners)
+        for batch in self._batches([len(row.prompt) + min(row.limit, EXPECTED) for row in rows]):
             model = Mixed(self.pack, [self.owners[i] for i in batch])
-            answers = generate(model, [prompts[i] for i in batch], sampling.of_rows(batch))
-            found.update(zip(batch, answers, strict=True))
-        return [found[i] for i in range(len(prompts))]
+            decode(model, [rows[i] for i in batch], sampling)
+        return [completion_of(self.pack.base, row) for row in rows]
+
+    def _batches(self, sizes: Sequence[int]) -> Iterator[list[int]]:
+        """As `decode.batches`, particle by particle, so that a particle's matrices are used by many rows at once."""
+        group: list[int] = []
+        longest = 0
+        for i in sorted(range(len(sizes)), key=lambda i: (self.owners[i], -sizes[i])):
+            longest = max(longest, sizes[i])
+            if group and (len(group) + 1) * longest > self.pack.batch_tokens:
+                yield group
+                group, longest = [], sizes[i]
+            group.append(i)
+        if group:
+            yield group
 
 
 class MixedSession(LeanSession):
@@ -198,19 +184,27 @@ class MixedSession(LeanSession):
 
     def __init__(self, pack: PackedLora, owners: Sequence[int]) -> None:
         super().__init__(pack.base, pack.lean, len(owners))
-        self.mixture, self.owners = pack.mixture, torch.tensor(owners, device=pack.base.device)
+        self.pack, self.owners = pack, list(owners)
+        if pack.base.device.type == "cpu":
+            self.portion = PORTION
+
+    def feed(self, tokens: Sequence[Sequence[int]], *, last: bool = False) -> list[Float[Tensor, "new vocab"]]:
+        if not any(self.lengths):
+            self.pack.prepare(self.owners, sum(map(len, tokens)))
+        return super().feed(tokens, last=last)
 
     def select(self, rows: Sequence[int]) -> MixedSession:
         super().select(rows)
-        self.owners = self.owners[torch.tensor(rows, dtype=torch.long, device=self.owners.device)]
+        self.owners = [self.owners[row] for row in rows]
         return self
 
     def _place(
         self,
         tokens: Sequence[Sequence[int]],
+        rows: slice = slice(None),
         depths: Sequence[Sequence[int]] | None = None,
         parents: Sequence[Sequence[int]] | None = None,
     ) -> Place:
-        place = super()._place(tokens, depths, parents)
-        self.mixture.at(self.owners[place.rows])
+        place = super()._place(tokens, rows, depths, parents)
+        self.pack.mixture.at(self.owners[rows], place.counts)
         return place

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from consort.core.counted import counted
 from consort.core.errors import BadData, BadParameter
 from consort.core.journal import Journal
 from consort.search.cache import Outcome, Scores
@@ -102,7 +103,7 @@ class Run:
                 break
             told = self._outcomes(generation, points)
             if len(told) < len(points):
-                self.history.ended = f"the budget of {self.budget} evaluations was spent"
+                self.history.ended = f"the budget of {counted(self.budget, 'evaluation')} was spent"
                 break
             self.optimizer.tell(torch.tensor([outcome.score for outcome in told], dtype=torch.float64))
         return self.history

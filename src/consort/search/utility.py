@@ -24,7 +24,7 @@ Row = tuple[float, ...]
 BATCH = 256
 FLOOR = 0.01
 """What two scores of zero count as in a harmonic mean (Model Swarms, released code)."""
-UNIT_METRICS = frozenset(("choice", "contains", "exact_match", "numeric", "token_f1"))
+UNIT_METRICS = frozenset(("choice", "contains", "exact_match", "multiple_choice", "numeric", "token_f1"))
 """Metrics whose score of one example lies in [0, 1], and of many is the mean."""
 COMBINATIONS = ("mean", "harmonic")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from multiprocessing import get_context
 from typing import Any, Protocol
 
@@ -20,8 +20,9 @@ from consort.search.evaluator import Job
 Evaluate = Callable[[Job], list[Outcome]]
 Make = Callable[[], Evaluate]
 ENGINES = ("local", "processes", "ray")
-REPORTING = "RAY_USAGE_STATS_ENABLED"
-"""Whether Ray tells its makers how it is used."""
+ALONE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Ray tells its makers nothing; its ports are on the loopback address, as they are by default on other systems."""
+ADDRESS = "RAY_ADDRESS"
 
 
 class Workers(AbstractContextManager["Workers", None], Protocol):
@@ -121,22 +122,33 @@ class _Actor:
 
 def _start(ray: Any) -> None:
     """Join the cluster that RAY_ADDRESS names, or begin one that only this machine reaches and that reports nothing."""
-    if os.environ.get("RAY_ADDRESS"):
+    if os.environ.get(ADDRESS):
         ray.init(log_to_driver=False)
         return
-    before = os.environ.get(REPORTING)
-    os.environ[REPORTING] = "0"
-    try:
+    with _alone():
         ray.init(address="local", _node_ip_address="127.0.0.1", log_to_driver=False, include_dashboard=False)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """The settings of a Ray that is for this machine only, for as long as it reads them."""
+    before = {name: os.environ.get(name) for name in ALONE}
+    os.environ.update(ALONE)
+    try:
+        yield
     finally:
-        del os.environ[REPORTING]
-        if before is not None:
-            os.environ[REPORTING] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _ray() -> Any:
+    """Ray, which decides for good when it is imported whether its ports are on the loopback address."""
     try:
-        import ray
+        with nullcontext() if os.environ.get(ADDRESS) else _alone():
+            import ray
     except ImportError:
         hint = "pip install 'consort[ray]', or --engine processes"
         raise MissingExtra("ray is not installed", field="--engine ray", hint=hint) from None

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from consort.core.errors import BadData, Unsupported
 from consort.core.types import Usage
 from consort.ensemble.fitting import load_learned, save_learned, with_learned
 from consort.ensemble.observed import Observed
@@ -124,3 +125,50 @@ def skips_unknown_qualities(build: Build) -> None:
     quality[::5, 0] = np.nan
     router = fitted(build(models()), replace(data, quality=quality))
     assert np.isfinite(router.predict(data.queries)).all()
+
+
+class Judge(FakeModel):
+    """Says its own name, and scores a continuation of n letters -(100 * number + n); fails at words in `refuses`."""
+
+    def __init__(self, number: int, refuses: Sequence[str] = ()) -> None:
+        super().__init__(lambda text: f"m{number} answers", name=f"m{number}")
+        self.number, self.refuses = number, refuses
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        if any(continuation in self.refuses for _, continuation in pairs):
+            raise BadData("does not fit", field="pairs")
+        return [-float(100 * self.number + len(continuation)) for _, continuation in pairs]
+
+
+def scores_with_the_chosen_member(build: Build) -> None:
+    """A continuation has the likelihood that the member gives which would answer its context, and costs that much."""
+    data = observed()
+    router = fitted(build([Judge(0), Judge(1)]), data)
+    contexts = data.queries[:3] + data.queries[-3:]
+    pairs = [(context, " no" if i % 2 else " yes") for context in contexts for i in range(2)]
+    chosen = [int(answer.details["chosen"][1:]) for answer in router.generate([context for context, _ in pairs])]
+    expected = [-float(100 * m + len(text)) for m, (_, text) in zip(chosen, pairs, strict=True)]
+    assert router.score(pairs) == expected
+    _, usage, cost = router.read_pairs(pairs)
+    assert usage.calls == len(pairs)
+    assert {m: cost[f"m{m}"].calls for m in set(chosen)} == {m: chosen.count(m) for m in set(chosen)}
+    assert router.score([]) == []
+
+
+def one_member_judges_a_context(build: Build) -> None:
+    """Where the chosen member fails at one continuation, another one judges them all, so that they can be compared."""
+    data = observed()
+    router = fitted(build([Judge(0, refuses=[" b"]), Judge(1)]), data)
+    for context in (data.queries[0], data.queries[-1]):
+        assert router.score([(context, " a"), (context, " b")]) == [-102.0, -102.0]
+
+
+def needs_members_that_score(build: Build) -> None:
+    """A member without likelihoods is refused by name, before anybody is asked."""
+    router = fitted(build([Judge(0), models()[1]]), observed())
+    try:
+        router.score([("what is 1 plus 1", " 2")])
+    except Unsupported as refused:
+        assert refused.field == "m1"
+    else:
+        raise AssertionError("a member that cannot score was not refused")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from consort.core.counted import counted
 from consort.core.errors import BadCheckpoint
 from consort.weights.family import layer_of, role_of, text_config
 
@@ -50,7 +51,7 @@ def _check_layers(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...
     wanted = {config[key], config[key] + beyond}
     if stacks and not any({len(found), max(found) + 1} & wanted for found in stacks.values()):
         most = max(max(found) + 1 for found in stacks.values())
-        message = f"says {config[key]} layers, the weights have {most}"
+        message = f"says {counted(config[key], 'layer')}, the weights have {most}"
         raise BadCheckpoint(message, field=f"{label}: {key}", hint="weights and config.json do not belong together")
 
 

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import torch
 
+from consort.core.counted import counted
 from consort.core.errors import BadCheckpoint
 from consort.core.files import machine_errors
 from consort.weights.checkpoint import Spec
@@ -107,7 +108,7 @@ def identity(status: os.stat_result) -> tuple[int, ...]:
 def check_length(prefix: bytes, file_bytes: int) -> int:
     """The header's length, which the first 8 bytes of a file of `file_bytes` give."""
     if len(prefix) < 8:
-        raise _Refused(f"{file_bytes} bytes are too few for a safetensors file")
+        raise _Refused(f"too short for a safetensors file, {counted(file_bytes, 'byte')}")
     length = int.from_bytes(prefix, "little")
     if length > file_bytes - 8:
         raise _Refused(f"the header should have {length} bytes, the file has {file_bytes - 8} after the length")

@@ -38,7 +38,7 @@ def open_checkpoint(path: str | Path, *, base: Checkpoint | None = None, allow_r
 
 
 def _warn_of_other_base(adapter: str, declared: object, given: str) -> None:
-    if isinstance(declared, str) and declared and PurePath(declared).name != PurePath(given).name:
+    if isinstance(declared, str) and declared and PurePath(declared).name.lower() != PurePath(given).name.lower():
         log.warning("%s was trained on %s, by its own word, and is laid over %s", adapter, declared, given)
 
 

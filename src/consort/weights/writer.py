@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from consort.core.counted import counted
 from consort.core.errors import BadCheckpoint, BadParameter, EnvironmentFailure
 from consort.core.files import machine_errors, sha256_of
 from consort.core.journal import key_of, provenance
@@ -222,15 +223,17 @@ def _nonfinite_error(job: _Job, name: str, count: int) -> BadCheckpoint:
     for leaf in leaves(job.ckpt):
         names = leaf.keys()
         if name in names and (found := _nonfinite_in(leaf, name, leaf.spec(name).dtype)):
-            message = f"{found} NaN or infinite entries in the input {leaf.name}"
+            message = f"{counted(found, 'NaN or infinite entry', 'NaN or infinite entries')} in the input {leaf.name}"
             hint = "use a sound copy of it, or pass --allow-nonfinite (allow_nonfinite=True)"
             return BadCheckpoint(message, field=name, hint=hint)
     dtype = job.layout.specs[name].dtype
     if not _nonfinite_in(job.ckpt, name, torch.float64):
-        message = f"{count} entries are too large for {str(dtype).removeprefix('torch.')}"
+        message = f"{counted(count, 'entry is', 'entries are')} too large for {str(dtype).removeprefix('torch.')}"
         return BadCheckpoint(message, field=name, hint="choose out_dtype bfloat16 or float32")
     hint = "look at the parameters that act on this tensor, or pass --allow-nonfinite (allow_nonfinite=True)"
-    return BadCheckpoint(f"{count} computed entries are NaN or infinite", field=name, hint=hint)
+    return BadCheckpoint(
+        f"{counted(count, 'computed entry is', 'computed entries are')} NaN or infinite", field=name, hint=hint
+    )
 
 
 def _nonfinite_in(ckpt: Checkpoint, name: str, dtype: torch.dtype) -> int:

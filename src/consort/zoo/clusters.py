@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from consort.core.counted import counted
 from consort.core.errors import BadParameter
 
 Table = Sequence[Sequence[float | None]]
@@ -42,7 +43,7 @@ def cluster(
         hint = "a cosine in [-1, 1]; the paper takes 0.95"
         raise BadParameter(f"{threshold} is outside [-1, 1]", field="threshold", hint=hint)
     if scores is not None and len(scores) != len(names):
-        message = f"{len(scores)} scores for {len(names)} models"
+        message = f"{counted(len(scores), 'score')} for {counted(len(names), 'model')}"
         raise BadParameter(message, field="scores", hint="give one for each model")
     worth = [0.0] * len(names) if scores is None else list(scores)
     order = sorted(range(len(names)), key=lambda i: (-worth[i], names[i], i))

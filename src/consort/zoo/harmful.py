@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from consort.core.counted import counted
 from consort.core.errors import BadParameter
 from consort.zoo.similarity import Similarities
 
@@ -39,7 +40,7 @@ class Suspicion:
 def find_harmful(zoo: Similarities, scores: Sequence[float], *, base: int | None = None) -> list[Suspicion]:
     """The harmful models of a zoo, by position; `scores` one for each (larger is better), `base` the one tuned from."""
     if len(scores) != len(zoo.names):
-        message = f"{len(scores)} scores for {len(zoo.names)} models"
+        message = f"{counted(len(scores), 'score')} for {counted(len(zoo.names), 'model')}"
         raise BadParameter(message, field="scores", hint="give one for each model")
     found = []
     for family in zoo.families:

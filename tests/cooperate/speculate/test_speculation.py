@@ -175,8 +175,8 @@ def test_a_round_trip_through_a_plan() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"draft": D, "drafter": "lookup"}, "draft: lookup takes no draft model"),
-        ({"drafter": "tree"}, "draft: tree needs a draft model"),
+        ({"draft": D, "drafter": "lookup"}, "draft: the drafter lookup takes no draft model"),
+        ({"drafter": "tree"}, "draft: the drafter tree needs a draft model"),
         ({"draft": D, "drafter": "oracle"}, "drafter: 'oracle' is no drafter"),
         ({"draft": D, "vocabulary": "x"}, "vocabulary: 'x' is no vocabulary"),
         ({"draft": D, "gamma": -1}, "gamma: -1 is no draft length"),

@@ -176,7 +176,7 @@ def test_pieces_of_the_formula() -> None:
 def test_bad_arguments_are_named() -> None:
     with pytest.raises(Unsupported, match="fake does not show its logits"):
         Proxy(A, FakeModel({}), B)  # type: ignore[arg-type]
-    with pytest.raises(BadParameter, match="weight: 1 values for 2 models"):
+    with pytest.raises(BadParameter, match="weight: 1 value for 2 models"):
         LogitArithmetic([A, B], weight=[1])
     with pytest.raises(BadParameter, match="all weights are 0"):
         LogitArithmetic([A, B], weight=[0, 0])

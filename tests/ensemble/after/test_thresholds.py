@@ -26,7 +26,7 @@ def brute(scores: np.ndarray, quality: np.ndarray, cost: np.ndarray, budget: flo
     return min(within, default=None)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(2, 3), st.floats(1, 12))
 def test_it_equals_brute_force(seed: int, n: int, levels: int, budget: float) -> None:
     scores, quality, cost = case(seed, n, levels)
@@ -39,7 +39,7 @@ def test_it_equals_brute_force(seed: int, n: int, levels: int, budget: float) ->
     assert outcome(scores, quality, cost, best.thresholds) == pytest.approx((best.quality, best.cost))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.floats(1, 12))
 def test_the_chain_equals_brute_force_over_permutations(seed: int, budget: float) -> None:
     scores, quality, cost = case(seed, 6, 3)

@@ -19,6 +19,7 @@ from consort.ensemble.before.hybrid import at_least, best_slack, labels_of, samp
 from consort.ensemble.before.knn import Knn
 from consort.ensemble.before.length import Length
 from consort.ensemble.before.linear import out_of_fold, ridge, softmax_regression
+from consort.ensemble.before.random import Random
 from consort.ensemble.before.router_dc import sample_model_loss, sample_sample_loss
 from consort.ensemble.before.sw_ranking import bradley_terry, tiers_of
 from consort.ensemble.before.tryage import Tryage
@@ -57,6 +58,20 @@ def test_neighbours_all_and_one():
     nearest = Knn(models(), k=1).fit(data)
     expected = data.quality.argmax(1)
     np.testing.assert_array_equal(nearest.choose(data.queries), expected)
+
+
+def test_neighbours_never_choose_who_is_nowhere_better():
+    data = observed(4, seed=2)
+    quality = data.quality.copy()
+    quality[:, 2], quality[:, 3] = quality[:, 0] * quality[:, 2], quality[:, 1]
+    data = replace(data, quality=quality)
+    router = Knn(models(4), k=7).fit(data)
+    assert router.in_use == [0, 1]
+    assert set(router.choose(data.queries)) <= {0, 1}
+    smaller = Knn(models(2), k=7).fit(data.columns([0, 1]))
+    np.testing.assert_array_equal(smaller.choose(data.queries), router.choose(data.queries))
+    assert Knn(models(4), k=7, lambda_=0.1).fit(data).in_use == [0, 1, 2]  # the first is dear
+    assert Random(models(4)).in_use == [0, 1, 2, 3]
 
 
 def test_category_needs_groups():
@@ -186,11 +201,11 @@ def test_tryage_weighs_penalties():
     free = Tryage(models()).fit(data).choose(data.queries)
     assert 0 < free.mean() < 1
     assert (Tryage(models(), penalty=[9, 0]).fit(data).choose(data.queries) == 1).all()
-    with pytest.raises(BadParameter, match="1 penalties"):
+    with pytest.raises(BadParameter, match="1 penalty for 2 models"):
         Tryage(models(), penalty=[1])
 
 
-@pytest.mark.parametrize("options", [{"method": "knn", "k": 5}, {"score": "thresholded"}])
+@pytest.mark.parametrize("options", [{"method": "knn", "k": 5}, {"chance": "thresholded"}])
 def test_other_ways_to_be_right(options):
     data, fresh = observed(), observed(seed=1)
     router = Correctness(models(), **options).fit(data)

@@ -198,7 +198,7 @@ def _check(model: Speculate) -> None:
             raise BadParameter(f"{getattr(model, name)!r} is no {name}", field=name, hint=hint)
     needs = model.kind not in ("lookup", "ngram")
     if needs != (model.draft is not None):
-        what = f"{model.kind} needs a draft model" if needs else f"{model.kind} takes no draft model"
+        what = f"the drafter {model.kind} {'needs a' if needs else 'takes no'} draft model"
         raise BadParameter(what, field="draft", hint="give draft, or drafter: lookup")
     if model.gamma < 0 or model.gamma_max < 1:
         raise BadParameter(f"{model.gamma} is no draft length", field="gamma", hint="a whole number, 0 or more")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from consort.cooperate.transfer import strategy
 from consort.cooperate.transfer.combined import Combined, Mask, Term
+from consort.core.counted import counted
 from consort.core.errors import BadParameter
 from consort.core.params import PerModel, Range
 from consort.models.base import TokenModel
@@ -33,7 +34,7 @@ class LogitArithmetic(Combined):
         heat = list(temperature) if isinstance(temperature, Sequence) else [temperature] * len(models)
         for name, values in (("weight", given), ("temperature", heat)):
             if len(values) != len(models):
-                message = f"{len(values)} values for {len(models)} models"
+                message = f"{counted(len(values), 'value')} for {counted(len(models), 'model')}"
                 raise BadParameter(message, field=name, hint=f"give {len(models)}")
         super().__init__([Term(m, w, t) for m, w, t in zip(models, given, heat, strict=True)], Mask(alpha))
         self.models = tuple(models)

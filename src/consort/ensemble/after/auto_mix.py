@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from consort.core.counted import counted
 from consort.core.errors import BadData
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
@@ -114,7 +115,7 @@ class AutoMix:
             return [level / self.checks < self.threshold for level in range(self.checks + 1)]
         found = list(learned_of(self, "auto_mix").values["escalate"])
         if len(found) != self.checks + 1:
-            message = f"is for {len(found) - 1} checks, not {self.checks}"
+            message = f"is for {counted(len(found) - 1, 'check')}, not {self.checks}"
             raise BadData(message, field=self.state or "state", hint="fit the plan again")
         return found
 

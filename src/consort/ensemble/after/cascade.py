@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
+from consort.core.counted import counted
 from consort.core.errors import BadParameter, Unsupported
 from consort.core.params import PerModel, Range
 from consort.core.types import Completion, Prompt, Sampling, Usage
@@ -119,7 +120,9 @@ def _thresholds(threshold: float | Sequence[float], models: int) -> list[float]:
     given = list(threshold) if isinstance(threshold, Sequence) else [threshold] * models
     if len(given) != models:
         hint = f"give one for all, or {models}"
-        raise BadParameter(f"{len(given)} values for {models} models", field="threshold", hint=hint)
+        raise BadParameter(
+            f"{counted(len(given), 'value')} for {counted(models, 'model')}", field="threshold", hint=hint
+        )
     for value in given:
         if not 0 <= value <= 1:
             raise BadParameter(f"{value} is outside [0, 1]", field="threshold", hint="a number in [0, 1]")

@@ -58,6 +58,11 @@ class FrugalGPT:
     def members(self) -> Sequence[LanguageModel]:
         return self.models
 
+    @property
+    def in_use(self) -> list[int]:
+        """Numbers of the members that may be asked: the chain's."""
+        return sorted(set(self._chain()[0]))
+
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
         chain, thresholds = self._chain()
         rows = [_Row() for _ in prompts]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from consort.core.counted import counted
 from consort.core.errors import BadParameter
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.after import strategy
@@ -36,8 +37,10 @@ class GraphOfModels:
     ) -> None:
         self.models, self.to, self.template = tuple(models), tuple(to), template
         if len(self.to) != len(self.models):
-            hint = f"give {len(self.models)} numbers, -1 for the one that answers"
-            raise BadParameter(f"{len(self.to)} edges for {len(self.models)} models", field="to", hint=hint)
+            hint = f"give {counted(len(self.models), 'number')}, -1 for the one that answers"
+            raise BadParameter(
+                f"{counted(len(self.to), 'edge')} for {counted(len(self.models), 'model')}", field="to", hint=hint
+            )
         self.order = topological(self.to)
         if "{task}" not in template or "{answers}" not in template:
             raise BadParameter("lacks {task} or {answers}", field="template", hint=repr(TEMPLATE))

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 from jaxtyping import Float
 
+from consort.core.counted import counted
 from consort.core.errors import BadData
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
@@ -65,7 +66,7 @@ class LinearRanker:
         """The score of each candidate; `who` are the numbers of the models that gave them."""
         learned = learned_of(self, KIND)
         if len(learned.arrays["model"]) != len(self.models):
-            message = f"is for {len(learned.arrays['model'])} models, not {len(self.models)}"
+            message = f"is for {counted(len(learned.arrays['model']), 'model')}, not {len(self.models)}"
             raise BadData(message, field=self.state or "state", hint="fit the plan again")
         if not texts:
             return np.zeros(0)

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from consort.core.counted import counted
 from consort.core.errors import BadData, BadParameter
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
@@ -148,7 +149,7 @@ class MixtureOfThought:
         width = len(self.styles) * self.samples
         if len(observed.models) != width + 1 or not observed.answers:
             hint = f"{width} columns of the weak model's answers, style by style, and one of the strong model"
-            raise BadData(f"{len(observed.models)} columns of answers", field="observed", hint=hint)
+            raise BadData(f"{counted(len(observed.models), 'column')} of answers", field="observed", hint=hint)
         flat = [[None if text is None else self.read(text) for text in row[:-1]] for row in observed.answers]
         sets = [[row[i : i + self.samples] for i in range(0, width, self.samples)] for row in flat]
         tops = [top_answer(row) for row in sets]

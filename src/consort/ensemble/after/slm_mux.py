@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
+from consort.core.counted import counted
 from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
@@ -39,7 +40,7 @@ class SlmMux:
         self.samples, self.temperature, self.accuracy = samples, temperature, accuracy
         self.answer, self.read = answer, reading(answer)
         if accuracy is not None and len(accuracy) != len(self.models):
-            message = f"{len(accuracy)} values for {len(self.models)} models"
+            message = f"{counted(len(accuracy), 'value')} for {counted(len(self.models), 'model')}"
             raise BadParameter(message, field="accuracy", hint="one for each model")
         self.name = f"slm_mux({', '.join(m.name for m in self.models)})"
 

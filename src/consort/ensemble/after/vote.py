@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import numpy as np
 from jaxtyping import Int
 
+from consort.core.counted import counted
 from consort.core.errors import BadData, BadParameter
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
@@ -60,6 +61,11 @@ class Vote:
     def members(self) -> Sequence[LanguageModel]:
         return self.models
 
+    @property
+    def in_use(self) -> list[int]:
+        """Numbers of the members that may be asked: the voters."""
+        return sorted(self.voters()[0])
+
     def voters(self) -> tuple[list[int], list[float]]:
         """Who votes, the first winning ties, and the weight of each."""
         if not (self.learned or self.state):
@@ -67,7 +73,7 @@ class Vote:
             return asked, [self.given[m] for m in asked]
         values = learned_of(self, "vote").values
         if len(values["weights"]) != len(self.models):
-            message = f"is for {len(values['weights'])} models, not {len(self.models)}"
+            message = f"is for {counted(len(values['weights']), 'model')}, not {len(self.models)}"
             raise BadData(message, field=self.state or "state", hint="fit the plan again")
         return list(values["voters"]), [float(values["weights"][m]) for m in values["voters"]]
 
@@ -133,6 +139,6 @@ def checked_weights(weight: Sequence[float] | None, models: int) -> list[float]:
     """One weight for each model, some above 0. Raises BadParameter."""
     given = [1.0] * models if weight is None else [float(w) for w in weight]
     if len(given) != models or not all(w >= 0 for w in given) or not any(given):
-        hint = f"{models} numbers of at least 0, some above 0"
-        raise BadParameter(f"{given} are no weights of {models} models", field="weight", hint=hint)
+        hint = f"{counted(models, 'number')} of at least 0, some above 0"
+        raise BadParameter(f"{given} are no weights of {counted(models, 'model')}", field="weight", hint=hint)
     return given

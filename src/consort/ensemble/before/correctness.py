@@ -29,7 +29,7 @@ RIGHT = 0.5
 class Correctness(Router):
     """Take the model most likely right. `method`: logistic regression or `k` nearest neighbours (`cost`, `lambda`).
 
-    An answer is right where its quality is above one half. `score`: the probability itself, or whether it is above one
+    An answer is right where its quality is above one half. `chance`: the probability itself, or whether it is above one
     half ("thresholded": of several such models the better one overall wins).
     """
 
@@ -38,7 +38,7 @@ class Correctness(Router):
         models: Sequence[LanguageModel],
         *,
         method: Literal["logistic", "knn"] = "logistic",
-        score: Literal["mean", "thresholded"] = "mean",
+        chance: Literal["mean", "thresholded"] = "mean",
         k: Annotated[int, Range(1, 1000000)] = 40,
         penalty: Annotated[float, Range(0, 1000000)] = 1.0,
         cost: Sequence[float] | None = None,
@@ -47,7 +47,7 @@ class Correctness(Router):
         state: str = "",
     ) -> None:
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)
-        self.method, self.score, self.k, self.penalty = method, score, k, penalty
+        self.method, self.chance, self.k, self.penalty = method, chance, k, penalty
 
     def learn(self, rows: Rows, observed: Observed, seed: int) -> Learned:
         right = np.where(np.isnan(observed.quality), np.nan, observed.quality > RIGHT)
@@ -72,4 +72,4 @@ class Correctness(Router):
             chance = np.where(np.isnan(means), accuracy, means)
         else:
             chance = sigmoid(rows @ told["weight"] + told["intercept"])
-        return chance if self.score == "mean" else (chance > RIGHT) + 1e-3 * accuracy
+        return chance if self.chance == "mean" else (chance > RIGHT) + 1e-3 * accuracy

@@ -36,6 +36,8 @@ BETA, TEMPERATURE = 0.3, 0.2
 """ZOOTER's share of a query's own reward beside its tag's mean, and the softmax over rewards, as in `zooter`."""
 TOP, NEGATIVES = 3, 3
 """RouterDC's best and worst models for each query, and queries of other clusters, as in `router_dc`."""
+TOGETHER = 8
+"""Queries that are padded to one length."""
 Drawn = tuple[list[int], int]
 """Numbers of queries, and a seed for what is drawn among them."""
 
@@ -88,7 +90,13 @@ class Tuned(nn.Module):
         return super().train(False)
 
     def states(self, part: list[int]) -> Float[Tensor, "b size"]:
-        return states(self.tokenizer, self.model, [self.queries[i] for i in part])
+        """States of queries of about equal length together: padding to the longest of all doubles the time."""
+        order = sorted(range(len(part)), key=lambda i: len(self.queries[part[i]]))
+        found = [
+            states(self.tokenizer, self.model, [self.queries[part[i]] for i in order[start : start + TOGETHER]])
+            for start in range(0, len(order), TOGETHER)
+        ]
+        return torch.cat(found)[torch.tensor(order).argsort()]
 
 
 class ByReward(Tuned):

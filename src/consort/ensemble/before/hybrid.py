@@ -49,8 +49,7 @@ class Hybrid(Router):
         self.target = target
 
     def learn(self, rows: Rows, observed: Observed, seed: int) -> Learned:
-        arrays, threshold = calibrated(self.train, score, rows, observed, self.share, seed)
-        return Learned(self.kind, arrays, {"threshold": threshold})
+        return calibrated(self.kind, self.train, score, rows, observed, self.share, seed)
 
     def train(self, rows: Rows, observed: Observed) -> dict[str, np.ndarray]:
         first, samples = samples_of(observed)

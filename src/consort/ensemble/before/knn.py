@@ -47,6 +47,22 @@ class Knn(Router):
         arrays = {**packed(transposed(rows), "columns"), "quality": observed.quality}
         return Learned(self.kind, arrays, {"k": k, "accuracy": observed.accuracy.tolist()})
 
+    @property
+    def in_use(self) -> list[int]:
+        """Numbers of the members that may be chosen.
+
+        A member that was nowhere better than an earlier one, and is not cheaper, has no neighbours that would speak for
+        it: sums of fewer points are never larger, and of equals the first is chosen.
+        """
+        quality, dear = self.learned_arrays["quality"], self.lambda_ * self.prices
+        if np.isnan(quality).any():
+            return super().in_use
+
+        def outdone(m: int) -> bool:
+            return any((quality[:, m] <= quality[:, j]).all() and dear[m] >= dear[j] for j in range(m))
+
+        return [m for m in range(len(self.models)) if not outdone(m)]
+
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
         columns, quality = self.columns(), self.learned_arrays["quality"]
         k, fallback = self.learned_values["k"], np.array(self.learned_values["accuracy"])

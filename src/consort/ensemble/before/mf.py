@@ -7,6 +7,7 @@ embeddings of a paid service; here n-grams folded into 1024 dimensions, or MiniL
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -27,7 +28,8 @@ class Mf(Router):
     """Ask `strong` where its estimated win rate by matrix factorisation reaches the threshold.
 
     `threshold`, else the one that sends `share` of the queries to the strong model. `size`: of the model vectors;
-    `rate`: of Adam; `noise`: normal, added to features in training. Ties count half a win.
+    `rate`: of Adam; `noise`: normal, added to each feature in training, which is what keeps a few thousand queries from
+    being learned by heart. Ties count half a win.
     """
 
     def __init__(
@@ -49,8 +51,7 @@ class Mf(Router):
         self.size, self.epochs, self.rate, self.noise = size, epochs, rate, noise
 
     def learn(self, rows: Rows, observed: Observed, seed: int) -> Learned:
-        arrays, threshold = calibrated(lambda r, o: self.train(r, o, seed), score, rows, observed, self.share, seed)
-        return Learned(self.kind, arrays, {"threshold": threshold})
+        return calibrated(self.kind, partial(self.train, seed=seed), score, rows, observed, self.share, seed)
 
     def train(self, rows: Rows, observed: Observed, seed: int) -> dict[str, np.ndarray]:
         import torch
@@ -65,7 +66,7 @@ class Mf(Router):
         adam = torch.optim.Adam([models, project, read], lr=self.rate, weight_decay=1e-5)
         for _ in range(self.epochs):
             for part in torch.randperm(len(x), generator=rng).split(64):
-                noisy = x[part] + self.noise * torch.randn(len(part), x.shape[1], generator=rng) / x.shape[1] ** 0.5
+                noisy = x[part] + self.noise * torch.randn(len(part), x.shape[1], generator=rng)
                 unit = torch.nn.functional.normalize(models, dim=1)
                 logit = ((unit[0] - unit[1]) * (noisy @ project.T)) @ read
                 loss = torch.nn.functional.binary_cross_entropy_with_logits(logit, y[part])

@@ -9,15 +9,17 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from consort.core.errors import BadData, BadParameter, Incompatible
+from consort.core.counted import counted
+from consort.core.errors import BadData, BadParameter, Incompatible, Unsupported
 from consort.core.registry import name_of
-from consort.core.types import Completion, Prompt, Sampling
-from consort.ensemble.asking import Ledger, ask, checked_members
+from consort.core.types import Completion, Prompt, Sampling, Usage
+from consort.ensemble.asking import Ledger, Pair, Reading, ask, ask_likelihoods, checked_members
 from consort.ensemble.before.features import Encoder, Rows, check_features, encoder_of, fit_encoder, unpacked
 from consort.ensemble.before.linear import folds_of
 from consort.ensemble.fitting import Learned, Replay, learned_of, with_learned
 from consort.ensemble.observed import Observed
 from consort.models.base import LanguageModel
+from consort.models.cost import joined
 from consort.models.table import text_of
 
 
@@ -46,7 +48,7 @@ class Router(ABC):
         self.models, self.labels = checked_members(models)
         self.cost, self.lambda_, self.features, self.state = cost, lambda_, features, state
         if cost is not None and (len(cost) != len(self.models) or min(cost) < 0):
-            message = f"{list(cost)} are no costs of {len(self.models)} models"
+            message = f"{list(cost)} are no costs of {counted(len(self.models), 'model')}"
             raise BadParameter(message, field="cost", hint="one number of at least 0 for each")
         self.threshold: float | None = None
         self.kind = name_of(type(self).__name__)
@@ -104,6 +106,11 @@ class Router(ABC):
         return self.scores(texts).argmax(1)
 
     @property
+    def in_use(self) -> list[int]:
+        """Numbers of the members that may be chosen, as far as can be proved; the others need not be there."""
+        return list(range(len(self.models)))
+
+    @property
     def prices(self) -> Float[np.ndarray, " model"]:
         """Of each model: as given, else the mean observed, else 0."""
         if self.cost is not None:
@@ -141,6 +148,43 @@ class Router(ABC):
                     answers[i] = ledgers[i].enter(self.labels[m], model, one)
         return [self._told(*row) for row in zip(ledgers, answers, scores, order, strict=True)]
 
+    def score(self, pairs: Sequence[Pair]) -> list[float]:
+        """Log-likelihood (nats) of each continuation by the member that its context goes to (see `read_pairs`)."""
+        return self.read_pairs(pairs)[0]
+
+    def read_pairs(self, pairs: Sequence[Pair]) -> tuple[list[float], Usage, dict[str, Usage]]:
+        """The same, how much was read, and what that cost by name.
+
+        All continuations of a context have one judge, so that they can be compared: a member that fails at one of them
+        is replaced by the next best for all. Raises Unsupported where a member does not tell log-likelihoods.
+        """
+        for model in self.models:
+            if not hasattr(model, "score"):
+                hint = "route among models that score, or take a metric that only needs answers"
+                raise Unsupported("does not tell log-likelihoods", field=model.name, hint=hint)
+        rows: dict[str, list[int]] = {}
+        for i, (context, _) in enumerate(pairs):
+            rows.setdefault(context, []).append(i)
+        scores, spent = self.judged(list(rows)) if rows else (np.empty((0, len(self.models))), [])
+        left = dict(zip(rows, np.argsort(-scores, axis=1, kind="stable").tolist(), strict=True))
+        found, reading, failures = [0.0] * len(pairs), Reading(), []
+        for rank in range(len(self.models)):
+            for m, model in enumerate(self.models):
+                mine = [context for context, order in left.items() if order[rank] == m]
+                groups = [[pairs[i] for i in rows[context]] for context in mine]
+                for context, heard in zip(mine, ask_likelihoods(model, groups, reading), strict=True):
+                    if isinstance(heard, Exception):
+                        failures.append(heard)
+                        continue
+                    del left[context]
+                    for i, value in zip(rows[context], heard, strict=True):
+                        found[i] = value
+        if left:
+            raise failures[0]
+        judging = [part for parts in spent for part in parts]
+        cost = joined(self, [*judging, *((model, cost) for model, _, cost in reading)])
+        return found, sum((usage for _, usage, _ in reading), Usage()), cost
+
     def _told(self, ledger: Ledger, answer: Completion | None, scores: Any, order: Any) -> Completion:
         if answer is None:
             raise ledger.nobody()
@@ -175,13 +219,14 @@ def threshold_in_use(router: Router) -> float:
 
 
 def calibrated(
+    kind: str,
     train: Callable[[Rows, Observed], Mapping[str, np.ndarray]],
     score: Callable[[Mapping[str, np.ndarray], Rows], Float[np.ndarray, " query"]],
     rows: Rows,
     observed: Observed,
     share: float,
     seed: int,
-) -> tuple[Mapping[str, np.ndarray], float]:
+) -> Learned:
     """What `train` learns from all queries, and the threshold that sends `share` of those held out to the strong model.
 
     A fifth of the queries, drawn by `seed`, is scored by what is learned from the others.
@@ -191,7 +236,7 @@ def calibrated(
     if not len(seen):
         raise BadData("one query is not enough to calibrate on", field="queries", hint="give two, better hundreds")
     held_out = score(train(rows[seen], observed.rows(seen)), rows[unseen])
-    return train(rows, observed), threshold_of(held_out, share)
+    return Learned(kind, train(rows, observed), {"threshold": threshold_of(held_out, share)})
 
 
 def threshold_of(scores: Float[np.ndarray, " query"], share: float) -> float:

@@ -1,8 +1,11 @@
 """RouteLLM's similarity-weighted ranking: Bradley-Terry over battles like this prompt (2406.18665, section 4.2).
 
-Every observed query is a battle of each pair of models, weighing 10 * 10^(similarity / largest similarity). Models are
-first put into at most 10 tiers. The wins of each battle between tiers are kept, so a decision is one product and a
+Every observed query is a battle of each pair of models, weighing gamma^(1 + similarity / largest similarity). Models
+are first put into at most 10 tiers. The wins of each battle between tiers are kept, so a decision is one product and a
 small fit, not a fit over all battles.
+
+The paper takes gamma 10: battles like the prompt weigh at most ten times as much as any other. Of thousands of battles
+that is the same ranking for every prompt; how local it should be is therefore learned.
 """
 
 from __future__ import annotations
@@ -13,15 +16,18 @@ from typing import Annotated
 import numpy as np
 from jaxtyping import Float
 
+from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.ensemble.before import strategy
 from consort.ensemble.before.features import Rows, packed, similarity
 from consort.ensemble.before.knn import BLOCK, transposed
+from consort.ensemble.before.linear import folds_of, routed
 from consort.ensemble.before.routing import Router
 from consort.ensemble.fitting import Learned
 from consort.ensemble.observed import Observed
 from consort.models.base import LanguageModel
 
+GAMMAS = (10.0, 1e2, 1e3, 1e4, 1e5, 1e6)
 SCALE = 400 / np.log(10)
 """Elo points of a factor e in the odds."""
 
@@ -31,7 +37,9 @@ class SwRanking(Router):
     """Take the model most likely to beat the others in battles like this prompt (`cost`, `lambda`: less price).
 
     A model's score is its mean win probability against each other model; the better of two answers wins, ties count
-    for both. `tiers`: into how many of similar strength models are bucketed.
+    for both. `tiers`: into how many of similar strength models are bucketed. `gamma`: how much more a battle most like
+    the prompt weighs than one unlike it; 0: of 10 (the paper's) to 1e6 the one that routes best a fifth of the queries,
+    held out, every group counting the same.
     """
 
     def __init__(
@@ -39,19 +47,24 @@ class SwRanking(Router):
         models: Sequence[LanguageModel],
         *,
         tiers: Annotated[int, Range(2, 100)] = 10,
+        gamma: Annotated[float, Range(0, 1e12)] = 0.0,
         cost: Sequence[float] | None = None,
         lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
         features: str = "tfidf",
         state: str = "",
     ) -> None:
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)
-        self.tiers = tiers
+        self.tiers, self.gamma = tiers, gamma
+        if 0 < gamma < 1:
+            raise BadParameter(f"{gamma:g} prefers battles unlike the prompt", field="gamma", hint="at least 1, or 0")
 
     def learn(self, rows: Rows, observed: Observed, seed: int) -> Learned:
         tier = np.array(tiers_of(observed.accuracy.tolist(), self.tiers))
         count = int(tier.max()) + 1
-        arrays = {**packed(transposed(rows), "columns"), "wins": wins_of(observed.quality, tier, count), "tier": tier}
-        return Learned(self.kind, arrays)
+        wins = wins_of(observed.quality, tier, count)
+        gamma = self.gamma or best_gamma(rows, wins, tier, observed, seed)
+        arrays = {**packed(transposed(rows), "columns"), "wins": wins, "tier": tier}
+        return Learned(self.kind, arrays, {"gamma": gamma})
 
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
         columns, found = self.columns(), np.zeros((len(texts), len(self.models)))
@@ -60,12 +73,41 @@ class SwRanking(Router):
         return found
 
     def _chances(self, alike: Float[np.ndarray, "query n"]) -> Float[np.ndarray, "query model"]:
-        wins = self.learned_arrays["wins"]
-        weight = 10 * 10 ** (alike / np.maximum(alike.max(1, keepdims=True), 1e-9))
-        weighted = (weight @ wins.reshape(len(wins), -1)).reshape(len(alike), *wins.shape[1:])
-        rating = bradley_terry(weighted.astype(float))[:, self.learned_arrays["tier"]]
-        chance = 1 / (1 + 10 ** ((rating[:, None, :] - rating[:, :, None]) / 400))
+        gamma = self.learned_values.get("gamma", GAMMAS[0])
+        rating = ratings(alike, self.learned_arrays["wins"], gamma)[:, self.learned_arrays["tier"]]
+        chance = chances(rating)
         return np.asarray((chance.sum(2) - 0.5) / max(rating.shape[1] - 1, 1))
+
+
+def ratings(
+    alike: Float[np.ndarray, "query n"], wins: Float[np.ndarray, "n tier tier"], gamma: float
+) -> Float[np.ndarray, "query tier"]:
+    """Elo points for each query, from battles that weigh gamma^(1 + similarity / largest similarity), less a factor."""
+    weight = gamma ** (alike / np.maximum(alike.max(1, keepdims=True), 1e-9) - 1)
+    weighted = (weight @ wins.reshape(len(wins), -1)).reshape(len(alike), *wins.shape[1:])
+    return bradley_terry(weighted.astype(float))
+
+
+def chances(rating: Float[np.ndarray, "query player"]) -> Float[np.ndarray, "query player player"]:
+    """Probability that the first of two players beats the second."""
+    return np.asarray(1 / (1 + 10 ** ((rating[:, None, :] - rating[:, :, None]) / 400)))
+
+
+def best_gamma(
+    rows: Rows, wins: Float[np.ndarray, "n tier tier"], tier: np.ndarray, observed: Observed, seed: int
+) -> float:
+    """The gamma that routes a fifth of the queries best, by the battles of the others; of equal ones the smallest."""
+    fold = folds_of(len(wins), seed, observed.groups)
+    seen, unseen = np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)
+    if not len(seen):
+        return GAMMAS[0]
+    columns, found = transposed(rows[seen]), {gamma: np.zeros((len(unseen), len(tier))) for gamma in GAMMAS}
+    for i in range(0, len(unseen), BLOCK):
+        alike = similarity(rows[unseen[i : i + BLOCK]], columns)
+        for gamma in GAMMAS:
+            found[gamma][i : i + BLOCK] = ratings(alike, wins[seen], gamma)[:, tier]
+    held_out = observed.rows(unseen)
+    return max(GAMMAS, key=lambda gamma: (routed(found[gamma], held_out.quality, held_out.groups), -gamma))
 
 
 def wins_of(quality: Float[np.ndarray, "n model"], tier: np.ndarray, count: int) -> Float[np.ndarray, "n tier tier"]:

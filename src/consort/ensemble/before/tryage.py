@@ -12,6 +12,7 @@ from typing import Annotated
 import numpy as np
 from jaxtyping import Float
 
+from consort.core.counted import counted
 from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.ensemble.before import strategy
@@ -45,7 +46,7 @@ class Tryage(Router):
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)
         self.penalty, self.penalty_weight = penalty, penalty_weight
         if penalty is not None and len(penalty) != len(self.models):
-            message = f"{len(penalty)} penalties for {len(self.models)} models"
+            message = f"{counted(len(penalty), 'penalty', 'penalties')} for {counted(len(self.models), 'model')}"
             raise BadParameter(message, field="penalty", hint="one number for each model")
 
     def learn(self, rows: Rows, observed: Observed, seed: int) -> Learned:

@@ -44,8 +44,7 @@ class WinClassifier(Router):
         self.penalty = penalty
 
     def learn(self, rows: Rows, observed: Observed, seed: int) -> Learned:
-        arrays, threshold = calibrated(self.train, score, rows, observed, self.share, seed)
-        return Learned(self.kind, arrays, {"threshold": threshold})
+        return calibrated(self.kind, self.train, score, rows, observed, self.share, seed)
 
     def train(self, rows: Rows, observed: Observed) -> dict[str, np.ndarray]:
         known = np.flatnonzero(~np.isnan(observed.quality).any(1))

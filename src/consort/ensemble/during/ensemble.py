@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from consort.core.counted import counted
 from consort.core.errors import BadCheckpoint, BadParameter, Incompatible, Unsupported
 from consort.core.registry import name_of
 from consort.core.types import Usage
@@ -199,7 +200,9 @@ def shares(weight: Sequence[float] | None, models: int) -> list[float]:
     """Weights that sum to 1 (default: equal). Raises BadParameter for a wrong number of them, or a negative one."""
     given = [1.0] * models if weight is None else [float(w) for w in weight]
     if len(given) != models:
-        raise BadParameter(f"{len(given)} values for {models} models", field="weight", hint=f"give {models}")
+        raise BadParameter(
+            f"{counted(len(given), 'value')} for {counted(models, 'model')}", field="weight", hint="one for each model"
+        )
     if not all(isfinite(w) and w >= 0 for w in given) or sum(given) <= 0:
         raise BadParameter(f"{given} is no weighting", field="weight", hint="numbers of at least 0, not all 0")
     return [w / sum(given) for w in given]

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import numpy as np
 
+from consort.core.counted import counted
 from consort.core.errors import BadData, BadParameter
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
@@ -53,7 +54,7 @@ class FrugalFusion:
             raise BadParameter(f"{len(self.models)} models", field="models", hint=f"give 1 to {MOST}")
         self.prices = np.ones(len(self.models)) if cost is None else np.array(cost, dtype=float)
         if len(self.prices) != len(self.models) or not (self.prices >= 0).all():
-            message = f"{self.prices.tolist()} are no costs of {len(self.models)} models"
+            message = f"{self.prices.tolist()} are no costs of {counted(len(self.models), 'model')}"
             raise BadParameter(message, field="cost", hint="one number of at least 0 for each")
         self.labels = distinct([m.name for m in self.models])
         self.name = f"frugal_fusion({', '.join(m.name for m in self.models)})"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Literal
 
+from consort.core.counted import counted
 from consort.core.errors import BadParameter
 from consort.ensemble.during import strategy
 from consort.ensemble.during.average import common
@@ -39,7 +40,7 @@ class TokenSwarm(Ensemble):
     ) -> None:
         given = [1 / len(models)] * len(models) if weight is None and models else [float(w) for w in weight or ()]
         if len(given) != len(models) or not all(map(isfinite, given)) or not any(given):
-            hint = f"{len(models)} numbers, not all 0"
+            hint = f"{counted(len(models), 'number')}, not all 0"
             raise BadParameter(f"{given} is no weighting", field="weight", hint=hint)
         super().__init__(models, [abs(w) for w in given])
         self.weight, self.mean, self.signed = weight, mean, given

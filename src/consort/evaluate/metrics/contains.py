@@ -8,9 +8,13 @@ from consort.evaluate.registry import metric
 
 
 @metric(needs="generate")
-def contains(answer: str, example: Example) -> float:
-    """1 if a stripped target is a substring of the answer, else 0; case counts. An empty target is BadData."""
+def contains(answer: str, example: Example, *, last_words: int = 0) -> float:
+    """1 if a stripped target is a substring of the answer, else 0; case counts. An empty target is BadData.
+
+    With `last_words` only so many words at the end of the answer are looked at.
+    """
     targets = [target.strip() for target in example.target]
     if not all(targets):
         raise BadData("an empty target is in every answer", field=f"line {example.line}: target", hint="give some text")
-    return float(any(target in answer for target in targets))
+    read = " ".join(answer.split()[-last_words:]) if last_words else answer
+    return float(any(target in read for target in targets))

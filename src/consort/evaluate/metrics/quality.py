@@ -12,6 +12,6 @@ def quality(completion: Completion, example: Example) -> float:
     """The answer's `quality`, a number in [0, 1] that a table of cached answers has for it."""
     found = completion.details.get("quality")
     if not isinstance(found, int | float):
-        hint = "give it a `scores` column, or a task with targets in place of the table"
+        hint = "a table needs a `scores` column; prompts alone are for a search with `utility:`"
         raise BadData("the answer's quality is not known", field=f"line {example.line}", hint=hint)
     return float(found)

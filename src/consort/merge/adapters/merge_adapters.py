@@ -14,6 +14,7 @@ from math import inf
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
+from consort.core.counted import counted
 from consort.core.errors import BadCheckpoint, BadParameter, Incompatible, Unsupported, listing
 from consort.core.params import PerModel, Range
 from consort.merge.adapters import adapter
@@ -141,7 +142,11 @@ def _check_arguments(models: Sequence[Checkpoint], mode: str, rank: int | None, 
 def _weights(weight: float | Sequence[float], count: int) -> list[float]:
     weights = list(weight) if isinstance(weight, Sequence) else [weight] * count
     if len(weights) != count:
-        raise BadParameter(f"{len(weights)} values for {count} adapters", field="weight", hint="one for all, or each")
+        raise BadParameter(
+            f"{counted(len(weights), 'value')} for {counted(count, 'adapter')}",
+            field="weight",
+            hint="one for all, or each",
+        )
     return [float(w) for w in weights]
 
 

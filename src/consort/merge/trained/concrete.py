@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from consort.core.counted import counted
 from consort.core.errors import BadCheckpoint, Incompatible
 from consort.core.params import PerModel
 from consort.merge.trained import learned
@@ -46,19 +47,44 @@ class Masked:
 
 
 class Mask(nn.Module):
-    """One logit for each weight, and the coefficients of the models."""
+    """One logit for each weight, and the coefficients of the models, which `adaptive` lets move."""
 
-    def __init__(self, deltas: Deltas, start: Sequence[float], logit: float, temperature: float) -> None:
+    def __init__(
+        self, deltas: Deltas, start: Sequence[float], *, adaptive: bool, logit: float, temperature: float
+    ) -> None:
         super().__init__()
+        self.deltas, self.bases = deltas, [deltas.of_base(name) for name in deltas.names]
+        self.fixed = None if adaptive else [deltas.weighed(name, start) for name in deltas.names]
         shapes = [deltas.models[0].spec(name).shape for name in deltas.names]
         self.logits = nn.ParameterList(torch.full(shape, logit) for shape in shapes)
         self.coefficients = Coefficients(torch.tensor([list(start)]))
+        self.coefficients.requires_grad_(adaptive)
         self.temperature = temperature
 
     def factor(self, index: int, noise: Float[Tensor, "*shape"] | float = 0.0) -> Float[Tensor, "*shape"]:
         """The mask of tensor number `index`, divided by its mean."""
         mask = torch.sigmoid((self.logits[index] + noise) / self.temperature)
         return mask / mask.mean()
+
+    def totals(self) -> list[Tensor]:
+        """The weighted sum of task vectors, tensor by tensor."""
+        if self.fixed is not None:
+            return self.fixed
+        merged = weighed(self.deltas, [self.coefficients.row(0)] * len(self.bases)).values()
+        return [whole - base for whole, base in zip(merged, self.bases, strict=True)]
+
+    def merged(self, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """The base with the masked sum added; noise is drawn by `generator`, without one there is none."""
+        found = {}
+        for i, (name, base, total) in enumerate(zip(self.deltas.names, self.bases, self.totals(), strict=True)):
+            noise = 0.0 if generator is None else gumbel(base.shape, generator)
+            found[name] = base + total * self.factor(i, noise)
+        return found
+
+    def clamp(self) -> None:
+        """Coefficients back into [0, 1]."""
+        with torch.no_grad():
+            self.coefficients.amounts.clamp_(0, 1)
 
 
 def gumbel(shape: Sequence[int], generator: torch.Generator) -> Float[Tensor, "*shape"]:
@@ -88,25 +114,8 @@ def learn_mask(
     `start`: the models' coefficients, which `adaptive` lets move too. A step draws noise for every weight and `batch`
     passages of each task. The final mask has no noise.
     """
-    model = Mask(deltas, start, logit, temperature)
+    model = Mask(deltas, start, adaptive=adaptive, logit=logit, temperature=temperature)
     module.requires_grad_(False)
-    model.coefficients.requires_grad_(adaptive)
-    bases = [deltas.of_base(name) for name in deltas.names]
-    fixed = None if adaptive else [deltas.weighed(name, start) for name in deltas.names]
-
-    def parameters(generator: torch.Generator | None) -> dict[str, Tensor]:
-        totals = fixed or [
-            whole - base
-            for whole, base in zip(
-                weighed(deltas, [model.coefficients.row(0)] * len(bases)).values(), bases, strict=True
-            )
-        ]
-        found = {}
-        for i, (name, base, total) in enumerate(zip(deltas.names, bases, totals, strict=True)):
-            noise = 0.0 if generator is None else gumbel(base.shape, generator)
-            found[name] = base + total * model.factor(i, noise)
-        return found
-
     draw = drawing(passages, batch)
 
     def draw_both(rng: random.Random) -> tuple[int, Mapping[str, Batch]]:
@@ -114,19 +123,18 @@ def learn_mask(
 
     def loss(_: nn.Module, drawn: tuple[int, Mapping[str, Batch]]) -> Float[Tensor, ""]:
         number, by_task = drawn
-        with torch.no_grad():
-            model.coefficients.amounts.clamp_(0, 1)
-        merged = parameters(torch.Generator().manual_seed(number))
+        model.clamp()
+        merged = model.merged(torch.Generator().manual_seed(number))
         return torch.stack([entropy(forward(module, merged, own), own) for own in by_task.values()]).mean()
 
     with torch.no_grad():
-        before = mean_entropy(module, parameters(None), passages)
+        before = mean_entropy(module, model.merged(), passages)
     if steps:
         label, recipe = f"concrete {seed}", adam(steps, lr)
         fit(model, draw_both, loss, recipe, seed=label, state=state, every=EVERY, progress=progress)
+    model.clamp()
     with torch.no_grad():
-        model.coefficients.amounts.clamp_(0, 1)
-        after = mean_entropy(module, parameters(None), passages)
+        after = mean_entropy(module, model.merged(), passages)
         factors = {name: model.factor(i).clone() for i, name in enumerate(deltas.names)}
     return Masked(factors, tuple(model.coefficients.row(0).tolist()), before, after)
 
@@ -179,5 +187,5 @@ def _amounts(given: Any, models: int) -> list[float]:
     values = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given] * models
     if len(values) != models or not all(isinstance(value, int | float) for value in values):
         hint = f"one number for all, or {models}"
-        raise BadCheckpoint(f"{values} are no coefficients of {models} models", field="weight", hint=hint)
+        raise BadCheckpoint(f"{values} are no coefficients of {counted(models, 'model')}", field="weight", hint=hint)
     return [float(value) for value in values]
