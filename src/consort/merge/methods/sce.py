@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -58,12 +58,17 @@ def _selected(deltas: Float[Tensor, "model *shape"], threshold: float) -> Float[
 
 @method(paper="2408.07990", on="deltas", statistic=selection, symmetric=True, inputs=(1, None), base="required")
 def sce(
-    deltas: Float[Tensor, "model *shape"], stat: Selection, *, select_topk: Annotated[float, Range(0, 1)] = 1.0
+    deltas: Float[Tensor, "model *shape"],
+    stat: Selection,
+    *,
+    select_topk: Annotated[float, Range(0, 1)] = 1.0,
+    mask_scope: Literal["all", "coefficients"] = "all",
 ) -> Float[Tensor, "*shape"]:
     """Changes weighted by each model's energy, at entries where the models vary most, of the sign of their sum.
 
-    `select_topk`: share of the varying entries that is kept.
+    `select_topk`: share of the varying entries that is kept. `mask_scope`: `all`, as the paper says, or `coefficients`,
+    as the authors' code does: the selection then decides on the weights alone, and all entries are merged.
     """
-    kept = _selected(deltas, stat.threshold)
+    kept = _selected(deltas, stat.threshold) if mask_scope == "all" else deltas
     counted = positive(kept * elected(kept)) * along(torch.from_numpy(stat.coefficients), kept)
     return total(kept * counted) / divisor(total(counted))
