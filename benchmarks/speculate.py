@@ -126,7 +126,7 @@ def show_pair(name: str, target: HFModel, draft: HFModel, temperature: float) ->
     told: list[dict[str, Any]] = []
     for number in range(5):
         fast = Speculate(target, draft, adapt=True)
-        (plain, _), (spent, answers) = in_turns([target, fast], temperature, number)
+        (plain, _), (spent, answers) = in_turns([target, fast], temperature, number, Speculate(target, draft))
         gains.append((plain[0] / spent[0], plain[1] / spent[1]))
         told = [a.details["speculation"] for a in answers]
         switches.append(sum(len(t["switches"]) for t in told))
@@ -137,10 +137,13 @@ def show_pair(name: str, target: HFModel, draft: HFModel, temperature: float) ->
     print(f"    switches in each run {switches}; at the end {last}", flush=True)
 
 
-def in_turns(models: Sequence[Any], temperature: float, number: int) -> list[tuple[tuple[float, float], list[Any]]]:
+def in_turns(
+    models: Sequence[Any], temperature: float, number: int, first: Any
+) -> list[tuple[tuple[float, float], list[Any]]]:
     """CPU and wall seconds a token of a run of each model, and its answers; the models work in turns of a few steps.
 
-    What else a machine does changes from second to second, and so meets all of them alike.
+    What else a machine does changes from second to second, and so meets all of them alike. Each works in a thread of
+    its own, which `first` has warmed up: a new thread's first products are slower.
     """
     turn, lock = 0, threading.Condition()
     done, found = [False] * len(models), [((0.0, 0.0), list[Any]())] * len(models)
@@ -171,6 +174,8 @@ def in_turns(models: Sequence[Any], temperature: float, number: int) -> list[tup
                 begin()
             return False
 
+        with lock:
+            once(first, temperature, 0)
         begin()
         cpu, answers = time.thread_time(), list[Any]()
         while sum(len(a.tokens) for a in answers) < TOKENS:

@@ -64,7 +64,7 @@ class Controller:
     c: Callable[[], float]
     v: Callable[[int], float]
     gamma_max: int = 16
-    first: int = 3
+    first: int = 1
     decay: float = 0.9
     survival: bool = False
     accepted: float = 0.0

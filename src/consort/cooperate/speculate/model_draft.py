@@ -21,7 +21,7 @@ from consort.models.sampling import draw, uniform
 _LOG = logging.getLogger("consort.speculate")
 _LITTLE = 0.5
 """A draft whose probability is on shared tokens to less than this share is warned of."""
-_FAR = 128
+_FAR = 64
 """Tokens behind the text at which a draft that was not asked for long begins anew, so many tokens before the end: what
 reading all of it costs would grow with the time it has paused."""
 
