@@ -12,7 +12,8 @@ import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -119,7 +120,7 @@ class Registry(Generic[T]):
         for folder in (spec and spec.submodule_search_locations) or []:
             for file in sorted(Path(folder).glob("*.py")):
                 self._read(file)
-        for point in entry_points(group=self.package):
+        for point in _points().select(group=self.package):
             point.load()
 
     def _read(self, file: Path) -> None:
@@ -140,6 +141,12 @@ class Registry(Generic[T]):
                         options,
                     )
                     self._entries.setdefault(name, entry)
+
+
+@cache
+def _points() -> EntryPoints:
+    """The entry points of all distributions, whose files are looked through once for all registries."""
+    return entry_points()
 
 
 def name_of(definition: str) -> str:
