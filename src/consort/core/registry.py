@@ -120,7 +120,7 @@ class Registry(Generic[T]):
         for folder in (spec and spec.submodule_search_locations) or []:
             for file in sorted(Path(folder).glob("*.py")):
                 self._read(file)
-        for point in _points().select(group=self.package):
+        for point in _select_points()(group=self.package):
             point.load()
 
     def _read(self, file: Path) -> None:
@@ -144,9 +144,9 @@ class Registry(Generic[T]):
 
 
 @cache
-def _points() -> EntryPoints:
-    """The entry points of all distributions, whose files are looked through once for all registries."""
-    return entry_points()
+def _select_points() -> Callable[..., EntryPoints]:
+    """Selects among the entry points of all distributions, whose files are looked through once for all registries."""
+    return entry_points().select
 
 
 def name_of(definition: str) -> str:
