@@ -62,13 +62,17 @@ def read_corpus(path: str | Path, pivot: Tokenizer, *, separator: str = " ") -> 
     target are learnt; or `{"messages"}`, written by the pivot's chat template, of which the assistant's turns are
     learnt. Raises BadData with the line.
     """
-    found = []
-    for number, line in read_lines(Path(path)):
-        where = f"{path}:{number}"
-        found.append(_document(example_of(parse_row(line, where), where, number), pivot, separator, where))
+    found = [_document(example, pivot, separator, where) for example, where in _examples(path)]
     if not found:
         raise BadData("holds no texts", field=str(path), hint='one {"text": …} or {"prompt": …, "target": …} a line')
     return found
+
+
+def _examples(path: str | Path) -> Iterator[tuple[Example, str]]:
+    """The lines of a JSONL file, each with its place."""
+    for number, line in read_lines(Path(path)):
+        where = f"{path}:{number}"
+        yield example_of(parse_row(line, where), where, number), where
 
 
 def _document(example: Example, pivot: Tokenizer, separator: str, where: str) -> Document:
@@ -161,10 +165,7 @@ def read_prompts(path: str | Path, pivot: Tokenizer, *, graded: bool) -> list[As
 
     With `graded` each needs a `target`, since answers are right or wrong by it. Raises BadData with the line.
     """
-    found = []
-    for number, line in read_lines(Path(path)):
-        where = f"{path}:{number}"
-        found.append(_asked(example_of(parse_row(line, where), where, number), pivot, graded, where))
+    found = [_asked(example, pivot, graded, where) for example, where in _examples(path)]
     if not found:
         raise BadData("holds no prompts", field=str(path), hint='one {"prompt": …} or {"messages": …} a line')
     return found

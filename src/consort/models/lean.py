@@ -71,7 +71,8 @@ class Norm:
     def __call__(self, x: Tensor) -> Tensor:
         if x.dtype == torch.float32:
             return (x * self._scale(x)).mul_(self.weight)
-        return self.weight * (x.float() * self._scale(x.float())).to(x.dtype)
+        wide = x.float()
+        return self.weight * (wide * self._scale(wide)).to(x.dtype)
 
     def _scale(self, x: Float[Tensor, "*token size"]) -> Float[Tensor, "*token 1"]:
         """1 / sqrt(mean of x^2 + eps), in a third of the time that torch's `rms_norm` takes for a few tokens."""

@@ -16,6 +16,7 @@ from consort.cooperate.speculate.verify import (
     Numbers,
     Verdict,
     chosen_path,
+    drawn_chain,
     drawn_chains,
     drawn_tree,
     emitted_by,
@@ -88,7 +89,7 @@ def _one(row: Row, draft: Draft, p: Float[Tensor, "next vocab"], numbers: Number
         return lossy_chain(p, draft, numbers, work.lossy, weight=work.weight)
     if draft.q is None:
         return chosen_path(draw(p, _plain_numbers([row], [draft])).tolist(), draft)
-    return drawn_chains(p, [draft], [numbers])[0] if draft.parents is None else drawn_tree(p, draft, numbers)
+    return drawn_chain(p, draft, numbers) if draft.parents is None else drawn_tree(p, draft, numbers)
 
 
 def _numbers(row: Row) -> Numbers:
