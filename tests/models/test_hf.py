@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from torch import Tensor
 from consort.core.errors import BadCheckpoint, BadData, BadParameter, Incompatible, Unsupported
 from consort.core.types import Sampling
 from consort.models import HFModel, load_model
+from consort.models.hf_session import find_stock_opener
+from consort.models.tokenizer import ByteTokenizer
 from consort.weights.checkpoint import Checkpoint, Spec
 
 CONFIG = {
@@ -69,6 +72,19 @@ def weights(seed: int, *, tied: bool = True) -> dict[str, Tensor]:
         model = AutoModelForCausalLM.from_config(LlamaConfig(**{**CONFIG, "tie_word_embeddings": tied}))
     state = {name: tensor.detach() * 4 for name, tensor in model.state_dict().items()}
     return {name: tensor for name, tensor in state.items() if not tied or name != "lm_head.weight"}
+
+
+def tiny(kind: str) -> HFModel:
+    """A random model of an architecture of transformers, with bytes as tokens."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "num_key_value_heads": 1}
+    special |= {"head_dim": 8} if kind == "gemma" else {}
+    config = AutoConfig.for_model(kind, vocab_size=256, max_position_embeddings=64, **sizes, **special)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return HFModel(kind, AutoModelForCausalLM.from_config(config), ByteTokenizer())
 
 
 def logits(model: HFModel) -> Tensor:
@@ -220,3 +236,28 @@ def test_a_broken_file_is_named_by_its_model() -> None:
     with pytest.raises(BadCheckpoint) as refused:
         load_model(Broken(weights(0)), tokenizer="bytes")
     assert refused.value.field == "memory: generation_config.json"
+
+
+def counted(model: HFModel) -> list[int]:
+    """How many token places each forward pass of the module is given from now on."""
+    fed: list[int] = []
+    forward = model.module.forward
+
+    def counting(*arguments: Any, **named: Any) -> Any:
+        fed.append(named["input_ids"].numel())
+        return forward(*arguments, **named)
+
+    counting.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
+    model.module.forward = counting
+    return fed
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "gpt_neox", "olmo2", "phi3", "gemma", "falcon", "llama"])
+def test_a_session_reads_each_token_once(kind: str) -> None:
+    model = tiny(kind)
+    session = find_stock_opener(model)(2)
+    fed = counted(model)
+    session.feed([[5, 6, 7], [8, 9, 10]], last=True)
+    for token in (11, 12, 13):
+        session.feed([[token], [token]], last=True)
+    assert fed == [6, 2, 2, 2]

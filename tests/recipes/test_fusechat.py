@@ -184,9 +184,15 @@ def test_a_folder_of_something_else_is_refused(plan, tmp_path):
         fuse(plan, tmp_path / "out")
 
 
-def test_a_training_that_diverges_says_so_and_leaves_the_rows(plan, tmp_path):
+def test_a_training_that_diverges_says_so_and_leaves_the_rows(plan, tmp_path, monkeypatch):
+    def explodes(optimizer):  # which rate makes weights explode hangs on the processor's rounding
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.data.fill_(torch.inf)
+
+    monkeypatch.setattr("torch.optim.AdamW.step", explodes)
     with pytest.raises(BadParameter, match="train.lr: is too large: at step"):
-        fuse(plan | {"train": TRAIN | {"steps": 40, "lr": 10}}, tmp_path / "out")
+        fuse(plan, tmp_path / "out")
     assert list((tmp_path / "out" / "rows").iterdir())
     assert not list((tmp_path / "out" / "students").iterdir())
 

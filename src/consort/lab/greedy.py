@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from consort.lab.operations import Row
+from consort.models.hf_ragged import cache_argument
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -41,11 +42,11 @@ def answers(
 def _continue(model: PreTrainedModel, prompts: list[list[int]], max_tokens: int) -> list[list[int]]:
     written = torch.empty(len(prompts), 0, dtype=torch.long)
     ended = torch.zeros(len(prompts), dtype=torch.bool)
-    step, cache = torch.tensor(prompts), None
+    step, cache, name = torch.tensor(prompts), None, cache_argument(model) or ""
     for done in range(max_tokens):
         mask = torch.ones(len(prompts), len(prompts[0]) + done, dtype=torch.long)
-        output = model(input_ids=step, attention_mask=mask, past_key_values=cache, use_cache=True)
-        cache, step = output.past_key_values, output.logits[:, -1].argmax(-1, keepdim=True)
+        output = model(input_ids=step, attention_mask=mask, use_cache=True, **{name: cache})
+        cache, step = getattr(output, name), output.logits[:, -1].argmax(-1, keepdim=True)
         written = torch.cat([written, step], dim=1)
         ended |= step[:, 0] == EOS_ID
         if bool(ended.all()):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from torch import Tensor
 from consort.core.params import Param, bind, params_of
 from consort.merge.blocks import Blocks, Grain, InMemory, shaped
 from consort.merge.registry import methods
+from consort.weights.stream import one_torch_thread
 
 BaseUse = Literal["required", "optional", "ignored"]
 
@@ -74,9 +76,14 @@ class Method:
         params: Mapping[str, Any],
         statistics: Tensor | None = None,
     ) -> Tensor:
-        """The function, given what it asks for."""
+        """The function, given what it asks for.
+
+        Matrix products and factors of whole tensors differ in their last bits with the number of torch's threads on
+        some processors, so they are computed on one.
+        """
         extra = _named(self.function, {"stat": stat, "uniform": uniform, "statistics": statistics})
-        return self.function(stack, **extra, **params)
+        with one_torch_thread() if self.grain == "tensor" else nullcontext():
+            return self.function(stack, **extra, **params)
 
     def __call__(
         self,

@@ -25,6 +25,10 @@ from consort.models.hf_hidden import no_states, readout_of, states_of
 if TYPE_CHECKING:
     from consort.models.hf import HFModel
 
+ATTENTION_CACHES = ("cache", "past_key_values")
+"""What `forward` calls its cache of keys and values: transformers from 5.24 on, and before."""
+CACHES = (*ATTENTION_CACHES, "cache_params", "state")
+"""The same with the names that recurrent models have used."""
 _GROWTH = 32
 """Slots added at a time when a cache is full."""
 
@@ -99,9 +103,15 @@ class Windows:
     sliding: int | None
 
 
+def cache_argument(module: Any) -> str | None:
+    """The argument of `forward` that takes its cache, which is also the output that returns it; None without one."""
+    parameters = inspect.signature(module.forward).parameters
+    return next((name for name in CACHES if name in parameters), None)
+
+
 def windows_of(module: Any) -> Windows | None:
     """How a module attends, or None if its layers keep something other than keys and values of all tokens."""
-    if "past_key_values" not in inspect.signature(module.forward).parameters:
+    if cache_argument(module) not in ATTENTION_CACHES:
         return None
     try:
         layers = DynamicCache(config=module.config).layers
@@ -123,6 +133,7 @@ class RaggedSession:
         self.model, self.windows = model, windows
         self.lengths = [0] * batch
         self.cache = _RaggedCache(windows.layers)
+        self.cache_argument = cache_argument(model.module) or ""
         self.meter = Meter(model.name, batch)
 
     def feed(self, tokens: Sequence[Sequence[int]], *, last: bool = False) -> list[Float[Tensor, "new vocab"]]:
@@ -176,7 +187,8 @@ class RaggedSession:
     ) -> Float[Tensor, "row kept vocab"]:
         model = self.model
         plain = same and self.windows.sliding is None and (self.lengths[0] == 0 or ids.shape[1] == 1)
-        arguments: dict[str, Any] = {"attention_mask": None if plain else self._mask(slots)}
+        arguments: dict[str, Any] = {self.cache_argument: self.cache, "use_cache": True}
+        arguments["attention_mask"] = None if plain else self._mask(slots)
         # padding may lie past the last position that the model knows
         positions = slots if model.window is None else slots.clamp(max=model.window - 1)
         if len(keep) < ids.shape[1]:
@@ -185,7 +197,7 @@ class RaggedSession:
             arguments["position_ids"] = positions
         if hidden is not None:
             arguments["output_hidden_states"] = True
-        out = model.module(input_ids=ids, past_key_values=self.cache, use_cache=True, **arguments)
+        out = model.module(input_ids=ids, **arguments)
         if hidden is not None:
             hidden += out.hidden_states
         logits: Tensor = out.logits.float()

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +19,7 @@ from consort.models.abilities import States
 from consort.models.base import Session
 from consort.models.cost import Meter
 from consort.models.hf_hidden import no_states, readout_of, states_of
-from consort.models.hf_ragged import RaggedSession, windows_of
+from consort.models.hf_ragged import RaggedSession, cache_argument, windows_of
 from consort.models.lean import LeanModule, NotLean
 from consort.models.lean_session import LeanOpener, LeanSession
 
@@ -141,9 +140,8 @@ def find_stock_opener(model: HFModel) -> Opener:
     """The fastest kind of session that runs the module's own code."""
     windows = windows_of(model.module)
     kinds: list[Opener] = [partial(RaggedSession, model, windows=windows)] if windows else []
-    states = [name for name in ("past_key_values", "cache_params", "state") if name in model.arguments]
-    for name, single in product(states, (False, True)):
-        kinds.append(partial(RowSession, model, state=name, single=single))
+    if state := cache_argument(model.module):
+        kinds += [partial(RowSession, model, state=state, single=single) for single in (False, True)]
     for kind in kinds:
         if _agrees(model, kind):
             return kind

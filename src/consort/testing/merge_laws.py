@@ -22,6 +22,7 @@ from consort.merge.engine import Merged
 from consort.merge.method import Method
 from consort.merge.randomness import stream_key, uniform
 from consort.weights.checkpoint import Checkpoint, Memory, ranges
+from consort.weights.stream import one_torch_thread
 
 Law = Callable[..., None]
 SHAPES: Mapping[str, tuple[int, ...]] = {
@@ -71,7 +72,9 @@ def merge(name: str, models: Sequence[Checkpoint], **given: Any) -> Merged:
 def statistics(kind: str, model: Checkpoint) -> Memory:
     """Statistics that are a function of the weights: equal for equal models, permuted with their entries."""
     names = [n for n in model.keys() if kind != "gram" or _is_narrow(model.spec(n).shape)]
-    return Memory({name: _statistic(kind, _whole(model, name)) for name in names}, {}, name=f"{model.name} {kind}")
+    with one_torch_thread():  # a covariance's last bits differ with their number on some processors
+        found = {name: _statistic(kind, _whole(model, name)) for name in names}
+    return Memory(found, {}, name=f"{model.name} {kind}")
 
 
 def _is_narrow(shape: Sequence[int]) -> bool:
