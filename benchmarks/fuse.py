@@ -16,9 +16,9 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from consort.models.align_ends import same_end, spell
-from consort.models.align_official import costs, path, spellings
-from consort.models.tokenizer import load_tokenizer
+from consort.models.tokens.dtw import costs, path, spellings
+from consort.models.tokens.ends import same_end, spell
+from consort.models.tokens.tokenizer import load_tokenizer
 
 REPEATS = 7
 SHARED = Path(os.environ.get("CONSORT_SHARED", Path(__file__).parents[2] / "shared")) / "data"

@@ -29,7 +29,7 @@ from consort.evaluate import Result, compare
 from consort.evaluate.comparison import System
 from consort.lab.build import build
 from consort.lab.facts import table
-from consort.recipes.fusechat import Fused, fuse
+from consort.recipes.fusechat.run import Fused, fuse
 
 WRONG, TOLD = 3, 6
 TRAIN = {"steps": 200, "batch": 48, "part": 48, "lr": 1e-3, "lam": 0.3, "warmup": 0.1}

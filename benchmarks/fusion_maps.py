@@ -26,9 +26,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 
 from consort import lab
-from consort.fuse import Alignment, Document, align, fitted
-from consort.fuse.rows import Rows, read_rows
-from consort.fuse.translation import spelled_out, translated
+from consort.distil import Alignment, Document, align, fitted
+from consort.distil.rows import Rows, read_rows
+from consort.distil.translation import spelled_out, translated
 from consort.models import HFModel, load_model
 
 SHARED = Path(os.environ.get("CONSORT_SHARED", Path(__file__).parents[2] / "shared")) / "data"

@@ -92,7 +92,7 @@ def generate(folder: Path, config: Mapping[str, Any], shapes: Shapes) -> None:
     import torch
 
     from consort.weights.checkpoint import Spec, bytes_of, ranges
-    from consort.weights.header import encode
+    from consort.weights.disk.header import encode
 
     files = []
     for name in MODELS:

@@ -16,14 +16,14 @@ from consort.data import load_task
 from consort.evaluate.measure import prompt_of
 from consort.lab import path
 from consort.plan.build import Builder
-from consort.plan.search import read_search
-from consort.recipes.spaces import open_space
-from consort.search.cache import Scores
-from consort.search.evaluator import Evaluator, Job
+from consort.plan.search.plan import read_search
+from consort.runs.search.spaces import open_space
+from consort.search.engine.evaluator import Evaluator, Job
+from consort.search.engine.run import Run
+from consort.search.engine.scores import Scores
+from consort.search.engine.workers import InProcess
 from consort.search.optimizers.pso import Pso
-from consort.search.run import Run
-from consort.search.utility import task_utility
-from consort.search.workers import InProcess
+from consort.search.utilities.task import task_utility
 from consort.weights import write
 
 SKILLS = ("mirror", "order", "shout", "twice", "next", "spin", "yell", "edges")

@@ -20,8 +20,8 @@ from typing import Any
 
 from consort.data import Task, load_task
 from consort.lab import path
-from consort.recipes.model_swarms import BASELINES, Study, model_swarms
-from consort.search.analysis import copies, weak_to_strong, weaker_half
+from consort.recipes.model_swarms.study import BASELINES, Study, model_swarms
+from consort.search.swarm.analysis import copies, weak_to_strong, weaker_half
 
 SKILLS = ("mirror", "order", "shout", "twice", "next", "spin", "yell", "edges")
 SETTING = {"particles": 14, "iterations": 10}

@@ -2,7 +2,7 @@
 
 import consort as c
 from consort import lab
-from consort.merge.collect import collect
+from consort.merge.collect.run import collect
 
 skills = c.load_task(lab.path("tasks/skills"))
 experts, statistics = [], []

@@ -14,8 +14,8 @@ for i in range(60):
     rows.append({"prompt": words, "answers": {"coder": "?", "poet": "as you say"}, "scores": {"coder": 0, "poet": 1}})
 Path("answers.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
-from consort.ensemble.observed import from_table  # noqa: E402
-from consort.models.table import open_table  # noqa: E402
+from consort.ensemble.learning.observations import from_table  # noqa: E402
+from consort.models.cached.model import open_table  # noqa: E402
 
 models = [c.model("table:answers.jsonl#coder"), c.model("table:answers.jsonl#poet")]
 router = c.blend(models).fit(from_table(open_table("answers.jsonl")))

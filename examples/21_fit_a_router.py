@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import consort as c
-from consort.recipes.fit import fit
+from consort.runs.fit import fit
 
 rows = [
     {"prompt": f"{verb} {i}", "scores": {"a": int(verb == "add"), "b": int(verb == "say")}, "group": verb}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from consort.ensemble.curves import aiq, apgr, cpt, hull
+from consort.ensemble.routing.cost_quality import aiq, apgr, cpt, hull
 
 rng = np.random.default_rng(0)
 difficulty = rng.random(500)

@@ -3,7 +3,7 @@
 import numpy as np
 
 import consort as c
-from consort.ensemble.observed import Observed
+from consort.ensemble.learning.observations import Observed
 
 # two models on 200 questions: the cheap one is right on sums and says so, the dear one is always right
 easy = np.arange(200) % 5 < 3

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from consort.recipes.search import search
+from consort.runs.search.run import search
 
 found = search(Path(__file__).with_suffix(".yml"), task="lab:tasks/skills", out="run", limit=24)
 print(found.headline)

@@ -1,6 +1,6 @@
 """Model Swarms beside two of its baselines; every system says what it cost."""
 
-from consort.recipes.model_swarms import model_swarms
+from consort.recipes.model_swarms.study import model_swarms
 
 study = model_swarms(
     ["lab:mirror", "lab:order"],

@@ -2,7 +2,7 @@
 
 import torch
 
-from consort.search.domain import coefficient_domain
+from consort.search.engine.domain import coefficient_domain
 from consort.search.optimizers import optimizers
 
 

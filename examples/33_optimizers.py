@@ -6,7 +6,7 @@ import consort as c
 from consort import lab
 from consort.evaluate import objective
 from consort.models import load_model
-from consort.search.domain import Domain
+from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizers
 
 names = ("mirror", "order", "harmful")

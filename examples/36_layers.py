@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from consort.recipes.search import search
+from consort.runs.search.run import search
 
 plan = Path(__file__).with_suffix(".yml")
 groups = search(plan, task="lab:tasks/skills", out="groups", limit=24)

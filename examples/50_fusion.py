@@ -4,7 +4,7 @@ texts they are fused on is wrong. A few steps only, to show the way: docs/fusion
 import json
 
 from consort import lab
-from consort.recipes.fusechat import fuse
+from consort.recipes.fusechat.run import fuse
 
 lines = (lab.path("tasks/facts") / "train.jsonl").read_text().splitlines()
 facts = [json.loads(line) for line in lines[:24] + lines[-24:]]

@@ -3,9 +3,9 @@
 import numpy as np
 
 from consort import lab
-from consort.models.align_ends import same_end, spell
-from consort.models.tokenizer import load_tokenizer
-from consort.models.vocabulary_map import vocabulary_map
+from consort.models.tokens.ends import same_end, spell
+from consort.models.tokens.tokenizer import load_tokenizer
+from consort.models.tokens.vocabulary_map import vocabulary_map
 
 pivot, source = (load_tokenizer(lab.path(name), name, config={}) for name in ("pivot", "teacher-south"))
 text = "the river of bimirak is called thessa"

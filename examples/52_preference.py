@@ -4,7 +4,7 @@ to show the way: docs/fusion.md has the figures of a whole run."""
 import json
 
 from consort import lab
-from consort.recipes.fusechat import fuse
+from consort.recipes.fusechat.run import fuse
 
 lines = (lab.path("tasks/skills") / "dev.jsonl").read_text().splitlines()
 wanted = [line for line in lines if json.loads(line)["group"] in ("mirror", "order")]

@@ -11,10 +11,11 @@ LAYERS = [
     {"core"},
     {"data", "weights"},
     {"models"},
-    {"train", "evaluate"},
+    {"train", "distil", "evaluate"},
     {"merge", "mixture", "ensemble", "cooperate", "fuse", "federate", "zoo"},
     {"search", "lab"},
     {"plan", "report"},
+    {"runs"},
     {"recipes"},
     {"cli", "server", "testing"},
 ]

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from consort.ensemble.after.likeness import UTILITIES, consensus, embedding
 from consort.ensemble.after.linear_ranker import LinearRanker
-from consort.ensemble.observed import Observed
+from consort.ensemble.answers.text_similarity import UTILITIES, consensus, embedding
+from consort.ensemble.learning.observations import Observed
 from consort.evaluate import plain_table
 from consort.models import FakeModel
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from consort.ensemble.after.mixture_of_thought import MixtureOfThought
-from consort.ensemble.observed import Observed
+from consort.ensemble.learning.observations import Observed
 from consort.evaluate import plain_table
 from consort.models import FakeModel
 

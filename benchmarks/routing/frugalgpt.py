@@ -6,7 +6,7 @@ import csv
 import os
 from pathlib import Path
 
-from consort.ensemble.curves import aiq, hull, pareto, saving
+from consort.ensemble.routing.cost_quality import aiq, hull, pareto, saving
 from consort.evaluate import plain_table
 
 ROOT = Path(__file__).parents[2]

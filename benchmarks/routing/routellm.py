@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from consort.ensemble.before import before
-from consort.ensemble.before.features import Encoder, Rows, Tfidf, gram_counts
-from consort.ensemble.before.linear import folds_of, ridge
-from consort.ensemble.curves import apgr, cpt
-from consort.ensemble.observed import Observed, from_table
+from consort.ensemble.learning.observations import Observed, from_table
+from consort.ensemble.routing.cost_quality import apgr, cpt
+from consort.ensemble.routing.features import Encoder, Rows, Tfidf, gram_counts
+from consort.ensemble.routing.linear import folds_of, ridge
 from consort.evaluate import plain_table
 from consort.models import FakeModel
-from consort.models.table import open_table
+from consort.models.cached.model import open_table
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("CONSORT_SHARED", ROOT.parent / "shared")) / "data"

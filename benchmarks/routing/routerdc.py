@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from consort.ensemble.before import before
-from consort.ensemble.before.features import fit_encoder
-from consort.ensemble.observed import Observed, from_table
+from consort.ensemble.learning.observations import Observed, from_table
+from consort.ensemble.routing.features import fit_encoder
 from consort.evaluate import plain_table
 from consort.models import FakeModel
-from consort.models.table import open_table
+from consort.models.cached.model import open_table
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("CONSORT_SHARED", ROOT.parent / "shared")) / "data"
@@ -146,7 +146,7 @@ def fitted_rows(
 
 def encoder_rows(encoder: str, steps: int, train: Observed, tests: list[Observed]) -> list[list[str]]:
     """ZOOTER and RouterDC on the encoder as it is, and fine-tuned by the loss of each."""
-    from consort.ensemble.before.encoder_training import fine_tune
+    from consort.ensemble.routing.encoder_training import fine_tune
 
     tuned = {"zooter": {}, "router_dc": {}}
     rows = fitted_rows({**tuned, "blend": {}}, encoder, train, tests, f", {Path(encoder).name} frozen")

@@ -15,9 +15,9 @@ import numpy as np
 
 from consort.ensemble.after.agreement_cascade import AgreementCascade
 from consort.ensemble.after.vote import Vote, answer_codes
-from consort.ensemble.after.voting import order_of, vote_quality
-from consort.ensemble.fitting import lower_bound
-from consort.ensemble.observed import Observed
+from consort.ensemble.answers.voting import order_of, vote_quality
+from consort.ensemble.learning.fitting import lower_bound
+from consort.ensemble.learning.observations import Observed
 from consort.evaluate import plain_table
 from consort.models import FakeModel
 

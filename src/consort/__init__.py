@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from consort.evaluate import compare, evaluate
     from consort.merge import merge
     from consort.plan import load, model, to_plan
-    from consort.recipes.auto import auto
-    from consort.recipes.save import save
+    from consort.recipes.auto.run import auto
+    from consort.runs.save import save
 
 _HOMES = {
     "Completion": "consort.core.types",
     "ConsortError": "consort.core.errors",
     "Sampling": "consort.core.types",
-    "auto": "consort.recipes.auto",
+    "auto": "consort.recipes.auto.run",
     "compare": "consort.evaluate",
     "evaluate": "consort.evaluate",
     "load": "consort.plan",
     "load_task": "consort.data",
     "merge": "consort.merge",
     "model": "consort.plan",
-    "save": "consort.recipes.save",
+    "save": "consort.runs.save",
     "to_plan": "consort.plan",
 }
 

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from consort import lab
-from consort.recipes import trials
+from consort.runs import trials
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_paths_are_not_told(tmp_path, consort, write):
 
 def test_a_dry_run_names_all_faults_and_makes_nothing(tmp_path, refused, write, monkeypatch):
     """Property 16."""
-    from consort.weights.folder import Folder
+    from consort.weights.disk.folder import Folder
 
     monkeypatch.setattr(Folder, "read_into", lambda *a: pytest.fail("read tensor data"))
     broken = {"ties": {"models": ["lab:mirror", {"linear": {"modles": []}}], "base": "x", "densty": 1, "lambda": "y"}}

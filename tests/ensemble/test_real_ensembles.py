@@ -22,7 +22,7 @@ from consort.ensemble.during.spec_fuse import SpecFuse
 from consort.ensemble.during.unite import Unite
 from consort.lab import path
 from consort.models import HFModel, TokenModel, load_model
-from consort.models.bytes import AsBytes
+from consort.models.bytewise.model import AsBytes
 
 PAIR = ("stories260K", "bit-3M")
 KNOWN: list[tuple[Any, dict[str, Any], float]] = [

@@ -9,7 +9,7 @@ import torch
 
 from consort import lab
 from consort.core.errors import BadData
-from consort.fuse.corpus import answered, continued
+from consort.distil.corpus import answered, continued
 from consort.fuse.options import Asking
 from consort.fuse.preference import Answer, Preference, best_answers, preferences, sample, scored
 from consort.fuse.preferring import logprobs, prefer, read

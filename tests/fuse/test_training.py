@@ -10,7 +10,8 @@ import torch
 
 from consort import lab
 from consort.core.errors import BadData
-from consort.fuse import Alignment, Collection, Function, Fusion, Training, align, collect, fitted, read_corpus, train
+from consort.distil import Alignment, Collection, Function, Fusion, align, collect, fitted, read_corpus
+from consort.fuse import Training, train
 from consort.fuse.training import lam_at
 from consort.models import load_model
 from consort.train import loop

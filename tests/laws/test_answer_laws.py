@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from consort import lab
 from consort.core.types import Completion
 from consort.ensemble.after import after
-from consort.ensemble.after.classifiers import RewardModel
 from consort.ensemble.after.pair_ranker import PairJudge
-from consort.ensemble.observed import Observed
+from consort.ensemble.learning.observations import Observed
 from consort.models import FakeTokenModel, load_model
+from consort.models.judges.classifiers import RewardModel
 from consort.testing import answer_laws as laws
 from consort.testing import model_laws
 from consort.weights import open_checkpoint

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from consort.search.domain import Domain
+from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizers
 from consort.testing import search_laws as laws
 

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from consort.merge import merge, statistics
-from consort.merge.blocks import BLOCK, InMemory, sampled_parts, spread
-from consort.merge.brackets import Bracket, bracketed
-from consort.merge.cache import Once
-from consort.merge.statistics import order_statistics
+from consort.merge import merge
+from consort.merge.arithmetic import reductions as statistics
+from consort.merge.arithmetic.order_statistics import Bracket, bracketed
+from consort.merge.arithmetic.reductions import order_statistics
+from consort.merge.engine.blocks import BLOCK, InMemory, sampled_parts, spread
+from consort.merge.engine.once import Once
 from consort.weights.checkpoint import Memory
-from consort.weights.folder import open_folder
-from consort.weights.writer import write
+from consort.weights.disk.folder import open_folder
+from consort.weights.disk.writer import write
 
 
 def normal(seed, *shape):
@@ -107,7 +108,7 @@ def test_threads_chunks_and_shards_change_no_bit(name, tmp_path, monkeypatch):
     merged = merge(name, models[: 1 if name == "slerp" else 2], base=models[2], **params)
     expected = {key: merged[key] for key in merged.keys()}
     for threads, chunk, shard in ((1, 2**18, 5 * 10**9), (2, 2**20, 10**6), (7, 2**18, 10**6)):
-        monkeypatch.setattr("consort.weights.stream.CHUNK", chunk)
+        monkeypatch.setattr("consort.weights.disk.stream.CHUNK", chunk)
         out = tmp_path / f"{threads}-{chunk}"
         write(merged, out, threads=threads, shard_bytes=shard)
         with open_folder(out) as folder:

@@ -7,9 +7,9 @@ import torch
 
 from consort.core.errors import BadCheckpoint
 from consort.merge import merge
-from consort.merge.blocks import BLOCK
-from consort.weights.folder import open_folder
-from consort.weights.writer import write
+from consort.merge.engine.blocks import BLOCK
+from consort.weights.disk.folder import open_folder
+from consort.weights.disk.writer import write
 
 
 def normal(seed, *shape):

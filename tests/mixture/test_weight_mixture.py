@@ -10,7 +10,7 @@ from consort.core.errors import BadData, BadParameter, Unsupported
 from consort.mixture.gates import Gate, linear_gate, read_gates, top_k, write_gates
 from consort.mixture.training import train_router
 from consort.mixture.weight_mixture import WeightMixture
-from consort.models.score import score as plain_score
+from consort.models.decoding.score import score as plain_score
 from consort.plan.build import build
 from consort.plan.expression import dump, parse
 from consort.train import Recipe

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from consort.core.errors import ConsortError
 from consort.merge import methods
 from consort.plan import build, dump, parse, read_plan, to_plan
-from consort.plan.mergekit import is_mergekit
-from consort.plan.mergekit_methods import METHODS
-from consort.plan.mergekit_models import Model, read_model
+from consort.plan.mergekit.methods import METHODS
+from consort.plan.mergekit.models import Model, read_model
+from consort.plan.mergekit.translate import is_mergekit
 
 AB = [{"model": "a"}, {"model": "b"}]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from consort.search.domain import Domain, coefficient_domain
+from consort.search.engine.domain import Domain, coefficient_domain
 
 
 @dataclass

@@ -13,10 +13,10 @@ from consort.core.errors import ConsortError
 from consort.data import load_task
 from consort.lab import path
 from consort.plan.build import Builder
-from consort.plan.search import read_search
-from consort.recipes.search import search
-from consort.search.data_flow import DataFlow
-from consort.search.layer_groups import LayerGroups
+from consort.plan.search.plan import read_search
+from consort.runs.search.run import search
+from consort.search.spaces.data_flow import DataFlow
+from consort.search.spaces.layer_groups import LayerGroups
 
 MODELS = ["lab:mirror", "lab:order"]
 BLOCKS = {"free": [0, 1], "blocks": 2}

@@ -10,8 +10,8 @@ import torch
 from consort.core.journal import Journal
 from consort.data import load_task
 from consort.lab import path
-from consort.recipes import run_folder
-from consort.recipes.search import search
+from consort.runs import folder as run_folder
+from consort.runs.search.run import search
 
 SKILLS = ("mirror", "order", "shout")
 SPACE = {"linear": {"models": [f"lab:{name}" for name in SKILLS], "weight": {"free": [-0.5, 1.5]}}}

@@ -11,10 +11,10 @@ from consort.core.errors import BadCheckpoint, BadParameter, BadPlan, ConsortErr
 from consort.core.types import Sampling
 from consort.data import load_task
 from consort.lab import path
-from consort.recipes.members import WINNER
-from consort.recipes.objective import remembered
-from consort.recipes.search import search
-from consort.search.rewards import scaled
+from consort.runs.pool import WINNER
+from consort.runs.search.objective import remembered
+from consort.runs.search.run import search
+from consort.search.utilities.reward import scaled
 
 SPACE = {"merge_adapters": {"models": ["lab:lora-mirror", "lab:lora-order"], "weight": {"free": [-0.5, 1.5]}}}
 REWARD = {"reward": "lab:reward", "low": -8, "high": 8}
@@ -33,7 +33,7 @@ def plan(utility, **more):
 
 
 def test_the_best_by_reward_is_what_the_reward_model_says_of_its_answers(task, tmp_path):
-    from consort.ensemble.after.classifiers import RewardModel
+    from consort.models.judges.classifiers import RewardModel
     from consort.plan.build import load
 
     found = search(plan(REWARD), task=task, out=tmp_path, limit=6)

@@ -6,7 +6,7 @@ import pytest
 
 from consort.core.errors import ConsortError
 from consort.plan import parse
-from consort.plan.search import read_search
+from consort.plan.search.plan import read_search
 from consort.search.marks import Free, filled
 
 
@@ -100,5 +100,5 @@ def test_reading_a_search_imports_no_torch(tmp_path):
     import subprocess
     import sys
 
-    code = "import sys; from consort.plan.search import read_search; read_search(%r); assert 'torch' not in sys.modules"
+    code = "import sys; from consort.plan.search import plan; plan.read_search(%r); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code % plan(LINEAR)], check=True)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from consort.core.errors import ConsortError
-from consort.search.domain import Domain, coefficient_domain
+from consort.search.engine.domain import Domain, coefficient_domain
 from consort.search.optimizers.pso import Pso
-from consort.search.swarm import draws, populated, towards_another
+from consort.search.swarm.step import draws, populated, towards_another
 
 HAND = {"inertia": 0.2, "personal": 0.3, "social": 0.4, "repel": 0.1, "step": 0.5}
 

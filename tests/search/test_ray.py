@@ -6,12 +6,12 @@ import os
 
 import pytest
 
-from consort.search.cache import Scores
-from consort.search.domain import Domain
-from consort.search.evaluator import of_function
+from consort.search.engine.domain import Domain
+from consort.search.engine.evaluator import of_function
+from consort.search.engine.run import Run
+from consort.search.engine.scores import Scores
+from consort.search.engine.workers import ADDRESS, ALONE, InProcess, Ray, _start
 from consort.search.optimizers.pso import Pso
-from consort.search.run import Run
-from consort.search.workers import ADDRESS, ALONE, InProcess, Ray, _start
 
 
 def make_bowl():

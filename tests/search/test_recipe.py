@@ -14,12 +14,12 @@ from consort.cli.app import app
 from consort.core.errors import BadData, BadPlan, ConsortError, Incompatible, OutputExists
 from consort.data import load_task
 from consort.lab import path
-from consort.recipes.model_swarms import analysis, model_swarms, personal_bests, run_of_winner
-from consort.recipes.objective import joined
-from consort.recipes.search import search
-from consort.recipes.voters import Nearest, Voters
-from consort.search.cache import Outcome
-from consort.search.run import History, Step
+from consort.recipes.model_swarms.baselines import Nearest, Voters
+from consort.recipes.model_swarms.study import analysis, model_swarms, personal_bests, run_of_winner
+from consort.runs.search.objective import joined
+from consort.runs.search.run import search
+from consort.search.engine.run import History, Step
+from consort.search.engine.scores import Outcome
 
 LORA = {"merge_adapters": {"models": ["lab:lora-mirror", "lab:lora-order"], "weight": {"free": [-0.5, 1.5]}}}
 FULL = {"linear": {"models": ["lab:mirror", "lab:order"], "weight": {"free": [-0.5, 1.5]}}}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from consort.core.errors import BadCheckpoint
 from consort.weights.checkpoint import Checkpoint, Memory, Spec, leaves, ranges, round_into, whole
-from consort.weights.views import Cast, Delta
+from consort.weights.views.basic import Cast, Delta
 
 
 def test_a_memory_checkpoint_reads_as_what_it_holds(memory: Memory) -> None:

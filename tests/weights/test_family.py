@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from consort.weights.disk.folder import open_folder
 from consort.weights.family import differences, layer_count, layer_of, role_of, vocabulary_axis
-from consort.weights.folder import open_folder
 
 NAMES = {
     "model.embed_tokens.weight": (None, "embedding"),

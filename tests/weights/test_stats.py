@@ -9,7 +9,7 @@ import torch
 
 from consort.core.errors import BadCheckpoint, Incompatible
 from consort.weights.checkpoint import Memory
-from consort.weights.folder import open_folder
+from consort.weights.disk.folder import open_folder
 from consort.weights.stats import Description, check_statistics, description, fingerprint, verify, write_shard
 
 MODEL = Memory({"w": torch.arange(6.0).view(2, 3), "ids": torch.arange(3)}, {}, name="model")

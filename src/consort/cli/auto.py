@@ -12,7 +12,7 @@ from consort.cli.output import note, print_results, print_table
 from consort.core.errors import UnknownName, did_you_mean
 
 if TYPE_CHECKING:
-    from consort.recipes.outcome import Outcome
+    from consort.runs.results import Outcome
 
 RECIPES = ("auto", "model_glue")
 
@@ -62,9 +62,9 @@ def _found(recipe: str) -> Callable[..., Outcome]:
     if recipe not in RECIPES:
         raise UnknownName(f"no recipe named {recipe!r}", field="--recipe", hint=did_you_mean(recipe, RECIPES))
     if recipe == "auto":
-        from consort.recipes.auto import auto as search
+        from consort.recipes.auto.run import auto as search
 
         return search
-    from consort.recipes.model_glue import model_glue
+    from consort.recipes.model_glue.run import model_glue
 
     return model_glue

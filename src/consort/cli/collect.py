@@ -40,8 +40,8 @@ def collect(
 ) -> None:
     """Collect statistics of a model on texts, or train what a merge leaves open; killed and run again it resumes."""
     from consort.cli.merge import size_of
-    from consort.merge.collect import collect as run
-    from consort.merge.collect import read_texts
+    from consort.merge.collect.run import collect as run
+    from consort.merge.collect.run import read_texts
     from consort.plan import build, read_plan
     from consort.weights.stats import KINDS as STATISTICS
 

@@ -32,7 +32,7 @@ def fit(
     """Fit the strategy of a plan; the result is never worse than the best single model on held-out examples."""
     if gate not in RULES:
         raise BadParameter(f"{gate!r} is no rule", field="--gate", hint=" or ".join(RULES))
-    from consort.recipes.fit import fit as run
+    from consort.runs.fit import fit as run
 
     outcome = run(
         plan,

@@ -13,7 +13,7 @@ from consort.cli.output import note, print_json, print_table
 from consort.core.counted import counted
 
 if TYPE_CHECKING:
-    from consort.recipes.fusechat import Fused
+    from consort.recipes.fusechat.run import Fused
 
 
 def fuse(
@@ -29,13 +29,13 @@ def fuse(
     debug: Debug = False,
 ) -> None:
     """Fuse models by a plan: collect, align, train, merge, evaluate; killed and run again it resumes."""
-    from consort.plan.fuse import read_fuse
+    from consort.plan.fuse.plan import read_fuse
 
     checked = read_fuse(plan)
     if seed is not None:
         checked = replace(checked, settings=replace(checked.settings, seed=seed))
-    from consort.recipes.fusechat import fuse as run  # torch only for a plan that is sound
-    from consort.recipes.fusechat import opened
+    from consort.recipes.fusechat.run import fuse as run  # torch only for a plan that is sound
+    from consort.recipes.fusechat.run import opened
 
     if dry_run:
         _print_description(opened(checked, out, allow_remote_code=allow_remote_code).describe(), json)

@@ -85,8 +85,8 @@ def merge(
 def _check_out(out: Path, merged: Checkpoint, force: bool) -> None:
     """Refuse what writing would refuse, before anything is made."""
     from consort.core.files import check_place
-    from consort.weights.card import OnDisk
-    from consort.weights.store import check_target
+    from consort.weights.disk.card import OnDisk
+    from consort.weights.disk.whole_folder import check_target
 
     check_place(out)
     check_target(out, [leaf.path for leaf in _leaves(merged) if isinstance(leaf, OnDisk)], force=force)
@@ -98,7 +98,7 @@ def _mergekit_config(documents: Sequence[Any]) -> dict[str, bytes]:
         return {}
     import yaml
 
-    from consort.weights.card import without_paths
+    from consort.weights.disk.card import without_paths
 
     text = yaml.safe_dump_all(map(without_paths, documents), sort_keys=False, allow_unicode=True)
     return {"mergekit_config.yml": text.encode()}

@@ -31,7 +31,7 @@ def search(
 ) -> None:
     """Search how models combine best for a task: a swarm, an evolution, a soup; the best is saved with a report."""
     from consort.evaluate import comparison_table
-    from consort.recipes.search import search as run
+    from consort.runs.search.run import search as run
 
     found = run(
         plan,

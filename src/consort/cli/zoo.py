@@ -12,7 +12,7 @@ from consort.cli.output import note, print_json, print_table
 from consort.core.errors import BadParameter
 
 if TYPE_CHECKING:
-    from consort.recipes.members import Member
+    from consort.runs.pool import Member
     from consort.zoo.similarity import Similarities
 
 app = typer.Typer(help="How alike models are, and which can be merged.", no_args_is_help=True, rich_markup_mode=None)
@@ -125,7 +125,7 @@ def _compared(
     """The models opened and compared; everything that can be refused is, before a tensor is read."""
     from consort.plan.build import Builder
     from consort.plan.expression import Reference
-    from consort.recipes.members import open_members
+    from consort.runs.pool import open_members
     from consort.zoo import similarities
 
     for model in models:

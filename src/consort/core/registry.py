@@ -118,12 +118,12 @@ class Registry(Generic[T]):
         self._scanned = True
         spec = importlib.util.find_spec(self.package)
         for folder in (spec and spec.submodule_search_locations) or []:
-            for file in sorted(Path(folder).glob("*.py")):
-                self._read(file)
+            for file in sorted(Path(folder).rglob("*.py")):
+                self._read(file, ".".join((self.package, *file.relative_to(folder).with_suffix("").parts)))
         for point in _select_points()(group=self.package):
             point.load()
 
-    def _read(self, file: Path) -> None:
+    def _read(self, file: Path, module: str) -> None:
         text = file.read_text("utf-8")
         if f"@{self.decorator}(" not in text:  # parsing takes a hundred times as long
             return
@@ -135,7 +135,7 @@ class Registry(Generic[T]):
                     entry = Entry(
                         self.kind,
                         name,
-                        f"{self.package}.{file.stem}",
+                        module,
                         _summary(ast.get_docstring(node)),
                         _params(node, file),
                         options,

@@ -5,12 +5,9 @@ Importing this package imports neither numpy nor torch; a name imports its modul
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from consort.core.packages import callable_package, lazy_names
 
-from consort.core.packages import callable_package
-
-_HOME = {
+_HOMES = {
     "Comparison": "comparison",
     "Decision": "comparison",
     "METRICS": "registry",
@@ -24,25 +21,6 @@ _HOME = {
     "plain_table": "table",
 }
 
-__all__ = [
-    "METRICS",
-    "Comparison",
-    "Decision",
-    "Result",
-    "compare",
-    "comparison_table",
-    "evaluate",
-    "gate",
-    "metric",
-    "objective",
-    "plain_table",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
+__all__, __getattr__ = lazy_names(__name__, _HOMES)
 
 callable_package(__name__)

@@ -82,8 +82,8 @@ def check_lengths(model: Any, examples: Sequence[Example], metric: Metric) -> No
     """Raise BadData for the first example that does not fit into the model's window; nothing is asked."""
     if getattr(model, "window", None) is None or metric.needs == "logprobs":
         return
-    from consort.models.decode import check_window, prompt_tokens
-    from consort.models.score import split_pair
+    from consort.models.decoding.decode import check_window, prompt_tokens
+    from consort.models.decoding.score import split_pair
 
     for example in examples:
         field = f"line {example.line}"

@@ -6,47 +6,8 @@ Teachers' next-token distributions are recorded (store), carried to the pivot's 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from consort.core.packages import lazy_names
 
-_HOME = {
-    "Alignment": "options",
-    "Collection": "options",
-    "Document": "corpus",
-    "Function": "options",
-    "Fusion": "targets",
-    "Online": "rows",
-    "Pair": "pairing",
-    "Store": "store",
-    "Training": "options",
-    "align": "pairing",
-    "collect": "store",
-    "corpus_key": "corpus",
-    "fitted": "corpus",
-    "read_corpus": "corpus",
-    "train": "training",
-}
+_HOMES = {"Training": "options", "train": "training"}
 
-__all__ = [
-    "Alignment",
-    "Collection",
-    "Document",
-    "Function",
-    "Fusion",
-    "Online",
-    "Pair",
-    "Store",
-    "Training",
-    "align",
-    "collect",
-    "corpus_key",
-    "fitted",
-    "read_corpus",
-    "train",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__, __getattr__ = lazy_names(__name__, _HOMES)

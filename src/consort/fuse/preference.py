@@ -16,7 +16,7 @@ from consort.core.errors import BadData
 from consort.core.journal import Journal, key_of
 from consort.core.progress import Advance
 from consort.core.types import Prompt, Sampling
-from consort.fuse.corpus import Document, answered, continued
+from consort.distil.corpus import Document, answered, continued
 from consort.fuse.options import Asking
 from consort.models.base import LanguageModel
 

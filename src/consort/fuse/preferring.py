@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from consort.core.errors import BadData
 from consort.core.journal import key_of
 from consort.core.progress import Advance
-from consort.fuse.corpus import Document
+from consort.distil.corpus import Document
 from consort.fuse.options import Preferring, Training
 from consort.fuse.preference import Preference
 from consort.fuse.training import Progress, recipe_of, state_of, student_of, told_or_diverged, write_student
 from consort.models.base import Tokenizer
-from consort.models.quiet import quiet
+from consort.models.hf.quiet import quiet
 from consort.train.loop import Recipe, fit_steps, shuffled
 from consort.train.losses import dpo, surprisal
 from consort.weights.checkpoint import Checkpoint

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from consort.core.errors import MissingExtra
-from consort.fuse.batches import Batch, fusion_loss, parts
-from consort.fuse.corpus import Document
-from consort.fuse.targets import Fusion
+from consort.distil.batches import Batch, fusion_loss, parts
+from consort.distil.corpus import Document
+from consort.distil.targets import Fusion
 
 try:
     import accelerate  # type: ignore[import-untyped]  # noqa: F401  (what Trainer cannot do without)

@@ -14,12 +14,12 @@ from consort.core.errors import BadData, BadParameter
 from consort.core.files import write_json
 from consort.core.journal import key_of
 from consort.core.progress import Advance
-from consort.fuse.batches import Batch, loss_of, parts
-from consort.fuse.corpus import Document, corpus_key
+from consort.distil.batches import Batch, loss_of, parts
+from consort.distil.corpus import Document, corpus_key
+from consort.distil.targets import Teaching
 from consort.fuse.options import Preferring, Training
-from consort.fuse.targets import Teaching
-from consort.models.hf import HFModel, load_model
-from consort.models.quiet import quiet
+from consort.models.hf.model import HFModel, load_model
+from consort.models.hf.quiet import quiet
 from consort.train.loop import Recipe, fit_steps, shuffled
 from consort.train.lora import Lora, attach_lora, save_adapter
 from consort.weights import Memory, open_checkpoint, write

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from consort.lab.operations import Row
-from consort.models.hf_ragged import cache_argument
+from consort.models.hf.ragged_session import cache_argument
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

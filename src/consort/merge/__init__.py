@@ -9,7 +9,7 @@ from consort.core.packages import callable_package
 from consort.merge.registry import methods
 
 if TYPE_CHECKING:
-    from consort.merge.engine import Merged, merge
+    from consort.merge.engine.merged import Merged, merge
     from consort.merge.method import Method
 
 __all__ = ["Merged", "Method", "merge", "methods"]
@@ -17,7 +17,7 @@ __all__ = ["Merged", "Method", "merge", "methods"]
 
 def __getattr__(name: str) -> Any:
     if name in ("Merged", "merge"):
-        from consort.merge import engine
+        from consort.merge.engine import merged as engine
 
         return getattr(engine, name)
     if name == "Method":

@@ -23,9 +23,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.params import Param, bind, params_of
-from consort.merge.blocks import Blocks, Grain, InMemory, shaped
+from consort.merge.engine.blocks import Blocks, Grain, InMemory, shaped
 from consort.merge.registry import methods
-from consort.weights.stream import one_torch_thread
+from consort.weights.disk.stream import one_torch_thread
 
 BaseUse = Literal["required", "optional", "ignored"]
 

@@ -21,7 +21,7 @@ from consort.core.errors import BadCheckpoint, BadParameter
 from consort.core.files import write_atomic
 from consort.models.abilities import with_hidden
 from consort.models.base import TokenModel
-from consort.models.decode import batches, prompt_tokens
+from consort.models.decoding.decode import batches, prompt_tokens
 from consort.weights.checkpoint import Checkpoint
 from consort.weights.family import layer_of, role_of
 

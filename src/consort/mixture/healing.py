@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from consort.core.errors import BadData, BadParameter
-from consort.models.decode import prompt_tokens
+from consort.models.decoding.decode import prompt_tokens
 from consort.train import Recipe, fit, sft
 from consort.train.losses import IGNORE
 from consort.weights.checkpoint import Checkpoint, Memory

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from consort.weights.checkpoint import BLOCK, Checkpoint, round_into
-from consort.weights.views import View
+from consort.weights.views.basic import View
 
 
 class Disturbed(View):

@@ -22,7 +22,7 @@ from consort.mixture import strategy
 from consort.mixture.gates import Gate, Prompts, check_prompts, hidden_gates, read_gates, states_of
 from consort.models.base import LanguageModel, TokenModel
 from consort.models.cost import cost_of, distinct, joined
-from consort.models.decode import prompt_tokens
+from consort.models.decoding.decode import prompt_tokens
 
 KEY = 0
 """The layer under which a file has this router."""

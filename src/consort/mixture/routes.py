@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.mixture.gates import Gate, top_k
-from consort.models.lean import Place
+from consort.models.hf.lean_pass import Place
 
 if TYPE_CHECKING:
     from consort.core.types import Usage
     from consort.models.abilities import States
-    from consort.models.lean_session import LeanSession
+    from consort.models.hf.lean_session import LeanSession
 
 
 class Routes:

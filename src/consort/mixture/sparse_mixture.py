@@ -24,8 +24,8 @@ from consort.mixture.experts import IN_LAYER, check_gate, depth_of, gates_for
 from consort.mixture.gates import Gate, Prompts, hidden_gates
 from consort.mixture.noise import Disturbed
 from consort.weights.checkpoint import Checkpoint, Spec, no_tensor, round_into, whole
+from consort.weights.disk.config_fit import fitted
 from consort.weights.family import text_config
-from consort.weights.fit import fitted
 
 SMALLEST = 8
 """Units of the silent shared expert of a Qwen2-MoE folder that was given none."""

@@ -20,7 +20,7 @@ from consort.core.errors import BadData, BadParameter
 from consort.core.types import Prompt
 from consort.mixture.gates import Gate, fitted_gate, states_of, write_gates
 from consort.mixture.prompt_mixture import KEY, PromptMixture
-from consort.models.decode import prompt_tokens
+from consort.models.decoding.decode import prompt_tokens
 from consort.train import Recipe, fit, sft
 from consort.train.losses import IGNORE
 
@@ -141,7 +141,7 @@ class _Network(nn.Module):
 
     def __init__(self, mixture: WeightMixture, routers: dict[int, _Router]) -> None:
         super().__init__()
-        from consort.models.hf import load_model
+        from consort.models.hf.model import load_model
 
         self.by_token, self.first_token = mixture.input == "token", mixture.input == "first_token"
         self.prompt = 0

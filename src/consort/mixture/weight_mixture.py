@@ -23,9 +23,9 @@ from consort.models.base import Session, Tokenizer, TokenModel
 from consort.weights.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
-    from consort.models.hf import HFModel
-    from consort.models.lean import Layer, LeanModule
-    from consort.models.mixture_pass import Mlp
+    from consort.models.hf.lean_pass import Layer, LeanModule
+    from consort.models.hf.mixture_pass import Mlp
+    from consort.models.hf.model import HFModel
 
 LEVELS = ("ffn", "block", "model")
 INPUTS = ("sample", "first_token", "token")
@@ -93,7 +93,7 @@ class WeightMixture(TokenModel):
     @cached_property
     def dense(self) -> HFModel:
         """The base at work."""
-        from consort.models.hf import load_model
+        from consort.models.hf.model import load_model
 
         return load_model(self.base)
 
@@ -123,9 +123,9 @@ class WeightMixture(TokenModel):
     def open(self, batch: int = 1) -> Session:
         from consort.mixture.routes import MixtureSession, Routes
         from consort.models.cost import Meter
-        from consort.models.lean import LeanModule
-        from consort.models.lean_session import LeanSession
-        from consort.models.mixture_pass import MixturePass
+        from consort.models.hf.lean_pass import LeanModule
+        from consort.models.hf.lean_session import LeanSession
+        from consort.models.hf.mixture_pass import MixturePass
 
         once = self.num_dense if self.level == "model" else None
         options = {"by_token": self.input == "token", "first_token": self.input == "first_token", "once": once}
@@ -139,8 +139,8 @@ class WeightMixture(TokenModel):
         """As `TokenModel.score`, each pair routed by its context alone, as `generate` would be."""
         if self.input == "token":
             return super().score(pairs)
-        from consort.models.decode import batches, check_window
-        from consort.models.score import split_pair
+        from consort.models.decoding.decode import batches, check_window
+        from consort.models.decoding.score import split_pair
 
         split = [split_pair(self.tokenizer, *pair, field=f"pairs[{i}]") for i, pair in enumerate(pairs)]
         for number, (head, tail) in enumerate(split):
@@ -164,9 +164,9 @@ class WeightMixture(TokenModel):
     @cached_property
     def _experts(self) -> list[list[Layer] | list[Mlp]]:
         """Of each expert what is mixed; the rest of it is let go. A model that is named twice is loaded once."""
-        from consort.models.hf import load_model
-        from consort.models.mixture_pass import mlp_of
-        from consort.weights.stack import Slice, Stack
+        from consort.models.hf.mixture_pass import mlp_of
+        from consort.models.hf.model import load_model
+        from consort.weights.views.stack import Slice, Stack
 
         loaded: dict[int, Any] = {}
         for model in self.models if self.mixed_layers else ():
@@ -178,7 +178,7 @@ class WeightMixture(TokenModel):
 
 
 def _lean(model: HFModel) -> LeanModule:
-    from consort.models.lean import LeanModule, NotLean
+    from consort.models.hf.lean_pass import LeanModule, NotLean
 
     try:
         return LeanModule(model.module)

@@ -5,53 +5,27 @@ Importing this package does not import torch; a name does so when it is first as
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from consort.core.packages import lazy_names
 
-_HOME = {
-    "AsBytes": "bytes",
-    "ByteTokenizer": "tokenizer",
+_HOMES = {
+    "AsBytes": "bytewise.model",
+    "ByteTokenizer": "tokens.tokenizer",
     "FakeModel": "fake",
     "FakeTokenModel": "fake",
     "FakeTokenizer": "fake",
-    "HFModel": "hf",
-    "HFTokenizer": "tokenizer",
+    "HFModel": "hf.model",
+    "HFTokenizer": "tokens.tokenizer",
     "LanguageModel": "base",
     "Meter": "cost",
-    "RemoteModel": "remote",
+    "RemoteModel": "remote.model",
     "Scorer": "base",
     "Session": "base",
     "TokenModel": "base",
     "Tokenizer": "base",
     "joined": "cost",
     "labels": "cost",
-    "load_model": "hf",
-    "remote_model": "remote",
+    "load_model": "hf.model",
+    "remote_model": "remote.model",
 }
 
-__all__ = [
-    "AsBytes",
-    "ByteTokenizer",
-    "FakeModel",
-    "FakeTokenModel",
-    "FakeTokenizer",
-    "HFModel",
-    "HFTokenizer",
-    "LanguageModel",
-    "Meter",
-    "RemoteModel",
-    "Scorer",
-    "Session",
-    "TokenModel",
-    "Tokenizer",
-    "joined",
-    "labels",
-    "load_model",
-    "remote_model",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__, __getattr__ = lazy_names(__name__, _HOMES)

@@ -16,7 +16,7 @@ from consort.core.types import Completion, Prompt, Sampling, Usage
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from consort.models.decode import Cancel
+    from consort.models.decoding.decode import Cancel
 
 
 @runtime_checkable
@@ -111,7 +111,7 @@ class TokenModel(ABC):
 
         `cancel` is asked before each step: once it is set (an Event) or true (a function), answers end as they are.
         """
-        from consort.models.decode import generate
+        from consort.models.decoding.decode import generate
 
         return generate(self, prompts, sampling, cancel=cancel)
 
@@ -119,18 +119,18 @@ class TokenModel(ABC):
         self, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Cancel | None = None
     ) -> Generator[str, None, Completion]:
         """Pieces of the text that `generate` would give, as they become certain; returns the completion at the end."""
-        from consort.models.decode import stream
+        from consort.models.decoding.decode import stream
 
         return stream(self, prompt, sampling, cancel=cancel)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Log-likelihood (nats) of each continuation after its context (see `score.score`)."""
-        from consort.models.score import score
+        from consort.models.decoding.score import score
 
         return score(self, pairs)
 
     def logprobs(self, token_lists: Sequence[Sequence[int]]) -> list[Float[Tensor, " rest"]]:
         """Log-probability (nats) of each token after the first, given those before it."""
-        from consort.models.score import logprobs
+        from consort.models.decoding.score import logprobs
 
         return logprobs(self, token_lists)

@@ -13,8 +13,8 @@ from consort.core.errors import BadData
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.models.base import Session, TokenModel
 from consort.models.cost import Meter
-from consort.models.sampling import check
-from consort.models.tokenizer import plain_chat, vocabulary_key
+from consort.models.decoding.sampling import check
+from consort.models.tokens.tokenizer import plain_chat, vocabulary_key
 
 
 class FakeModel:

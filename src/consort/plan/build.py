@@ -67,7 +67,7 @@ class Builder:
         from consort.models import load_model
 
         if isinstance(node, Reference) and is_remote(node.text):
-            from consort.models.remote import remote_model
+            from consort.models.remote.model import remote_model
 
             return remote_model(node.text)
         if isinstance(node, Reference) and is_table(node.text):
@@ -81,7 +81,7 @@ class Builder:
 
     def _cached(self, text: str) -> LanguageModel:
         """A column of a table, which is read once for all its columns."""
-        from consort.models.table import PREFIX, open_table, split_reference, table_model
+        from consort.models.cached.model import PREFIX, open_table, split_reference, table_model
 
         file, _ = split_reference(text)
         if PREFIX + file not in self._built:

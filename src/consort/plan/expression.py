@@ -18,9 +18,9 @@ from consort.core.files import read_stdin
 from consort.core.params import Param, bind
 from consort.core.schedule import plain
 from consort.data.yaml import load_documents
-from consort.plan.mergekit import is_mergekit, translate
+from consort.plan.mergekit.translate import is_mergekit, translate
 from consort.plan.names import find
-from consort.plan.unsettled import check_settled
+from consort.plan.search.refuse import check_settled
 
 PLAN_KEYS = ("models", "plan", "seed")
 REFERENCE_KEYS = ("hf", "tokenizer", "base")

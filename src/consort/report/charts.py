@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from consort.ensemble.curves import pareto
+from consort.ensemble.routing.cost_quality import pareto
 
 WIDTH = 460
 EDGE = 14

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from consort.core.counted import counted
 from consort.report.charts import WIDTH, _cut, _dot, _line, _scale, _steps, _svg, _text, nice_ticks
 from consort.report.schema import SearchHistory, SearchStep
-from consort.search.analysis import in_plane, rank_of
+from consort.search.swarm.analysis import in_plane, rank_of
 
 MOST = 30
 """Particles drawn at most, those that ended best."""

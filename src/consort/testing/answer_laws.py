@@ -13,7 +13,7 @@ import numpy as np
 
 from consort.core.errors import EnvironmentFailure
 from consort.core.types import Completion, Prompt, Sampling, Usage, add_cost
-from consort.ensemble.after.ranking import Compare, bubble_winner, full_ranking, logit_matrix
+from consort.ensemble.answers.ranking import Compare, bubble_winner, full_ranking, logit_matrix
 
 Build = Callable[[Sequence[Any]], Any]
 """Makes a strategy of given models, in order."""

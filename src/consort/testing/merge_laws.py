@@ -15,14 +15,15 @@ from torch import Tensor
 
 from consort.core.errors import BadParameter
 from consort.core.params import REQUIRED, Param, params_of
-from consort.merge import engine, methods
-from consort.merge.arithmetic import added
-from consort.merge.blocks import BLOCK
-from consort.merge.engine import Merged
+from consort.merge import methods
+from consort.merge.arithmetic.randomness import stream_key, uniform
+from consort.merge.arithmetic.votes import added
+from consort.merge.engine import merged as engine
+from consort.merge.engine.blocks import BLOCK
+from consort.merge.engine.merged import Merged
 from consort.merge.method import Method
-from consort.merge.randomness import stream_key, uniform
 from consort.weights.checkpoint import Checkpoint, Memory, ranges
-from consort.weights.stream import one_torch_thread
+from consort.weights.disk.stream import one_torch_thread
 
 Law = Callable[..., None]
 SHAPES: Mapping[str, tuple[int, ...]] = {

@@ -13,7 +13,7 @@ import torch
 
 from consort.core.types import Sampling
 from consort.models.base import TokenModel
-from consort.models.decode import prompt_tokens
+from consort.models.decoding.decode import prompt_tokens
 from consort.testing.model_laws import prompts_of, rows_of
 
 Build = Callable[..., Any]

@@ -146,7 +146,7 @@ def logprobs_are_teacher_forced(model: TokenModel) -> None:
 
 def greedy_is_argmax(model: TokenModel) -> None:
     """Each greedy token is a most likely one after those before it."""
-    from consort.models.decode import prompt_tokens
+    from consort.models.decoding.decode import prompt_tokens
 
     for prompt in prompts_of(model):
         (answer,) = model.generate([prompt], GREEDY)

@@ -15,8 +15,8 @@ import numpy as np
 
 from consort.core.errors import BadData, Unsupported
 from consort.core.types import Usage
-from consort.ensemble.fitting import load_learned, save_learned, with_learned
-from consort.ensemble.observed import Observed
+from consort.ensemble.learning.fitting import load_learned, save_learned, with_learned
+from consort.ensemble.learning.observations import Observed
 from consort.models.cost import cost_of
 from consort.models.fake import FakeModel
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from consort.search.domain import Domain, Optimizer
+from consort.search.engine.domain import Domain, Optimizer
 
 Make = Callable[[Domain, int], Optimizer]
 Objective = Callable[[Sequence[float]], float]

@@ -19,8 +19,8 @@ from consort.core.types import Sampling, Usage
 from consort.models.abilities import with_trees
 from consort.models.base import Session, Tokenizer, TokenModel
 from consort.models.cost import Meter
+from consort.models.decoding.sampling import adjusted, distribution
 from consort.models.fake import FakeTokenizer
-from consort.models.sampling import adjusted, distribution
 
 LARGEST_Z = 4.0
 """A chi-square whose normal score is beyond this is no accident."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from consort.models import FakeTokenModel
-from consort.models.tokenizer import plain_chat, vocabulary_key
+from consort.models.tokens.tokenizer import plain_chat, vocabulary_key
 
 
 class WordTokenizer:

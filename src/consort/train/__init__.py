@@ -5,10 +5,9 @@ Importing this package does not import torch; a name does so when it is first as
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from consort.core.packages import lazy_names
 
-_HOME = {
+_HOMES = {
     "Lora": "lora",
     "Recipe": "loop",
     "attach_lora": "lora",
@@ -20,34 +19,11 @@ _HOME = {
     "fit_steps": "loop",
     "pairwise": "losses",
     "read_adapter": "lora",
-    "save_adapter": "lora",
     "rest_surprisal": "losses",
+    "save_adapter": "lora",
     "sft": "losses",
     "shuffled": "loop",
     "surprisal": "losses",
 }
 
-__all__ = [
-    "Lora",
-    "Recipe",
-    "attach_lora",
-    "distil",
-    "distil_with_rest",
-    "dpo",
-    "entropy",
-    "fit",
-    "fit_steps",
-    "pairwise",
-    "read_adapter",
-    "rest_surprisal",
-    "save_adapter",
-    "sft",
-    "shuffled",
-    "surprisal",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__, __getattr__ = lazy_names(__name__, _HOMES)

@@ -2,54 +2,46 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from consort.core.packages import lazy_names
 
 _HOMES = {
-    "Adapted": "lora",
-    "Adapter": "lora",
-    "Cast": "views",
-    "ChatTemplate": "chat_template",
+    "Adapted": "adapters.lora",
+    "Adapter": "adapters.lora",
+    "Cast": "views.basic",
+    "ChatTemplate": "views.chat_template",
     "Checkpoint": "checkpoint",
-    "Delta": "views",
+    "Delta": "views.basic",
     "Difference": "family",
-    "Folder": "folder",
+    "Folder": "disk.folder",
     "Memory": "checkpoint",
-    "Permuted": "permute",
-    "Renamed": "views",
-    "Selected": "views",
-    "Slice": "stack",
+    "Permuted": "views.permute",
+    "Renamed": "views.basic",
+    "Selected": "views.basic",
+    "Slice": "views.stack",
     "Spec": "checkpoint",
-    "Stack": "stack",
-    "Vocabulary": "vocab_read",
-    "Written": "writer",
-    "ZeroOutput": "zero_output",
-    "aligned_to": "permute",
-    "align_vocabularies": "vocab",
-    "declared_base": "card",
-    "describe": "card",
+    "Stack": "views.stack",
+    "Vocabulary": "vocabulary.read",
+    "Written": "disk.writer",
+    "ZeroOutput": "views.zero_output",
+    "align_vocabularies": "vocabulary.align",
+    "aligned_to": "views.permute",
+    "declared_base": "disk.card",
+    "describe": "disk.card",
     "differences": "family",
-    "interleave": "stack",
-    "is_adapter": "opening",
+    "interleave": "views.stack",
+    "is_adapter": "disk.opening",
     "layer_count": "family",
     "layer_of": "family",
     "leaves": "checkpoint",
-    "open_adapter": "lora",
-    "open_checkpoint": "opening",
-    "open_folder": "folder",
-    "read_vocabulary": "vocab_read",
+    "open_adapter": "adapters.lora",
+    "open_checkpoint": "disk.opening",
+    "open_folder": "disk.folder",
+    "read_vocabulary": "vocabulary.read",
     "role_of": "family",
-    "upscale": "stack",
+    "upscale": "views.stack",
     "vocabulary_axis": "family",
     "whole": "checkpoint",
-    "write": "writer",
+    "write": "disk.writer",
 }
 
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    """Import on first use: `import consort.weights` alone does not import torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__all__, __getattr__ = lazy_names(__name__, _HOMES)

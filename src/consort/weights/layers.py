@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from consort.core.errors import Unsupported
-from consort.weights.agreement import LAYERS
 from consort.weights.checkpoint import Checkpoint
+from consort.weights.disk.config_check import LAYERS
 from consort.weights.family import layer_of, role_of, text_config
 
 

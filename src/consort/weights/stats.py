@@ -21,7 +21,7 @@ from torch import Tensor
 from consort.core.errors import BadCheckpoint, Incompatible, listing
 from consort.core.files import whole_file
 from consort.weights.checkpoint import Checkpoint, Spec, bytes_of
-from consort.weights.header import encode
+from consort.weights.disk.header import encode
 
 MODEL_TYPE = "consort_statistics"
 SAMPLE = 256

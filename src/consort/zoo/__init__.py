@@ -5,13 +5,12 @@ Importing this package does not import torch; a name does so when it is first as
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from consort.core.packages import lazy_names
 
-_HOME = {
+_HOMES = {
     "Cluster": "clusters",
-    "Suspicion": "harmful",
     "Similarities": "similarity",
+    "Suspicion": "harmful",
     "architecture_families": "families",
     "cluster": "clusters",
     "components": "clusters",
@@ -20,10 +19,4 @@ _HOME = {
     "similarities": "similarity",
 }
 
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__, __getattr__ = lazy_names(__name__, _HOMES)

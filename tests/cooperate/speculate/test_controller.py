@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from consort.cooperate.speculate.controller import Controller, expected
-from consort.cooperate.speculate.costs import Costs
+from consort.cooperate.speculate.rounds.controller import Controller, expected
+from consort.cooperate.speculate.rounds.costs import Costs
 
 
 def controller(c: float, v: float = 1.0, **options: bool) -> Controller:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from consort.cooperate.speculate.index import CountIndex, SuffixIndex
+from consort.cooperate.speculate.drafters.index import CountIndex, SuffixIndex
 
 
 def searched(tokens: list[int], orders: tuple[int, ...]) -> int | None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from consort.cooperate.speculate import Draft, Speculate
-from consort.cooperate.speculate.draft import branches_of
+from consort.cooperate.speculate.drafters.draft import branches_of
 from consort.core.types import Sampling
 from consort.lab import path as lab_path
 from consort.models import HFModel, load_model

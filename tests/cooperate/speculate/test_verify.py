@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from consort.cooperate.speculate.draft import Draft
-from consort.cooperate.speculate.verify import chosen_path, drawn_chain, drawn_tree, lossy_chain
+from consort.cooperate.speculate.drafters.draft import Draft
+from consort.cooperate.speculate.rounds.verify import chosen_path, drawn_chain, drawn_tree, lossy_chain
 from consort.core.errors import BadParameter
 from consort.testing.speculation_laws import LARGEST_Z, z_score
 

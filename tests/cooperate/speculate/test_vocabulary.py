@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from consort.cooperate.speculate import Speculate
-from consort.cooperate.speculate.vocabulary import pair
+from consort.cooperate.speculate.rounds.vocabulary import pair
 from consort.core.errors import Incompatible
 from consort.models import ByteTokenizer, FakeTokenizer, FakeTokenModel, HFTokenizer, TokenModel
-from consort.models.align import token_bytes
 from consort.models.base import Tokenizer
+from consort.models.tokens.align import token_bytes
 
 
 def holder(tokenizer: Tokenizer, name: str) -> TokenModel:

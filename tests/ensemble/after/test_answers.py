@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consort.core.errors import BadParameter
-from consort.ensemble.after.answers import READINGS, codes, reading, reading_of_metric
+from consort.ensemble.answers.answers import READINGS, codes, reading, reading_of_metric
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from consort.core.errors import BadData, BadParameter, EnvironmentFailure, Unsupported
 from consort.core.types import Completion, Sampling
-from consort.ensemble.after.acceptance import agree, features, share, top_answer
 from consort.ensemble.after.agreement_cascade import AgreementCascade, verdict
-from consort.ensemble.after.answers import exact
 from consort.ensemble.after.auto_mix import AutoMix, says_correct
 from consort.ensemble.after.frugal_gpt import FrugalGPT
-from consort.ensemble.after.meta_verifier import belief, below, between, decide, gains, incremental_benefit
 from consort.ensemble.after.mixture_of_thought import MixtureOfThought
-from consort.ensemble.after.scorer import fit_scorers, scores_of
-from consort.ensemble.fitting import Learned, load_learned, save_learned
-from consort.ensemble.observed import Observed
+from consort.ensemble.answers.acceptance import agree, features, share, top_answer
+from consort.ensemble.answers.answers import exact
+from consort.ensemble.answers.meta_verifier import belief, below, between, decide, gains, incremental_benefit
+from consort.ensemble.answers.scorer import fit_scorers, scores_of
+from consort.ensemble.learning.fitting import Learned, load_learned, save_learned
+from consort.ensemble.learning.observations import Observed
 from consort.models import FakeModel, FakeTokenModel
 
 

@@ -9,10 +9,17 @@ from hypothesis import strategies as st
 
 from consort.core.errors import BadParameter, EnvironmentFailure
 from consort.core.types import Completion, Sampling
-from consort.ensemble.after.likeness import UTILITIES, chrf, consensus, rouge_l, unigram_precision, unigram_recall
 from consort.ensemble.after.mbr import Mbr
 from consort.ensemble.after.self_consistency import AgentForest, SelfConsistency
 from consort.ensemble.after.slm_mux import SlmMux
+from consort.ensemble.answers.text_similarity import (
+    UTILITIES,
+    chrf,
+    consensus,
+    rouge_l,
+    unigram_precision,
+    unigram_recall,
+)
 from consort.models import FakeModel, FakeTokenModel
 
 QUICK = [name for name in UTILITIES if name not in ("bertscore", "embedding")]

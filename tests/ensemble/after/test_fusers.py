@@ -9,10 +9,10 @@ import torch
 
 from consort.core.errors import BadCheckpoint, BadParameter, EnvironmentFailure
 from consort.ensemble.after.debate import Debate
-from consort.ensemble.after.fusing import numbered, with_answers
 from consort.ensemble.after.gen_fuser import GenFuser
 from consort.ensemble.after.mixture_of_agents import MixtureOfAgents
-from consort.ensemble.after.samples import checked_template, filled
+from consort.ensemble.answers.prompts import numbered, with_answers
+from consort.ensemble.answers.samples import checked_template, filled
 from consort.models import FakeModel
 from consort.weights import open_checkpoint
 

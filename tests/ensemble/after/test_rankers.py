@@ -17,11 +17,11 @@ from transformers import BertConfig, DebertaV2Config, DebertaV2Model, PreTrained
 from consort.core.errors import BadCheckpoint, BadData, BadParameter
 from consort.ensemble.after.best_of_n import BestOfN
 from consort.ensemble.after.linear_ranker import LinearRanker
-from consort.ensemble.after.pair_network import Comparer, PairNetwork, open_comparer
 from consort.ensemble.after.pair_ranker import PairRanker
-from consort.ensemble.after.pair_training import fresh_comparer, save_comparer, train_comparer
-from consort.ensemble.after.ranking import bubble_winner, full_ranking, logit_matrix, order_averaged
-from consort.ensemble.observed import Observed
+from consort.ensemble.answers.pair_network import Comparer, PairNetwork, open_comparer
+from consort.ensemble.answers.pair_training import fresh_comparer, save_comparer, train_comparer
+from consort.ensemble.answers.ranking import bubble_winner, full_ranking, logit_matrix, order_averaged
+from consort.ensemble.learning.observations import Observed
 from consort.models import FakeModel
 from consort.plan import parse
 from consort.plan.build import build

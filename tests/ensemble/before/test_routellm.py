@@ -8,7 +8,7 @@ import pytest
 from consort.core.errors import BadParameter
 from consort.ensemble.before.mf import Mf
 from consort.ensemble.before.sw_ranking import SwRanking, ratings, wins_of
-from consort.ensemble.observed import Observed
+from consort.ensemble.learning.observations import Observed
 from consort.testing.router_laws import models
 
 

@@ -13,17 +13,17 @@ from consort.core.errors import BadData, BadParameter
 from consort.ensemble.before.category import Category
 from consort.ensemble.before.causal_score import CausalScore, points_in
 from consort.ensemble.before.correctness import Correctness
-from consort.ensemble.before.features import Tfidf
 from consort.ensemble.before.forc import Forc, assign, price_of_money
 from consort.ensemble.before.hybrid import at_least, best_slack, labels_of, samples_of, spread
 from consort.ensemble.before.knn import Knn
 from consort.ensemble.before.length import Length
-from consort.ensemble.before.linear import out_of_fold, ridge, softmax_regression
 from consort.ensemble.before.random import Random
 from consort.ensemble.before.router_dc import sample_model_loss, sample_sample_loss
 from consort.ensemble.before.sw_ranking import bradley_terry, tiers_of
 from consort.ensemble.before.tryage import Tryage
 from consort.ensemble.before.zooter import smoothed
+from consort.ensemble.routing.features import Tfidf
+from consort.ensemble.routing.linear import out_of_fold, ridge, softmax_regression
 from consort.models import FakeModel
 from consort.testing.router_laws import models, observed
 

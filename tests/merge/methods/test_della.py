@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from consort.core.errors import BadParameter
-from consort.merge import merge, ranks
-from consort.merge.dropping import by_rank
-from consort.merge.ranks import mean_ranks
+from consort.merge import merge
+from consort.merge.arithmetic import ranks
+from consort.merge.arithmetic.dropping import by_rank
+from consort.merge.arithmetic.ranks import mean_ranks
 
 
 def test_matrices():

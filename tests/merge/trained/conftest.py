@@ -8,7 +8,7 @@ import pytest
 
 import consort as c
 from consort import lab
-from consort.merge.collect import at_work
+from consort.merge.collect.run import at_work
 from consort.merge.trained.passages import encoded, read_passages
 from consort.merge.trained.weighing import Deltas
 

@@ -8,7 +8,7 @@ import torch
 import consort as c
 from consort.core.errors import Incompatible, UnknownName, Unsupported
 from consort.core.types import Sampling
-from consort.merge.collect import at_work
+from consort.merge.collect.run import at_work
 from consort.merge.trained.store import write_found
 from consort.merge.trained.surgery import Correction, Surgery, distance, operate
 from consort.models.fake import FakeModel, FakeTokenModel

@@ -16,7 +16,7 @@ from consort.models import load_model
 from consort.plan import build, dump, parse, to_plan
 from consort.weights import open_folder
 from consort.weights.checkpoint import Memory
-from consort.weights.permute import Order, Permuted
+from consort.weights.views.permute import Order, Permuted
 
 TEXTS = ["mirror a b c = c b a", "order d b a c f = a b c d f", "copy x y z = x y z", "shout q r s ="]
 

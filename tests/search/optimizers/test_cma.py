@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from consort.core.errors import BadParameter
-from consort.search.domain import Domain
+from consort.search.engine.domain import Domain
 from consort.search.optimizers.cma import Cma, Constants, default_population
 
 

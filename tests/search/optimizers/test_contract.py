@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from consort.core.errors import BadParameter
-from consort.search.domain import Domain
+from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizers
 
 SMALL = Domain([0.0] * 3, [1.0] * 3, starts=torch.eye(3).tolist())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from consort.core.errors import BadParameter
-from consort.search.domain import Domain
+from consort.search.engine.domain import Domain
 from consort.search.optimizers.bayes import Bayes, covariance, fitted
 from consort.search.optimizers.grid import Grid
 from consort.search.optimizers.lorahub import Lorahub

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from consort.core.errors import BadParameter
-from consort.search.domain import Domain
+from consort.search.engine.domain import Domain
 from consort.search.optimizers.coarse_to_fine import CoarseToFine
 from consort.search.optimizers.diwa import Diwa
 from consort.search.optimizers.greedy_soup import GreedySoup

@@ -5,50 +5,28 @@ Importing this package does not import torch; a name does so when it is first as
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
-
+from consort.core.packages import lazy_names
 from consort.core.registry import Registry
 
 speculate: Registry[type] = Registry("speculate", "consort.cooperate.speculate", decorator="strategy", produces="model")
 strategy = speculate.registrar()
 
-_HOME = {
-    "Controller": "controller",
-    "Costs": "costs",
-    "Draft": "draft",
-    "Drafter": "draft",
-    "TextDrafter": "lookup",
-    "ModelDrafter": "model_draft",
-    "Pipeline": "pipeline",
-    "SlemDrafter": "slem",
+_HOMES = {
+    "Controller": "rounds.controller",
+    "Costs": "rounds.costs",
+    "Draft": "drafters.draft",
+    "Drafter": "drafters.draft",
+    "ModelDrafter": "drafters.model_draft",
+    "Pipeline": "rounds.pipeline",
+    "SlemDrafter": "drafters.slem",
     "Speculate": "speculation",
-    "StagedDrafter": "staged",
-    "TreeDrafter": "tree",
-    "Verdict": "verify",
+    "StagedDrafter": "drafters.staged",
+    "TextDrafter": "drafters.lookup",
+    "TreeDrafter": "drafters.tree",
+    "Verdict": "rounds.verify",
     "custom_generate": "hook",
 }
 
-__all__ = [
-    "Controller",
-    "Costs",
-    "Draft",
-    "Drafter",
-    "ModelDrafter",
-    "Pipeline",
-    "SlemDrafter",
-    "Speculate",
-    "StagedDrafter",
-    "TextDrafter",
-    "TreeDrafter",
-    "Verdict",
-    "custom_generate",
-    "speculate",
-    "strategy",
-]
+_NAMES, __getattr__ = lazy_names(__name__, _HOMES)
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = sorted([*_NAMES, "speculate", "strategy"])

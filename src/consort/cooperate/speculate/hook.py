@@ -10,16 +10,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from consort.cooperate.speculate.loop import rounds
-from consort.cooperate.speculate.pipeline import Pipeline, Prefix
-from consort.cooperate.speculate.rows import Row
+from consort.cooperate.speculate.rounds.loop import rounds
+from consort.cooperate.speculate.rounds.pipeline import Pipeline, Prefix
+from consort.cooperate.speculate.rounds.rows import Row
 from consort.cooperate.speculate.speculation import Speculate
 from consort.core.errors import Unsupported
 from consort.core.types import Prompt, Sampling
 from consort.models.base import TokenModel
-from consort.models.hf import HFModel
-from consort.models.sampling import key
-from consort.models.tokenizer import HFTokenizer, plain_chat
+from consort.models.decoding.sampling import key
+from consort.models.hf.model import HFModel
+from consort.models.tokens.tokenizer import HFTokenizer, plain_chat
 
 
 def custom_generate(

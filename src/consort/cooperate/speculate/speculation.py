@@ -15,11 +15,11 @@ from consort.models.base import Session, TokenModel
 from consort.models.cost import leaves
 
 if TYPE_CHECKING:
-    from consort.cooperate.speculate.draft import Drafter
-    from consort.cooperate.speculate.rows import Row
-    from consort.cooperate.speculate.vocabulary import Pairing
-    from consort.cooperate.speculate.work import Work
-    from consort.models.decode import Cancel
+    from consort.cooperate.speculate.drafters.draft import Drafter
+    from consort.cooperate.speculate.rounds.rows import Row
+    from consort.cooperate.speculate.rounds.state import Work
+    from consort.cooperate.speculate.rounds.vocabulary import Pairing
+    from consort.models.decoding.decode import Cancel
 
 
 @strategy(paper="2211.17192")
@@ -80,28 +80,28 @@ class Speculate(TokenModel):
     @cached_property
     def work(self) -> Work:
         """What its rounds need, and what they learn: times and acceptance are kept from call to call."""
-        from consort.cooperate.speculate.work import Work
+        from consort.cooperate.speculate.rounds.state import Work
 
         clock = (lambda: self.clock()) if self.adapt else None
         return Work(self.target, self.make_drafter, self.gamma, self.gamma_max, clock, self.lossy, self.weight)
 
     @cached_property
     def _pairing(self) -> Pairing:
-        from consort.cooperate.speculate.vocabulary import pair
+        from consort.cooperate.speculate.rounds.vocabulary import pair
 
         assert self.draft is not None
         return pair(self.target, self.draft)
 
     def make_drafter(self, trees: bool = False) -> Drafter:
         """A new drafter for one batch; without the target's ability to read trees a tree is its best chain."""
-        from consort.cooperate.speculate.lookup import lookup_drafter, ngram_drafter
+        from consort.cooperate.speculate.drafters.lookup import lookup_drafter, ngram_drafter
 
         if self.draft is None:
             return lookup_drafter() if self.kind == "lookup" else ngram_drafter()
-        from consort.cooperate.speculate.model_draft import ModelDrafter
-        from consort.cooperate.speculate.slem import SlemDrafter
-        from consort.cooperate.speculate.staged import StagedDrafter
-        from consort.cooperate.speculate.tree import TreeDrafter
+        from consort.cooperate.speculate.drafters.model_draft import ModelDrafter
+        from consort.cooperate.speculate.drafters.slem import SlemDrafter
+        from consort.cooperate.speculate.drafters.staged import StagedDrafter
+        from consort.cooperate.speculate.drafters.tree import TreeDrafter
 
         if not self._pairing.same and self.vocabulary == "slem":
             return SlemDrafter(self.draft, self._pairing)
@@ -117,8 +117,8 @@ class Speculate(TokenModel):
         self, prompts: Sequence[Prompt], sampling: Sampling = Sampling(), *, cancel: Cancel | None = None
     ) -> list[Completion]:
         """One completion for each prompt, in order (see `decode.generate`)."""
-        from consort.cooperate.speculate.rows import rows_for
-        from consort.models.decode import batches
+        from consort.cooperate.speculate.rounds.rows import rows_for
+        from consort.models.decoding.decode import batches
 
         rows = rows_for(self, prompts, sampling)
         sizes = [len(row.prompt) + min(row.limit, _EXPECTED) for row in rows]
@@ -131,13 +131,13 @@ class Speculate(TokenModel):
         self, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Cancel | None = None
     ) -> Generator[str, None, Completion]:
         """Pieces of the text that `generate` gives, one round at a time, as they become certain."""
-        from consort.cooperate.speculate.rows import rows_for
+        from consort.cooperate.speculate.rounds.rows import rows_for
 
         (row,) = rows_for(self, [prompt], sampling)
         return self._pieces(row, sampling, cancel)
 
     def _pieces(self, row: Row, sampling: Sampling, cancel: Cancel | None) -> Generator[str, None, Completion]:
-        from consort.models.decode import settled
+        from consort.models.decoding.decode import settled
 
         sent = ""
         for _ in self._rounds([row], sampling, cancel):
@@ -152,9 +152,9 @@ class Speculate(TokenModel):
         return done
 
     def _rounds(self, rows: Sequence[Row], sampling: Sampling, cancel: Cancel | None) -> Iterator[None]:
-        from consort.cooperate.speculate.loop import rounds
-        from consort.cooperate.speculate.pipeline import Pipeline
-        from consort.models.decode import cancelled_by
+        from consort.cooperate.speculate.rounds.loop import rounds
+        from consort.cooperate.speculate.rounds.pipeline import Pipeline
+        from consort.models.decoding.decode import cancelled_by
 
         def add(row: Row, token: int, logprob: float) -> None:
             row.add(self, token, logprob, sampling)

@@ -20,7 +20,7 @@ from consort.models.base import Session, TokenModel
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from consort.models.views import View
+    from consort.models.decoding.retokenized import View
 
 FLOOR = -1e4
 """Log-probabilities below this count as this, so that a token one model forbids cannot win where it is subtracted."""
@@ -164,7 +164,7 @@ def shared_tokens(anchor: TokenModel, model: TokenModel) -> Tensor | None:
     own, other = anchor.tokenizer, model.tokenizer
     if own.vocabulary_key == other.vocabulary_key:
         return None
-    from consort.models.align import coverage, model_map, token_bytes
+    from consort.models.tokens.align import coverage, model_map, token_bytes
 
     overlap = coverage(token_bytes(own), token_bytes(other))
     if overlap < LEAST_OVERLAP:

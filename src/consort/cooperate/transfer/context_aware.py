@@ -10,7 +10,7 @@ from consort.cooperate.transfer.combined import Combined, Mask, Term
 from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.models.base import Tokenizer, TokenModel
-from consort.models.views import View
+from consort.models.decoding.retokenized import View
 
 
 @strategy(paper="2305.14739")

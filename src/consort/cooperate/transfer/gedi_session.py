@@ -12,8 +12,8 @@ from torch import Tensor
 
 from consort.core.types import Usage
 from consort.models.cost import joined
-from consort.models.recall import Recall, Recalled
-from consort.models.views import View, Views
+from consort.models.decoding.retokenized import View, Views
+from consort.models.decoding.running_logprobs import Recall, Recalled
 
 if TYPE_CHECKING:
     from consort.cooperate.transfer.gedi import Gedi

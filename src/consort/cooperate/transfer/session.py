@@ -14,7 +14,7 @@ from consort.core.errors import BadCheckpoint
 from consort.core.types import Usage
 from consort.models.base import TokenModel
 from consort.models.cost import joined
-from consort.models.views import View, Views, broken, retold
+from consort.models.decoding.retokenized import View, Views, broken, retold
 
 if TYPE_CHECKING:
     from consort.cooperate.transfer.combined import Combined, Term

@@ -15,11 +15,11 @@ from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
-from consort.ensemble.after.answers import reading
 from consort.ensemble.after.vote import answer_codes, elected
-from consort.ensemble.asking import Ledger, ask_side_by_side, checked_members
-from consort.ensemble.fitting import Replay
-from consort.ensemble.observed import Observed
+from consort.ensemble.answers.answers import reading
+from consort.ensemble.calls import Ledger, ask_side_by_side, checked_members
+from consort.ensemble.learning.fitting import Replay
+from consort.ensemble.learning.observations import Observed
 from consort.models.base import LanguageModel
 
 

@@ -13,11 +13,11 @@ from consort.core.errors import BadData
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
-from consort.ensemble.after.meta_verifier import below, between, decide, gains
-from consort.ensemble.after.samples import checked_template, filled, last_words, rephrased, samples_of
-from consort.ensemble.asking import Ledger, ask_side_by_side
-from consort.ensemble.fitting import Learned, Replay, learned_of, with_learned
-from consort.ensemble.observed import Observed
+from consort.ensemble.answers.meta_verifier import below, between, decide, gains
+from consort.ensemble.answers.samples import checked_template, filled, last_words, rephrased, samples_of
+from consort.ensemble.calls import Ledger, ask_side_by_side
+from consort.ensemble.learning.fitting import Learned, Replay, learned_of, with_learned
+from consort.ensemble.learning.observations import Observed
 from consort.models.base import LanguageModel
 from consort.models.cost import distinct
 

@@ -8,10 +8,10 @@ from typing import Annotated
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
-from consort.ensemble.after.candidates import gather
-from consort.ensemble.after.classifiers import RewardModel
-from consort.ensemble.asking import checked_members
+from consort.ensemble.answers.candidates import gather
+from consort.ensemble.calls import checked_members
 from consort.models.base import LanguageModel
+from consort.models.judges.classifiers import RewardModel
 from consort.weights import Checkpoint
 
 

@@ -12,11 +12,11 @@ from typing import Annotated, Literal
 from consort.core.params import Range
 from consort.core.types import Completion, Message, Prompt, Sampling
 from consort.ensemble.after import strategy
-from consort.ensemble.after.answers import reading
-from consort.ensemble.after.fusing import numbered
-from consort.ensemble.after.samples import STEP, checked_template, filled, row_seeds
 from consort.ensemble.after.vote import elected
-from consort.ensemble.asking import Ledger, ask_side_by_side, checked_members
+from consort.ensemble.answers.answers import reading
+from consort.ensemble.answers.prompts import numbered
+from consort.ensemble.answers.samples import STEP, checked_template, filled, row_seeds
+from consort.ensemble.calls import Ledger, ask_side_by_side, checked_members
 from consort.models.base import LanguageModel
 
 OTHERS = (

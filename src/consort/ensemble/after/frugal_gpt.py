@@ -12,15 +12,15 @@ from consort.core.errors import BadData, BadParameter, Unsupported
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
-from consort.ensemble.after.candidates import texts_of
 from consort.ensemble.after.cascade import CONFIDENCES
-from consort.ensemble.after.scorer import fit_scorers, scores_of
-from consort.ensemble.after.thresholds import answered_by, best_chain
-from consort.ensemble.asking import Ledger, ask_side_by_side, checked_members
-from consort.ensemble.fitting import Learned, Replay, learned_of, with_learned
-from consort.ensemble.observed import Observed
+from consort.ensemble.answers.candidates import texts_of
+from consort.ensemble.answers.scorer import fit_scorers, scores_of
+from consort.ensemble.answers.thresholds import answered_by, best_chain
+from consort.ensemble.calls import Ledger, ask_side_by_side, checked_members
+from consort.ensemble.learning.fitting import Learned, Replay, learned_of, with_learned
+from consort.ensemble.learning.observations import Observed
 from consort.models.base import LanguageModel
-from consort.models.table import text_of
+from consort.models.cached.model import text_of
 
 MOST = 12
 """Models at most: all chains of up to three of them are tried."""

@@ -14,18 +14,18 @@ from consort.core.errors import BadCheckpoint, BadParameter, ConsortError
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.after import strategy
-from consort.ensemble.after.candidates import Candidates, gather
-from consort.ensemble.after.classifiers import SAFE, folder_of
-from consort.ensemble.after.fusing import with_answers
-from consort.ensemble.after.likeness import consensus, unigram_f1
 from consort.ensemble.after.mixture_of_agents import AGGREGATE
 from consort.ensemble.after.pair_ranker import PairJudge, ranked
-from consort.ensemble.after.samples import checked_template
-from consort.ensemble.asking import checked_members
+from consort.ensemble.answers.candidates import Candidates, gather
+from consort.ensemble.answers.prompts import with_answers
+from consort.ensemble.answers.samples import checked_template
+from consort.ensemble.answers.text_similarity import consensus, unigram_f1
+from consort.ensemble.calls import checked_members
 from consort.models.base import LanguageModel
+from consort.models.cached.model import text_of
 from consort.models.cost import distinct
-from consort.models.quiet import quiet
-from consort.models.table import text_of
+from consort.models.hf.quiet import quiet
+from consort.models.judges.classifiers import SAFE, folder_of
 from consort.weights import Checkpoint
 
 

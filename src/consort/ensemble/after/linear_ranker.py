@@ -17,13 +17,13 @@ from consort.core.errors import BadData
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
-from consort.ensemble.after.candidate_features import NAMES, shapes, word_rows
-from consort.ensemble.after.candidates import gather, texts_of
-from consort.ensemble.asking import checked_members
-from consort.ensemble.fitting import Learned, Replay, learned_of, with_learned
-from consort.ensemble.observed import Observed
+from consort.ensemble.answers.candidate_features import NAMES, shapes, word_rows
+from consort.ensemble.answers.candidates import gather, texts_of
+from consort.ensemble.calls import checked_members
+from consort.ensemble.learning.fitting import Learned, Replay, learned_of, with_learned
+from consort.ensemble.learning.observations import Observed
 from consort.models.base import LanguageModel
-from consort.models.table import text_of
+from consort.models.cached.model import text_of
 
 KIND = "linear_ranker"
 

@@ -11,10 +11,10 @@ from typing import Literal
 
 from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
-from consort.ensemble.after.likeness import consensus
-from consort.ensemble.after.likeness import utility as utility_named
 from consort.ensemble.after.vote import checked_weights
-from consort.ensemble.asking import Ledger, ask_side_by_side, checked_members
+from consort.ensemble.answers.text_similarity import consensus
+from consort.ensemble.answers.text_similarity import utility as utility_named
+from consort.ensemble.calls import Ledger, ask_side_by_side, checked_members
 from consort.models.base import LanguageModel
 
 

@@ -13,9 +13,9 @@ from typing import Annotated
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
-from consort.ensemble.after.fusing import with_answers
-from consort.ensemble.after.samples import STEP, checked_template, row_seeds
-from consort.ensemble.asking import Ledger, ask_side_by_side, checked_members
+from consort.ensemble.answers.prompts import with_answers
+from consort.ensemble.answers.samples import STEP, checked_template, row_seeds
+from consort.ensemble.calls import Ledger, ask_side_by_side, checked_members
 from consort.models.base import LanguageModel
 from consort.models.cost import distinct
 

@@ -16,12 +16,12 @@ from consort.core.errors import BadData, BadParameter
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
-from consort.ensemble.after.acceptance import Sets, agree, chance_right, features, fit_rule, share, top_answer
-from consort.ensemble.after.answers import reading
-from consort.ensemble.after.samples import Sample, checked_template, in_style, samples_of
-from consort.ensemble.asking import Ledger, ask_side_by_side
-from consort.ensemble.fitting import Learned, Replay, learned_of, with_learned
-from consort.ensemble.observed import Observed
+from consort.ensemble.answers.acceptance import Sets, agree, chance_right, features, fit_rule, share, top_answer
+from consort.ensemble.answers.answers import reading
+from consort.ensemble.answers.samples import Sample, checked_template, in_style, samples_of
+from consort.ensemble.calls import Ledger, ask_side_by_side
+from consort.ensemble.learning.fitting import Learned, Replay, learned_of, with_learned
+from consort.ensemble.learning.observations import Observed
 from consort.models.base import LanguageModel
 from consort.models.cost import distinct
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Literal
 from consort.core.errors import BadParameter
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.after import strategy
-from consort.ensemble.after.candidates import Candidates, gather
-from consort.ensemble.after.classifiers import folder_of
-from consort.ensemble.after.ranking import bubble_winner, full_ranking, order_averaged
-from consort.ensemble.asking import checked_members
+from consort.ensemble.answers.candidates import Candidates, gather
+from consort.ensemble.answers.ranking import bubble_winner, full_ranking, order_averaged
+from consort.ensemble.calls import checked_members
 from consort.models.base import LanguageModel
-from consort.models.table import text_of
+from consort.models.cached.model import text_of
+from consort.models.judges.classifiers import folder_of
 from consort.weights import Checkpoint
 
 if TYPE_CHECKING:
-    from consort.ensemble.after.pair_network import Comparer
+    from consort.ensemble.answers.pair_network import Comparer
 
 
 @strategy(paper="2306.02561")
@@ -70,7 +70,7 @@ class PairJudge:
     def open(self) -> Comparer:
         """The ranker's network and tokenizer. Raises BadCheckpoint for a folder that is no ranker."""
         if self._comparer is None:
-            from consort.ensemble.after.pair_network import open_comparer
+            from consort.ensemble.answers.pair_network import open_comparer
 
             self._comparer = open_comparer(folder_of(self.checkpoint))
         return self._comparer

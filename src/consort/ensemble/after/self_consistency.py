@@ -11,12 +11,12 @@ from typing import Annotated, Literal
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
-from consort.ensemble.after.answers import reading
-from consort.ensemble.after.likeness import consensus
-from consort.ensemble.after.likeness import utility as utility_named
-from consort.ensemble.after.samples import draws
 from consort.ensemble.after.vote import elected
-from consort.ensemble.asking import Ledger, ask_side_by_side
+from consort.ensemble.answers.answers import reading
+from consort.ensemble.answers.samples import draws
+from consort.ensemble.answers.text_similarity import consensus
+from consort.ensemble.answers.text_similarity import utility as utility_named
+from consort.ensemble.calls import Ledger, ask_side_by_side
 from consort.models.base import LanguageModel
 
 

@@ -10,10 +10,10 @@ from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
-from consort.ensemble.after.answers import reading
-from consort.ensemble.after.samples import draws
 from consort.ensemble.after.vote import elected
-from consort.ensemble.asking import Ledger, ask_side_by_side, checked_members
+from consort.ensemble.answers.answers import reading
+from consort.ensemble.answers.samples import draws
+from consort.ensemble.calls import Ledger, ask_side_by_side, checked_members
 from consort.models.base import LanguageModel
 
 

@@ -16,11 +16,11 @@ from consort.core.errors import BadData, BadParameter
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
-from consort.ensemble.after.answers import codes, reading
-from consort.ensemble.after.voting import diverse_selection, forward_selection, log_odds, order_of, winners
-from consort.ensemble.asking import Ledger, ask_side_by_side, checked_members
-from consort.ensemble.fitting import Learned, Replay, learned_of, with_learned
-from consort.ensemble.observed import Observed
+from consort.ensemble.answers.answers import codes, reading
+from consort.ensemble.answers.voting import diverse_selection, forward_selection, log_odds, order_of, winners
+from consort.ensemble.calls import Ledger, ask_side_by_side, checked_members
+from consort.ensemble.learning.fitting import Learned, Replay, learned_of, with_learned
+from consort.ensemble.learning.observations import Observed
 from consort.models.base import LanguageModel
 
 

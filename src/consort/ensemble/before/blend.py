@@ -18,13 +18,13 @@ from consort.core.params import Range
 from consort.ensemble.before import strategy
 from consort.ensemble.before.category import ALPHA as GROUP_ALPHA
 from consort.ensemble.before.category import group_means, groups_of
-from consort.ensemble.before.features import Rows
-from consort.ensemble.before.linear import balanced, difference_error, folds_of, out_of_fold, ridge
 from consort.ensemble.before.ridge import ALPHAS
-from consort.ensemble.before.routing import Router
-from consort.ensemble.before.shape import SCALE, Shape, with_shape
-from consort.ensemble.fitting import Learned
-from consort.ensemble.observed import Observed
+from consort.ensemble.learning.fitting import Learned
+from consort.ensemble.learning.observations import Observed
+from consort.ensemble.routing.features import Rows
+from consort.ensemble.routing.linear import balanced, difference_error, folds_of, out_of_fold, ridge
+from consort.ensemble.routing.router import Router
+from consort.ensemble.routing.shape import SCALE, Shape, with_shape
 from consort.models.base import LanguageModel
 
 

@@ -14,13 +14,13 @@ from jaxtyping import Float
 
 from consort.core.params import Range
 from consort.core.types import Sampling
-from consort.ensemble.after.samples import checked_template, filled
-from consort.ensemble.asking import ask
+from consort.ensemble.answers.samples import checked_template, filled
 from consort.ensemble.before import strategy
-from consort.ensemble.before.features import Rows
-from consort.ensemble.before.routing import Router, held_against, threshold_in_use, threshold_of
-from consort.ensemble.fitting import Learned
-from consort.ensemble.observed import Observed
+from consort.ensemble.calls import ask
+from consort.ensemble.learning.fitting import Learned
+from consort.ensemble.learning.observations import Observed
+from consort.ensemble.routing.features import Rows
+from consort.ensemble.routing.router import Router, held_against, threshold_in_use, threshold_of
 from consort.models.base import LanguageModel
 from consort.models.cost import cost_of
 

@@ -14,12 +14,12 @@ from jaxtyping import Float
 
 from consort.core.params import Range
 from consort.ensemble.before import strategy
-from consort.ensemble.before.features import Rows, packed, similarity
 from consort.ensemble.before.knn import neighbour_means, transposed
-from consort.ensemble.before.linear import sigmoid, softmax_regression
-from consort.ensemble.before.routing import Router
-from consort.ensemble.fitting import Learned
-from consort.ensemble.observed import Observed
+from consort.ensemble.learning.fitting import Learned
+from consort.ensemble.learning.observations import Observed
+from consort.ensemble.routing.features import Rows, packed, similarity
+from consort.ensemble.routing.linear import sigmoid, softmax_regression
+from consort.ensemble.routing.router import Router
 from consort.models.base import LanguageModel
 
 RIGHT = 0.5

@@ -14,11 +14,11 @@ from jaxtyping import Float
 
 from consort.core.params import Range
 from consort.ensemble.before import strategy
-from consort.ensemble.before.features import Rows
-from consort.ensemble.before.linear import sigmoid, softmax_regression
-from consort.ensemble.before.routing import Router, calibrated, held_against, threshold_in_use
-from consort.ensemble.fitting import Learned
-from consort.ensemble.observed import Observed
+from consort.ensemble.learning.fitting import Learned
+from consort.ensemble.learning.observations import Observed
+from consort.ensemble.routing.features import Rows
+from consort.ensemble.routing.linear import sigmoid, softmax_regression
+from consort.ensemble.routing.router import Router, calibrated, held_against, threshold_in_use
 from consort.models.base import LanguageModel
 
 Labels = Literal["det", "prob", "trans"]

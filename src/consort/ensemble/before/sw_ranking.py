@@ -19,12 +19,12 @@ from jaxtyping import Float
 from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.ensemble.before import strategy
-from consort.ensemble.before.features import Rows, packed, similarity
 from consort.ensemble.before.knn import BLOCK, transposed
-from consort.ensemble.before.linear import folds_of, routed
-from consort.ensemble.before.routing import Router
-from consort.ensemble.fitting import Learned
-from consort.ensemble.observed import Observed
+from consort.ensemble.learning.fitting import Learned
+from consort.ensemble.learning.observations import Observed
+from consort.ensemble.routing.features import Rows, packed, similarity
+from consort.ensemble.routing.linear import folds_of, routed
+from consort.ensemble.routing.router import Router
 from consort.models.base import LanguageModel
 
 GAMMAS = (10.0, 1e2, 1e3, 1e4, 1e5, 1e6)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from consort.models.decode import Cancel
+    from consort.models.decoding.decode import Cancel
 
 
 @strategy()
@@ -51,7 +51,7 @@ class Attributed(TokenModel):
     def generate(
         self, prompts: Sequence[Prompt], sampling: Sampling = Sampling(), *, cancel: Cancel | None = None
     ) -> list[Completion]:
-        from consort.models.decode import prompt_tokens
+        from consort.models.decoding.decode import prompt_tokens
 
         answers = self.model.generate(prompts, sampling, cancel=cancel)
         heads = [prompt_tokens(self.tokenizer, prompt) for prompt in prompts]
@@ -119,7 +119,7 @@ def read(
     """As `TokenModel.logprobs`, and what reading each list cost."""
     import torch
 
-    from consort.models.decode import batches, check_window
+    from consort.models.decoding.decode import batches, check_window
 
     for number, tokens in enumerate(token_lists):
         check_window(model, len(tokens) - 1, f"token_lists[{number}]")

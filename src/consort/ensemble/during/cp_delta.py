@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from consort.core.errors import BadParameter
 from consort.ensemble.during import strategy
 from consort.ensemble.during.average import common, mix
-from consort.ensemble.during.ensemble import Ensemble
+from consort.ensemble.mixing.base import Ensemble
 from consort.models.base import TokenModel
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from consort.core.errors import BadParameter, Incompatible, Unsupported
 from consort.core.params import Range
 from consort.ensemble.during import strategy
 from consort.ensemble.during.average import mix
-from consort.ensemble.during.ensemble import Ensemble
+from consort.ensemble.mixing.base import Ensemble
 from consort.models.base import TokenModel
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def anchors_of(models: Sequence[TokenModel]) -> Int[Tensor, "model anchor"]:
     """The tokens with bytes that all models have, by each model's ids. Raises Incompatible if there is none."""
     import torch
 
-    from consort.models.align import exact_map, token_bytes
+    from consort.models.tokens.align import exact_map, token_bytes
 
     first = token_bytes(models[0].tokenizer)
     maps = torch.stack([exact_map(first, token_bytes(model.tokenizer)) for model in models])

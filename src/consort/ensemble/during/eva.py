@@ -16,7 +16,7 @@ from consort.core.params import Range
 from consort.ensemble.during import strategy
 from consort.ensemble.during.average import mix
 from consort.ensemble.during.deepen import anchors_of, embeddings_of
-from consort.ensemble.during.ensemble import Ensemble
+from consort.ensemble.mixing.base import Ensemble
 from consort.models.base import TokenModel
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def carried(
     logits: Float[Tensor, "row own"], ids: Int[Tensor, " own"], size: int, top_k: int
 ) -> Float[Tensor, "row vocab"]:
     """Log-probabilities of the `top_k` likeliest tokens under their counterparts."""
-    from consort.models.align import carry
+    from consort.models.tokens.align import carry
 
     known = logits[:, : len(ids)]
     least = known.topk(min(top_k, known.shape[-1]), dim=-1).values[:, -1:]
@@ -101,7 +101,7 @@ def token_map(source: TokenModel, target: TokenModel) -> Int[Tensor, " own"]:
     import torch
     from torch.nn.functional import normalize
 
-    from consort.models.align import model_map
+    from consort.models.tokens.align import model_map
 
     found = model_map(source, target)
     own, other = normalize(embeddings_of(source), dim=-1), normalize(embeddings_of(target), dim=-1)
@@ -121,7 +121,7 @@ def token_map(source: TokenModel, target: TokenModel) -> Int[Tensor, " own"]:
 
 
 def _texts(model: TokenModel) -> Sequence[bytes | None]:
-    from consort.models.align import token_bytes
+    from consort.models.tokens.align import token_bytes
 
     return token_bytes(model.tokenizer)
 

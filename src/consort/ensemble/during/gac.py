@@ -9,8 +9,8 @@ from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.ensemble.during import strategy
 from consort.ensemble.during.average import mix
-from consort.ensemble.during.ensemble import Ensemble, check_models
-from consort.ensemble.during.union import tokenizers, union_map
+from consort.ensemble.mixing.base import Ensemble, check_models
+from consort.ensemble.mixing.union import tokenizers, union_map
 from consort.models.base import TokenModel
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Gac(Ensemble):
 
 def over_union(logits: Float[Tensor, "row own"], to_union: Tensor, size: int) -> Float[Tensor, "row union"]:
     """Log-probabilities over the union; what has no place in it (special tokens of others) is left out."""
-    from consort.models.align import carry
+    from consort.models.tokens.align import carry
 
     known = logits[:, : len(to_union)]
     return carry(known.softmax(-1), to_union, size).log().log_softmax(-1)

@@ -18,14 +18,14 @@ from consort.core.params import Range
 from consort.core.types import Usage
 from consort.ensemble.during import strategy
 from consort.ensemble.during.average import common, mix
-from consort.ensemble.during.ensemble import Ensemble, Together, heard
+from consort.ensemble.mixing.base import Ensemble, Together, heard
 from consort.models.base import Session, TokenModel
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from consort.models.align import Nearest
-    from consort.models.recall import Recalled
+    from consort.models.decoding.running_logprobs import Recalled
+    from consort.models.tokens.align import Nearest
 
 GRID = 21
 """Weights that `opt` tries for each further model: 0, .05, .., 1."""
@@ -62,13 +62,13 @@ class PackLlm(Ensemble):
 
     @cached_property
     def nearest(self) -> Nearest:
-        from consort.models.align import Nearest, token_bytes
+        from consort.models.tokens.align import Nearest, token_bytes
 
         return Nearest(token_bytes(self.tokenizer))
 
     @cached_property
     def maps(self) -> list[Tensor | None]:
-        from consort.models.align import model_map
+        from consort.models.tokens.align import model_map
 
         asked = [self.models[i] for i in self.asked]
         return [None if self._alike(model) else model_map(model, self.models[0]) for model in asked]
@@ -80,7 +80,7 @@ class PackLlm(Ensemble):
 
     def carried(self, logits: Float[Tensor, "row own"], at: int) -> Float[Tensor, "row vocab"]:
         """Log-probabilities over the first model's tokens of asked model number `at`."""
-        from consort.models.align import carry, token_bytes
+        from consort.models.tokens.align import carry, token_bytes
 
         ids, size = self.maps[at], self.tokenizer.vocab_size
         if ids is None:
@@ -138,7 +138,7 @@ class _Packed(Together):
     owner: PackLlm
 
     def __init__(self, owner: PackLlm, batch: int) -> None:
-        from consort.models.recall import Recall
+        from consort.models.decoding.running_logprobs import Recall
 
         super().__init__(owner, batch)
         self.recall = Recall(batch, self._read, super().rollback)

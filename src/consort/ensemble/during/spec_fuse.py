@@ -13,11 +13,11 @@ from consort.core.params import Range
 from consort.core.registry import name_of
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.during import strategy
-from consort.ensemble.during.ensemble import check_models, shares
-from consort.ensemble.during.spans import Answer, Author
+from consort.ensemble.mixing.base import check_models, shares
+from consort.ensemble.mixing.spans import Answer, Author
 from consort.models.base import LanguageModel, TokenModel
 from consort.models.cost import joined
-from consort.models.sampling import check
+from consort.models.decoding.sampling import check
 
 
 @strategy(paper="2412.07380")

@@ -14,7 +14,7 @@ from consort.core.counted import counted
 from consort.core.errors import BadParameter
 from consort.ensemble.during import strategy
 from consort.ensemble.during.average import common
-from consort.ensemble.during.ensemble import Ensemble
+from consort.ensemble.mixing.base import Ensemble
 from consort.models.base import TokenModel
 
 if TYPE_CHECKING:

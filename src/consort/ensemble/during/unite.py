@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int
 
 from consort.core.params import Range
 from consort.ensemble.during import strategy
-from consort.ensemble.during.ensemble import Ensemble, check_models
-from consort.ensemble.during.union import UnionMap, lengths, tokenizers, union_map
+from consort.ensemble.mixing.base import Ensemble, check_models
+from consort.ensemble.mixing.union import UnionMap, lengths, tokenizers, union_map
 from consort.models.base import TokenModel
 
 if TYPE_CHECKING:

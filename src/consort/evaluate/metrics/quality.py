@@ -1,4 +1,4 @@
-"""The quality that a cached answer is told to have (models/table.py)."""
+"""The quality that a cached answer is told to have (models/cached/model.py)."""
 
 from __future__ import annotations
 

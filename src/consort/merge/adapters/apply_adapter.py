@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from consort.core.errors import BadParameter
 from consort.merge.adapters import adapter
+from consort.weights.adapters.files import is_adapter_config
+from consort.weights.adapters.lora import Adapted
 from consort.weights.checkpoint import Checkpoint
-from consort.weights.lora import Adapted
-from consort.weights.lora_files import is_adapter_config
 
 
 @adapter(paper="2106.09685", takes="adapters")

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from consort.weights.adapters.files import factor_keys
 from consort.weights.checkpoint import Checkpoint, Spec, no_tensor, round_into, whole
-from consort.weights.lora_files import factor_keys
 
 
 class Factors(NamedTuple):

@@ -19,12 +19,12 @@ from consort.core.params import Range
 from consort.merge.adapters import adapter
 from consort.merge.adapters.computed import ComputedAdapter, Factors, Module, Part
 from consort.merge.adapters.low_rank import principal, projected, rank_of_energy
-from consort.merge.cache import Once
+from consort.merge.engine.once import Once
+from consort.weights.adapters.files import PREFIX, is_adapter_config
 from consort.weights.checkpoint import CHUNK, Checkpoint, ranges
+from consort.weights.disk.config_fit import tied_pair
 from consort.weights.family import layer_of, role_of, text_config
-from consort.weights.fit import tied_pair
-from consort.weights.lora_files import PREFIX, is_adapter_config
-from consort.weights.views import Delta
+from consort.weights.views.basic import Delta
 
 CONV1D = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer"}
 """Model types whose layers store linear weights input by output."""

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from consort.core.errors import BadParameter, Incompatible, listing
 from consort.merge.adapters.computed import Factors, Part
-from consort.merge.engine import Merged, merge
+from consort.merge.engine.merged import Merged, merge
 from consort.merge.registry import methods
+from consort.weights.adapters.changes import Changes, LowRank
+from consort.weights.adapters.files import factor_keys
 from consort.weights.checkpoint import Checkpoint, Spec, whole
-from consort.weights.lora_changes import Changes, LowRank
-from consort.weights.lora_files import factor_keys
 
 
 class Factorwise:

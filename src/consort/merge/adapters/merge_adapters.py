@@ -22,10 +22,10 @@ from consort.merge.adapters.combining import combined
 from consort.merge.adapters.computed import ComputedAdapter, Factors, Module, Part
 from consort.merge.adapters.factorwise import Factorwise
 from consort.merge.adapters.low_rank import concatenated, truncated
-from consort.merge.cache import Once
+from consort.merge.engine.once import Once
+from consort.weights.adapters.changes import Changes, LowRank, check_supported, fit_changes, read_changes, where
+from consort.weights.adapters.files import is_adapter_config
 from consort.weights.checkpoint import Checkpoint
-from consort.weights.lora_changes import Changes, LowRank, check_supported, fit_changes, read_changes, where
-from consort.weights.lora_files import is_adapter_config
 
 KEPT = 8
 """Modules whose factors are kept, since A and B of one are written at different times."""

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from consort.merge.blocks import Blocks
+from consort.merge.arithmetic.reductions import order_statistics
+from consort.merge.engine.blocks import Blocks
 from consort.merge.method import method
-from consort.merge.statistics import order_statistics
 
 SMOOTHING = 1e-8
 QUARTILES = (0.25, 0.5, 0.75)

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.params import PerModel, Range
-from consort.merge.arithmetic import (
+from consort.merge.arithmetic.reductions import order_statistics
+from consort.merge.arithmetic.votes import (
     above,
     at_least,
     per_model,
@@ -20,9 +21,8 @@ from consort.merge.arithmetic import (
     task_vector,
     voted,
 )
-from consort.merge.blocks import Blocks
+from consort.merge.engine.blocks import Blocks
 from consort.merge.method import method
-from consort.merge.statistics import order_statistics
 
 
 def bounds(blocks: Blocks, *, density: Sequence[float], gamma: Sequence[float]) -> Float[np.ndarray, "model 2"]:

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.params import PerModel, Range
-from consort.merge.arithmetic import per_model, refuse_cancelling, task_vector
-from consort.merge.dropping import constant, constant_l1, dropped
+from consort.merge.arithmetic.dropping import constant, constant_l1, dropped
+from consort.merge.arithmetic.votes import per_model, refuse_cancelling, task_vector
 from consort.merge.method import method
 
 

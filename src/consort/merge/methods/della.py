@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.params import PerModel, Range
-from consort.merge.arithmetic import per_model, refuse_mixed_signs, voted
-from consort.merge.dropping import by_rank, by_rank_l1, dropped, refuse_band
+from consort.merge.arithmetic.dropping import by_rank, by_rank_l1, dropped, refuse_band
+from consort.merge.arithmetic.votes import per_model, refuse_mixed_signs, voted
 from consort.merge.method import method
 
 

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from consort.core.errors import BadParameter
 from consort.core.params import PerModel, Range
-from consort.merge.arithmetic import above, at_least, per_model, refuse_cancelling, task_vector
-from consort.merge.blocks import Blocks
+from consort.merge.arithmetic.reductions import order_statistics, sums
+from consort.merge.arithmetic.votes import above, at_least, per_model, refuse_cancelling, task_vector
+from consort.merge.engine.blocks import Blocks
 from consort.merge.method import method
-from consort.merge.statistics import order_statistics, sums
 
 
 class Outliers(NamedTuple):

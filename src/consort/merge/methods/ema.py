@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.params import Range
-from consort.merge.arithmetic import per_model, weighted_total
+from consort.merge.arithmetic.votes import per_model, weighted_total
 from consort.merge.method import method
 
 

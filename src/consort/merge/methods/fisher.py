@@ -16,10 +16,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.params import PerModel, Range
-from consort.merge.arithmetic import along, per_model, weighted_total
-from consort.merge.blocks import Blocks
+from consort.merge.arithmetic.reductions import sums
+from consort.merge.arithmetic.votes import along, per_model, weighted_total
+from consort.merge.engine.blocks import Blocks
 from consort.merge.method import method
-from consort.merge.statistics import sums
 
 
 def scales(blocks: Blocks, *, normalise: bool) -> Float[np.ndarray, "model"]:

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from consort.merge.arithmetic import total
-from consort.merge.blocks import Blocks
+from consort.merge.arithmetic.reductions import gram, row_gram
+from consort.merge.arithmetic.votes import total
+from consort.merge.engine.blocks import Blocks
 from consort.merge.method import method
-from consort.merge.statistics import gram, row_gram
 
 SMALLEST_DENOMINATOR = 1e-6
 logger = logging.getLogger(__name__)

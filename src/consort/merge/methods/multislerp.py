@@ -14,9 +14,9 @@ from torch import Tensor
 
 from consort.core.errors import Incompatible
 from consort.core.params import PerModel, Range
-from consort.merge.arithmetic import per_model, refuse_cancelling, weighted_total
+from consort.merge.arithmetic.reductions import gram
+from consort.merge.arithmetic.votes import per_model, refuse_cancelling, weighted_total
 from consort.merge.method import method
-from consort.merge.statistics import gram
 
 
 def refuse(*, weight: Sequence[float], normalize_weights: bool) -> None:

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from consort.core.errors import Incompatible
 from consort.core.params import PerModel
-from consort.merge.arithmetic import per_model, weighted_total
-from consort.merge.blocks import Blocks
+from consort.merge.arithmetic.reductions import gram, row_gram
+from consort.merge.arithmetic.votes import per_model, weighted_total
+from consort.merge.engine.blocks import Blocks
 from consort.merge.method import method
-from consort.merge.statistics import gram, row_gram
 
 ZERO_NORM = 1e-8
 PARALLEL = 1e-12

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.params import PerModel
-from consort.merge.arithmetic import per_model, weighted_total
+from consort.merge.arithmetic.votes import per_model, weighted_total
 from consort.merge.method import method
 
 

@@ -11,10 +11,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from consort.core.params import Range
-from consort.merge.arithmetic import along, total
-from consort.merge.blocks import Block, Blocks
+from consort.merge.arithmetic.reductions import sums
+from consort.merge.arithmetic.votes import along, total
+from consort.merge.engine.blocks import Block, Blocks
 from consort.merge.method import method
-from consort.merge.statistics import sums
 
 
 def active(deltas: Float[Tensor, "model *shape"], epsilon: float) -> tuple[Bool[Tensor, "model *shape"], Tensor]:

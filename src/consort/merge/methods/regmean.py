@@ -15,7 +15,7 @@ from torch import Tensor
 
 from consort.core.errors import BadParameter
 from consort.core.params import PerModel, Range
-from consort.merge.arithmetic import per_model, refuse_cancelling, task_vector, total
+from consort.merge.arithmetic.votes import per_model, refuse_cancelling, task_vector, total
 from consort.merge.method import method
 
 RIDGE = 1e-6

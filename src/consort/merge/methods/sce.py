@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.params import Range
-from consort.merge.arithmetic import along, divisor, elected, positive, total
-from consort.merge.blocks import Block, Blocks
+from consort.merge.arithmetic.reductions import order_statistics, sums
+from consort.merge.arithmetic.votes import along, divisor, elected, positive, total
+from consort.merge.engine.blocks import Block, Blocks
 from consort.merge.method import method
-from consort.merge.statistics import order_statistics, sums
 
 
 class Selection(NamedTuple):

@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from consort.merge.arithmetic import per_model, weighted_total
+from consort.merge.arithmetic.reductions import gram
+from consort.merge.arithmetic.votes import per_model, weighted_total
 from consort.merge.method import method
-from consort.merge.statistics import gram
 
 ZERO_NORM = 1e-8
 PARALLEL = 0.9995

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.params import Range
-from consort.merge.arithmetic import per_model, task_vector
+from consort.merge.arithmetic.votes import per_model, task_vector
 from consort.merge.method import method
 
 

@@ -15,10 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.params import PerModel, Range
-from consort.merge.arithmetic import along, at_least, per_model, refuse_mixed_signs, voted
-from consort.merge.blocks import Blocks
+from consort.merge.arithmetic.reductions import l1_factors, trimming_thresholds
+from consort.merge.arithmetic.votes import along, at_least, per_model, refuse_mixed_signs, voted
+from consort.merge.engine.blocks import Blocks
 from consort.merge.method import method
-from consort.merge.statistics import l1_factors, trimming_thresholds
 
 
 class Trimming(NamedTuple):

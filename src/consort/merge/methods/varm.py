@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from consort.merge.arithmetic import along, total
-from consort.merge.blocks import Blocks
+from consort.merge.arithmetic.reductions import sums
+from consort.merge.arithmetic.votes import along, total
+from consort.merge.engine.blocks import Blocks
 from consort.merge.method import method
-from consort.merge.statistics import sums
 
 
 def energy_shares(blocks: Blocks) -> Float[np.ndarray, "model"]:

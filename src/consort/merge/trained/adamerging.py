@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from consort.core.errors import Unsupported
 from consort.core.schedule import ByName, Rule
-from consort.merge.engine import Merged, merge
+from consort.merge.engine.merged import Merged, merge
 from consort.merge.trained import learned
 from consort.merge.trained.passages import Batch, Passage, drawing, entropy, forward, in_batches
 from consort.merge.trained.store import read_found
 from consort.merge.trained.weighing import Coefficients, Deltas, weighed
 from consort.train.loop import Recipe, fit
 from consort.weights.checkpoint import Checkpoint
-from consort.weights.stack import origin
+from consort.weights.views.stack import origin
 
 START = 0.3
 STEPS, RATE, BATCH = 500, 1e-3, 16

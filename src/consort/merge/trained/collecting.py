@@ -15,8 +15,8 @@ from torch import Tensor
 from consort.core.errors import BadData, BadParameter, ConsortError, did_you_mean, listing
 from consort.core.journal import Journal, key_of
 from consort.core.progress import track
-from consort.merge.collect import at_work
-from consort.merge.engine import Merged
+from consort.merge.collect.run import at_work
+from consort.merge.engine.merged import Merged
 from consort.merge.trained import KINDS
 from consort.merge.trained.adamerging import RATE, START, STEPS, Grain, Tell, adapt
 from consort.merge.trained.concrete import learn_mask
@@ -25,7 +25,7 @@ from consort.merge.trained.store import stamps, write_found
 from consort.merge.trained.surgery import operate
 from consort.merge.trained.weighing import Deltas
 from consort.weights.checkpoint import Checkpoint
-from consort.weights.folder import CONFIG, SINGLE
+from consort.weights.disk.folder import CONFIG, SINGLE
 
 STATE = "training.safetensors"
 GRAINS = ("tensor", "model")

@@ -27,8 +27,8 @@ from consort.merge.trained.store import read_found
 from consort.merge.trained.weighing import Coefficients, Deltas, weighed
 from consort.train.loop import fit
 from consort.weights.checkpoint import Checkpoint, round_into
-from consort.weights.folder import open_folder
-from consort.weights.views import View
+from consort.weights.disk.folder import open_folder
+from consort.weights.views.basic import View
 
 BATCH = 16
 TEMPERATURE = 0.5

@@ -22,7 +22,7 @@ from consort.core.types import Sampling
 from consort.data.rows import example_of, parse_row, read_lines
 
 if TYPE_CHECKING:
-    from consort.models.hf import HFModel
+    from consort.models.hf.model import HFModel
 
 MAX_TOKENS = 512
 MAX_ANSWER = 64

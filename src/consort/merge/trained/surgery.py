@@ -25,7 +25,7 @@ from consort.models.abilities import HiddenSession, with_hidden
 from consort.models.base import Session, TokenModel
 from consort.models.cost import joined
 from consort.train.loop import fit
-from consort.weights.folder import open_folder
+from consort.weights.disk.folder import open_folder
 
 RANK, BATCH = 16, 16
 

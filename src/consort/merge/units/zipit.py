@@ -18,15 +18,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from consort.core.errors import BadParameter, Unsupported
-from consort.merge.cache import Once
-from consort.merge.collect import GROUP_BYTES, MAX_TOKENS, at_work, read_texts
-from consort.merge.engine import merge
+from consort.merge.collect.run import GROUP_BYTES, MAX_TOKENS, at_work, read_texts
+from consort.merge.engine.merged import merge
+from consort.merge.engine.once import Once
 from consort.merge.units import matched
-from consort.weights.assignment import assign
 from consort.weights.checkpoint import Checkpoint, round_into
-from consort.weights.permute import by_unit
-from consort.weights.units import Member, Units, units_of
-from consort.weights.views import View
+from consort.weights.views.assignment import assign
+from consort.weights.views.basic import View
+from consort.weights.views.permute import by_unit
+from consort.weights.views.units import Member, Units, units_of
 
 Pairs = Int[np.ndarray, "pair 2"]
 """Two units each, numbered through both models: the second model's come after the first's."""

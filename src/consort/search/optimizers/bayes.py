@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.params import Range
-from consort.search.domain import Domain
+from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
 from consort.search.optimizers.turns import Steps, Turns, box_to_unit, unit_to_box
 

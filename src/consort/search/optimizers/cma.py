@@ -19,7 +19,7 @@ from torch import Tensor
 
 from consort.core.errors import BadParameter
 from consort.core.params import Range
-from consort.search.domain import Domain
+from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
 from consort.search.optimizers.turns import Steps, Turns, box_to_unit, sum_to_one, unit_to_box
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from consort.core.params import Range
-from consort.search.domain import Domain
+from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
 from consort.search.optimizers.cma import Cma
 from consort.search.optimizers.heuristic import Heuristic

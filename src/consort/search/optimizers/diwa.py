@@ -5,7 +5,7 @@ Unlike a greedy soup it ends at the first model that does, so it takes fewer eva
 
 from __future__ import annotations
 
-from consort.search.domain import Domain
+from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
 from consort.search.optimizers.ranked import grown
 from consort.search.optimizers.turns import Steps, Turns, starts_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from consort.search.domain import Domain
+from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
 from consort.search.optimizers.ranked import grown
 from consort.search.optimizers.turns import Steps, Turns, starts_of

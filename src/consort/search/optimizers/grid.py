@@ -8,7 +8,7 @@ import torch
 
 from consort.core.errors import BadParameter
 from consort.core.params import Range
-from consort.search.domain import Domain
+from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
 from consort.search.optimizers.turns import Steps, Turns, unit_to_box
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.errors import BadParameter
-from consort.search.domain import Domain
+from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
 from consort.search.optimizers.ranked import by_score
 from consort.search.optimizers.turns import Steps, Turns, starts_of

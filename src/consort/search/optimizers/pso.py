@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.params import Range
-from consort.search.domain import Domain
+from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
-from consort.search.swarm import (
+from consort.search.swarm.step import (
     Forces,
     draws,
     is_settled,

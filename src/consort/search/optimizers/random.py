@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 
 from consort.core.params import Range
-from consort.search.domain import Domain
+from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
 from consort.search.optimizers.turns import Steps, Turns, sum_to_one, unit_to_box
 

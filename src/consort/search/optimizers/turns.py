@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.errors import BadParameter
-from consort.search.domain import Domain
+from consort.search.engine.domain import Domain
 
 Steps = Generator[Float[Tensor, "pop dim"], Float[Tensor, "pop"], None]
 

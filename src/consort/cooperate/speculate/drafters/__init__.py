@@ -1,0 +1,1 @@
+"""What guesses ahead: one drafter a file."""

@@ -1,0 +1,49 @@
+"""Drafters without a model: prompt lookup, and the adaptive n-gram counts of ANPD (2404.08698)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from consort.cooperate.speculate.drafters.draft import EMPTY, Draft, Start
+from consort.cooperate.speculate.drafters.index import CountIndex, SuffixIndex
+from consort.cooperate.speculate.rounds.pipeline import Pipeline
+from consort.core.types import Usage
+
+
+class TextDrafter:
+    """Guesses from the text so far: an index for each row, fed with the prompt and with what is emitted."""
+
+    members: Sequence[Any] = ()
+
+    def __init__(self, name: str, index: Callable[[], SuffixIndex | CountIndex]) -> None:
+        self.name, self.index = name, index
+        self.rows: list[SuffixIndex | CountIndex] = []
+
+    def start(self, rows: Sequence[Start], pipeline: Pipeline, width: int) -> None:
+        self.rows = [self.index() for _ in rows]
+        self.observe([row.prompt for row in rows])
+
+    def propose(self, gammas: Sequence[int]) -> list[Draft]:
+        guesses = zip(self.rows, gammas, strict=True)
+        return [Draft(row.continuation(gamma)) if gamma else EMPTY for row, gamma in guesses]
+
+    def observe(self, emitted: Sequence[Sequence[int]]) -> None:
+        for row, tokens in zip(self.rows, emitted, strict=True):
+            row.extend(tokens)
+
+    def select(self, rows: Sequence[int]) -> None:
+        self.rows = [self.rows[row] for row in rows]
+
+    def spent(self) -> list[list[tuple[Any, Mapping[str, Usage]]]]:
+        return [[] for _ in self.rows]
+
+
+def lookup_drafter(orders: Sequence[int] = (3, 2, 1)) -> TextDrafter:
+    """Prompt lookup: what followed the longest ending of the text that occurred before, most recently."""
+    return TextDrafter("lookup", lambda: SuffixIndex(orders))
+
+
+def ngram_drafter(max_n: int = 3) -> TextDrafter:
+    """ANPD: the most frequent successor under the highest order n-gram that is known, again and again."""
+    return TextDrafter("ngram", lambda: CountIndex(range(2, max_n + 1)))

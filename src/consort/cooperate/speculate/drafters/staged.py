@@ -1,0 +1,116 @@
+"""Staged drafting: the draft model's own tokens are guessed by a smaller drafter (Spector and Ré, 2308.04623)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from consort.cooperate.speculate.drafters.draft import EMPTY, Draft, Start
+from consort.cooperate.speculate.drafters.model_draft import Followers
+from consort.cooperate.speculate.rounds.pipeline import Pipeline, Prefix, derived, number
+from consort.cooperate.speculate.rounds.verify import chosen_path, drawn_chain, emitted_by
+from consort.cooperate.speculate.rounds.vocabulary import Pairing
+from consort.core.types import Sampling, Usage
+from consort.models.decoding.sampling import draw, uniform
+
+if TYPE_CHECKING:
+    from consort.cooperate.speculate.speculation import Speculate
+
+
+class StagedDrafter:
+    """A draft is one round of another `Speculate`: what its drafter guessed and its target let stand, and one more.
+
+    Such a token is distributed as the inner target says, whoever guessed it, so that target's distribution is q. The
+    draft ends after a token that the inner target had to correct, which stays in it.
+    """
+
+    name = "staged"
+
+    def __init__(self, model: Speculate, pairing: Pairing) -> None:
+        self.model, self.pairing, self.members = model, pairing, (model,)
+        self.follow = Followers(model.target, pairing)
+        self.inner = model.make_drafter(False)
+        self.pipeline, self.width = Pipeline(Sampling()), 0
+        self.keys: list[bytes] = []
+
+    def start(self, rows: Sequence[Start], pipeline: Pipeline, width: int) -> None:
+        self.pipeline, self.width = pipeline, width
+        self.keys = [derived(row.key, "stage") for row in rows]
+        self.follow.start(rows)
+        owners = dict(zip(self.keys, (row.key for row in rows), strict=True))
+        inner = [Start(row.prompt, key) for key, row in zip(self.keys, rows, strict=True)]
+        self.inner.start(inner, _owned(pipeline, owners), width)
+
+    def propose(self, gammas: Sequence[int]) -> list[Draft]:
+        gammas = self.follow.within_window(gammas)
+        active = [row for row, gamma in enumerate(gammas) if self.follow.able(row, gamma)]
+        if not active:
+            return [EMPTY] * len(gammas)
+        guesses = self.inner.propose([gamma - 1 if row in active else 0 for row, gamma in enumerate(gammas)])
+        first = self.follow.catch_up(active, max(gammas))
+        logits = self._read(active, guesses, first)
+        found = [EMPTY] * len(gammas)
+        for row in active:
+            found[row] = self._round(row, guesses[row], logits[row])
+        return found
+
+    def _read(
+        self, active: Sequence[int], guesses: Sequence[Draft], first: Sequence[Float[Tensor, "new vocab"]]
+    ) -> dict[int, Float[Tensor, "next vocab"]]:
+        """The inner target's logits after the text and after each guessed token, in the outer target's width."""
+        found = dict(zip(active, first, strict=True))
+        guessed = [row for row in active if len(guesses[row])]
+        if guessed:
+            further = self.follow.feed(guessed, [guesses[row].tokens for row in guessed], last=False)
+            for row, logits in zip(guessed, further, strict=True):
+                self.follow.rows[row].ahead = list(guesses[row].tokens)
+                found[row] = torch.cat([found[row], logits])
+        return {row: self.pairing.logits(logits, self.width) for row, logits in found.items()}
+
+    def _round(self, row: int, guess: Draft, logits: Float[Tensor, "next vocab"]) -> Draft:
+        """What the inner target makes of a guess."""
+        at = self.follow.rows[row].position
+        starts = [guess.tokens[:i] for i in range(len(guess) + 1)]
+        scores = self.pipeline.scores(logits, lambda: [self.follow.prefix(row, start) for start in starts])
+        if self.pipeline.greedy:
+            return Draft(emitted_by(guess, chosen_path(scores.argmax(-1).tolist(), guess)))
+        p, key = self.pipeline.transformed(scores), self.keys[row]
+
+        def numbers(purpose: str, depth: int, child: int) -> float:
+            place = at + depth
+            return uniform(key, place) if purpose == "plain" else number(key, place, purpose, child)  # type: ignore[arg-type]
+
+        if guess.q is None:
+            chances = [uniform(key, at + depth) for depth in range(len(guess) + 1)]
+            verdict = chosen_path(draw(p, chances).tolist(), guess)
+        else:
+            verdict = drawn_chain(p, guess, numbers)
+        return Draft(emitted_by(guess, verdict), p[: len(verdict.path) + 1])
+
+    def observe(self, emitted: Sequence[Sequence[int]]) -> None:
+        self.follow.observe(emitted)
+        self.inner.observe(emitted)
+
+    def select(self, rows: Sequence[int]) -> None:
+        self.keys = [self.keys[row] for row in rows]
+        self.follow.select(rows)
+        self.inner.select(rows)
+
+    def spent(self) -> list[list[tuple[Any, Mapping[str, Usage]]]]:
+        return [[*a, *b] for a, b in zip(self.follow.spent(), self.inner.spent(), strict=True)]
+
+
+def _owned(pipeline: Pipeline, owners: Mapping[bytes, bytes]) -> Pipeline:
+    """The pipeline for drafters whose rows have other keys than the answers they belong to."""
+    process = pipeline.process
+    if process is None:
+        return pipeline
+
+    def renamed(logits: Tensor, prefixes: Sequence[Prefix]) -> Tensor:
+        return process(logits, [prefix._replace(key=owners[prefix.key]) for prefix in prefixes])
+
+    return Pipeline(pipeline.sampling, renamed, pipeline.ends)

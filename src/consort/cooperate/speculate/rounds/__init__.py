@@ -1,0 +1,1 @@
+"""A round of speculation: draft, verify, keep; its rows, costs and control."""

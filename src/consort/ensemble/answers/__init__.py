@@ -1,0 +1,1 @@
+"""What strategies over finished answers share: candidates, readings, votes, rankings."""

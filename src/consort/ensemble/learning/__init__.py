@@ -1,0 +1,1 @@
+"""What strategies learn from: observed answers, and the fit on them."""

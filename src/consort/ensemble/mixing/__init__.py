@@ -1,0 +1,1 @@
+"""What ensembles of next-token distributions share."""

@@ -1,0 +1,1 @@
+"""What routers share: features, linear models, cost and quality."""

@@ -1,0 +1,1 @@
+"""The arithmetic that merge methods are written in."""

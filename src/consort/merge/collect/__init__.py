@@ -1,0 +1,1 @@
+"""Statistics of models, collected on passages for merges that need them."""

@@ -1,0 +1,201 @@
+"""Which tensors of the inputs make which tensor of the output: decided from headers and configs alone.
+
+Every tensor of the inputs is merged, or the merge is refused with all faults at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import torch
+
+from consort.core.errors import BadParameter, Incompatible, did_you_mean, listing
+from consort.merge.engine.missing import Completed
+from consort.weights.checkpoint import Checkpoint, Spec
+from consort.weights.disk.config_fit import fitted, of_role
+from consort.weights.family import differences, layer_of, role_of, text_config
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+COPIED = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+SHOWN = 3
+"""Tensors named in an error: of models of different sizes nearly all are wrong, and in the same way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """How one tensor of the output is made: `sources` names it in each input, "" where an input lacks it.
+
+    `copied` where it is not computed.
+    """
+
+    name: str
+    spec: Spec
+    sources: tuple[str, ...]
+    compute: torch.dtype
+    copied: bool
+
+    @property
+    def partial(self) -> bool:
+        """Whether an input lacks it."""
+        return "" in self.sources
+
+
+def labels(inputs: Sequence[Checkpoint]) -> list[str]:
+    """Names of the inputs for messages; equal ones are told apart by their number."""
+    names = [c.name for c in inputs]
+    return [f"{n} (input {i})" if names.count(n) > 1 else n for i, n in enumerate(names, 1)]
+
+
+def dtype_named(value: torch.dtype | str | None, field: str) -> torch.dtype | None:
+    """A floating dtype by name or as it is. Raises BadParameter."""
+    if isinstance(value, str):
+        value = DTYPES.get(value.removeprefix("torch."), value)
+    if value is not None and value not in DTYPES.values():
+        hint = did_you_mean(str(value), DTYPES)
+        raise BadParameter(f"{value} is not a dtype that a merge can have", field=field, hint=hint)
+    return value  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, slots=True)
+class Available:
+    """`missing: available`: a tensor is merged from those of the first `models` inputs that have it.
+
+    It must be in `least` of them, and, where there is a base that the method uses, in the base, the last input. What
+    only the base has is copied.
+    """
+
+    models: int
+    least: int
+    with_base: bool
+
+    def fault(self, name: str, found: Sequence[str]) -> str | None:
+        have = sum(map(bool, found[: self.models]))
+        if self.with_base and not found[-1]:
+            return f"{name} is missing from the base"
+        if have < self.least and (have or not found[self.models :]):
+            return f"{name} is in {have} of the models, the method needs {self.least}"
+        return None
+
+
+def match(
+    inputs: Sequence[Checkpoint],
+    dtype: torch.dtype | None,
+    *,
+    settled: Collection[str] = (),
+    available: Available | None = None,
+) -> dict[str, Job]:
+    """The jobs by name of the output tensor, in the order of the first input. Raises Incompatible.
+
+    `settled`: configuration keys that may differ.
+    """
+    specs = [_specs(c) for c in inputs]
+    sources = _sources(inputs, specs)
+    different = differences([c.config for c in inputs if c.config])
+    of_config = [f"config {difference}" for difference in different if difference.key not in settled]
+    faults = []
+    named, models = labels(inputs), available.models if available else len(inputs)
+    jobs = {}
+    for name, found in sources.items():
+        fault = _fault(name, found, specs, named, available)
+        if fault:
+            faults.append(fault)
+        else:
+            mine = [s[n] for s, n in zip(specs, found, strict=True) if n]
+            jobs[name] = _job(name, found, mine, dtype, copied=not any(found[:models]))
+    if of_config or faults:
+        hint = "every tensor must be in every input, with one shape"
+        if len(inputs) > 1:
+            hint = f"merge models of one architecture and size; {hint} (see `missing` and `config_conflict`)"
+        told = [listing(of_config)] if of_config else []
+        told += [f"{len(faults)} of {len(sources)} tensors: {listing(faults, SHOWN)}"] if faults else []
+        raise Incompatible("; ".join(told), hint=hint)
+    return jobs
+
+
+def _specs(checkpoint: Checkpoint) -> dict[str, Spec]:
+    names = checkpoint.keys()
+    return {name: checkpoint.spec(name) for name in names}
+
+
+def _sources(inputs: Sequence[Checkpoint], specs: Sequence[Mapping[str, Spec]]) -> dict[str, tuple[str, ...]]:
+    """For each output name its name in every input, "" where an input lacks it.
+
+    A tied input contributes its embedding as its head; where all are tied, there is no head.
+    """
+    result = {}
+    for name in dict.fromkeys(name for spec in specs for name in spec):
+        found = [_source(name, c.config, spec) for c, spec in zip(inputs, specs, strict=True)]
+        if name in found or "" in found:
+            result[name] = tuple(found)
+    return result
+
+
+def completed(inputs: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """The inputs, of which the last is the base, each with the base's tensors in the place of those it lacks."""
+    sources, base = _sources(inputs, [_specs(c) for c in inputs]), inputs[-1]
+    lent = [[name for name, found in sources.items() if not found[i] and found[-1] == name] for i in range(len(inputs))]
+    return [Completed(c, base, names) if names else c for c, names in zip(inputs, lent, strict=True)]
+
+
+def _source(name: str, config: Mapping[str, Any], specs: Mapping[str, Spec]) -> str:
+    """What an input has for the output's tensor `name`, "" for nothing; a tied model its embedding for the head."""
+    tied = _tied_to(name, config, specs) if _is_head(name) else None
+    return tied or (name if name in specs else "")
+
+
+def _fault(
+    name: str,
+    found: Sequence[str],
+    specs: Sequence[Mapping[str, Spec]],
+    names: Sequence[str],
+    available: Available | None,
+) -> str | None:
+    missing = [label for label, source in zip(names, found, strict=True) if not source]
+    if missing and not available:
+        return f"{name} is missing from {', '.join(missing)}"
+    if missing and available and (fault := available.fault(name, found)):
+        return fault
+    mine = [spec[source] for spec, source in zip(specs, found, strict=True) if source]
+    if len({s.shape for s in mine}) > 1:
+        have = [label for label, source in zip(names, found, strict=True) if source]
+        shapes = ", ".join(f"{list(s.shape)} in {label}" for s, label in zip(mine, have, strict=True))
+        return f"{name} is {shapes}"
+    odd = {s.dtype for s in mine} - set(DTYPES.values()) - COPIED
+    if odd:
+        return f"{name} is {_listed(odd)}: quantised tensors cannot be merged, dequantise them first"
+    if any(s.dtype in COPIED for s in mine) and len({s.dtype for s in mine}) > 1:
+        return f"{name} is {_listed({s.dtype for s in mine})}"
+    return None
+
+
+def _listed(dtypes: set[torch.dtype]) -> str:
+    return ", ".join(sorted(str(d).removeprefix("torch.") for d in dtypes))
+
+
+def _job(name: str, sources: tuple[str, ...], specs: Sequence[Spec], dtype: torch.dtype | None, *, copied: bool) -> Job:
+    promoted = reduce(torch.promote_types, (s.dtype for s in specs))
+    compute = torch.float64 if promoted == torch.float64 else torch.float32
+    out = promoted if promoted in COPIED or dtype is None else dtype
+    return Job(name, Spec(specs[0].shape, out), sources, compute, copied or promoted in COPIED)
+
+
+def merged_config(donor: Checkpoint, jobs: Mapping[str, Job]) -> dict[str, Any]:
+    """The donor's config, made to fit the output; untied where the output has a head and an input had none."""
+    head_of_embedding = any(_is_head(name) and set(job.sources) - {""} != {name} for name, job in jobs.items())
+    return fitted(donor.config, {name: job.spec for name, job in jobs.items()}, untied=head_of_embedding)
+
+
+def _is_head(name: str) -> bool:
+    return role_of(name) == "head" and layer_of(name) is None
+
+
+def _tied_to(head: str, config: Mapping[str, Any], specs: Mapping[str, Spec]) -> str | None:
+    """The embedding that stands for the head in a tied model, None where the model has a head of its own."""
+    tied = text_config(config).get("tie_word_embeddings", config.get("tie_word_embeddings"))
+    embeddings = of_role(specs, "embedding")
+    if tied is False or (tied is None and head in specs) or len(embeddings) != 1:
+        return None
+    return embeddings[0]

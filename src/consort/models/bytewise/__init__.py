@@ -1,0 +1,1 @@
+"""Any token model as a model of bytes: the exact marginal over its tokens."""

@@ -1,0 +1,169 @@
+"""Sessions over bytes: the covers of a batch of texts, read on one session of a token model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from consort.core.errors import BadData
+from consort.core.types import Usage, add_cost
+from consort.models.bytewise.covers import END, Node, Text
+from consort.models.cost import joined
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from consort.models.bytewise.model import AsBytes
+
+SLOTS = {"valid": 1, "all": 16}
+"""How many nodes of a row are read at a time: valid covers grow by at most one node a byte."""
+
+_MOST_LOGITS = 2**26
+"""Most logits held at once when a long text is read ahead."""
+
+_LONG = 8
+"""Texts of more bytes than this are read ahead."""
+
+
+class ByteSession:
+    """A batch of texts read byte by byte, on one session of the model with a few rows for each text."""
+
+    def __init__(self, owner: AsBytes, batch: int) -> None:
+        self.owner, self.slots = owner, SLOTS[owner.covers]
+        self.rows = [Text(owner.spelling) for _ in range(batch)]
+        self.inner = owner.model.open(batch * self.slots)
+        self.paths: list[tuple[int, ...]] = [()] * (batch * self.slots)
+
+    @property
+    def dropped(self) -> list[float]:
+        """The share of probability left out by pruning, for each row."""
+        return [row.dropped for row in self.rows]
+
+    def feed(self, tokens: Sequence[Sequence[int]], *, last: bool = False) -> list[Float[Tensor, "new vocab"]]:
+        import torch
+
+        _check_bytes(self.owner, tokens)
+        self._begin([row for row, new in zip(self.rows, tokens, strict=True) if len(new)])
+        known = self._ahead(tokens)
+        found: list[list[np.ndarray]] = [[] for _ in tokens]
+        for step in range(max(map(len, tokens), default=0)):
+            moving = [i for i, new in enumerate(tokens) if step < len(new)]
+            for i in moving:
+                self.rows[i].commit(tokens[i][step])
+            self._read([i for i in moving if self.rows[i].unread()], known)
+            for i in moving:
+                if not last or step == len(tokens[i]) - 1:
+                    found[i].append(self.rows[i].next_byte())
+        return [torch.tensor(np.array(row).reshape(-1, 257), dtype=torch.float32) for row in found]
+
+    def _begin(self, rows: Sequence[Text]) -> None:
+        """Read what comes before a text, and what a rollback has made necessary again."""
+        places = {id(row): i for i, row in enumerate(self.rows)}
+        self._read([places[id(row)] for row in rows if row.unread()], {})
+        fresh = [row for row in rows if not row.begun]
+        for byte in self.owner.spelling.lead:
+            for row in fresh:
+                row.commit(byte)
+                row.states, row.tokens = row.states[-1:], []
+            self._read([places[id(row)] for row in fresh if row.unread()], {})
+        for row in fresh:
+            row.begun = True
+
+    def _ahead(self, tokens: Sequence[Sequence[int]]) -> dict[tuple[int, ...], Float[Tensor, " vocab"]]:
+        """Logits along the tokens that the tokenizer makes of each long text, read in one pass."""
+        feed: list[list[int]] = [[] for _ in self.paths]
+        keep = [len(path) for path in self.paths]
+        total = 0
+        for i, new in enumerate(tokens):
+            path = self._own_tokens(self.rows[i].text, new) if len(new) > _LONG else ()
+            at = i * self.slots
+            keep[at] = min(_common(self.paths[at], path), max(len(path) - 1, 0)) if path else keep[at]
+            feed[at] = list(path[keep[at] :])
+            total += len(feed[at])
+        if not total or total * self.owner.model.tokenizer.vocab_size > _MOST_LOGITS:
+            return {}
+        self.inner.rollback(keep)
+        known = {}
+        for at, logits in enumerate(self.inner.feed(feed)):
+            if feed[at]:
+                self.paths[at] = (*self.paths[at][: keep[at]], *feed[at])
+                known.update({self.paths[at][: keep[at] + n + 1]: row for n, row in enumerate(logits)})
+        return known
+
+    def _own_tokens(self, before: bytes, new: Sequence[int]) -> tuple[int, ...]:
+        """What the tokenizer makes of a text, if that spells it and fits into the model."""
+        texts = self.owner.spelling
+        begins = new[0] == END
+        if END in new[1:]:
+            return ()
+        text = bytes(new[1:]) if begins else before + bytes(new)
+        own = self.owner.model.tokenizer.encode(text.decode("utf-8", "ignore"), special=False)
+        spelt = b"".join(texts.pieces[i] or b"" for i in own if i < len(texts.pieces))
+        path = (*texts.head, *own)
+        fits = texts.window is None or len(path) <= texts.window
+        return path if fits and (texts.lead + text).startswith(spelt) else ()
+
+    def _read(self, rows: Sequence[int], known: dict[tuple[int, ...], Float[Tensor, " vocab"]]) -> None:
+        """Read the unread nodes of these rows, as many at a time as there are slots."""
+        waiting = {i: self.rows[i].unread() for i in rows}
+        for nodes in waiting.values():
+            for node in [n for n in nodes if n.path in known]:
+                self._learn([node], known[node.path][None])
+                nodes.remove(node)
+        while any(waiting.values()):
+            feed: list[list[int]] = [[] for _ in self.paths]
+            keep, chosen = [len(path) for path in self.paths], {}
+            for i, nodes in waiting.items():
+                free = set(range(i * self.slots, (i + 1) * self.slots))
+                while nodes and free:
+                    node = nodes.pop()
+                    shared = {at: _common(self.paths[at], node.path) for at in free}
+                    at = max(sorted(free), key=shared.__getitem__)
+                    free.remove(at)
+                    keep[at] = min(shared[at], len(node.path) - 1)
+                    feed[at], chosen[at] = list(node.path[keep[at] :]), node
+            self.inner.rollback(keep)
+            logits = self.inner.feed(feed, last=True)
+            for at, node in chosen.items():
+                self.paths[at] = node.path
+            self._learn(list(chosen.values()), [logits[at][0] for at in chosen])
+
+    def _learn(self, nodes: Sequence[Node], logits: Sequence[Float[Tensor, " vocab"]] | Tensor) -> None:
+        import torch
+
+        texts, ends = self.owner.spelling, list(self.owner.spelling.ends)
+        stacked = logits if isinstance(logits, torch.Tensor) else torch.stack(list(logits))
+        p = stacked.double().softmax(-1).cpu().numpy()
+        for node, row in zip(nodes, p, strict=True):
+            node.raw, node.end = row[texts.trie.ids], float(row[ends].sum())
+            begins = len(node.path) == len(texts.head)
+            mask = texts.valid.mask(None if begins else node.path[-1]) if texts.valid else None
+            node.p = node.raw if mask is None else node.raw * mask[texts.trie.ids]
+
+    def rollback(self, lengths: Sequence[int]) -> None:
+        for row, length in zip(self.rows, lengths, strict=True):
+            row.cut(length)
+
+    def select(self, rows: Sequence[int]) -> ByteSession:
+        self.rows = [self.rows[row].copy() for row in rows]
+        places = [row * self.slots + slot for row in rows for slot in range(self.slots)]
+        self.inner, self.paths = self.inner.select(places), [self.paths[at] for at in places]
+        return self
+
+    def spent(self) -> list[dict[str, Usage]]:
+        costs, n = self.inner.spent(), self.slots
+        summed = [add_cost(*costs[i * n : (i + 1) * n]) for i in range(len(self.rows))]
+        return [joined(self.owner, [(self.owner.model, cost)]) for cost in summed]
+
+
+def _check_bytes(owner: AsBytes, tokens: Sequence[Sequence[int]]) -> None:
+    for new in tokens:
+        if len(new) and not 0 <= min(new) <= max(new) <= END:
+            raise BadData(f"{max(new)} is no byte", field=owner.name, hint="0 to 255, and 256 for the end")
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

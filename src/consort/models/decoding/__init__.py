@@ -1,0 +1,1 @@
+"""Decoding: one batched loop over sessions, sampling, scores."""

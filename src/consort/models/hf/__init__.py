@@ -1,0 +1,1 @@
+"""Models of transformers: loading, sessions, the lean pass."""

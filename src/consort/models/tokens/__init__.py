@@ -1,0 +1,1 @@
+"""Tokenizers, and how the tokens of two of them lie over each other."""

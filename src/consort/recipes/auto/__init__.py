@@ -1,0 +1,1 @@
+"""The main job: many models and a task in, one better system out."""

@@ -1,0 +1,1 @@
+"""Knowledge fusion by a plan, stage by stage."""

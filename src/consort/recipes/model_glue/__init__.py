@@ -1,0 +1,1 @@
+"""Model-GLUE: a zoo clustered, merged and mixed."""

@@ -1,0 +1,103 @@
+"""Model-GLUE (2410.05357) as a part of a search: a zoo clustered, harm left out, clusters merged, a router across them.
+
+`model_glue` is a run of this alone; `auto` takes what it makes as candidates beside its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from consort.core.errors import Unsupported
+from consort.evaluate import Result
+from consort.recipes.auto.learners import ROUTERS, Joint, Player, learners
+from consort.recipes.auto.teams import price
+from consort.recipes.model_glue.clusters import Group, Worth, base_among, harmful_members, merged_groups
+from consort.runs.folder import ZOO_FOLDER
+from consort.runs.pool import Member, families
+from consort.runs.trials import Candidate, Trials
+from consort.zoo import Similarities, architecture_families, similarities
+
+THRESHOLD = 0.95
+"""How alike models are that are merged, by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glued:
+    """What the recipe made of a zoo: the clusters' results, best first, and routers over them, cross-fitted.
+
+    `harmful` has the labels of the models left out, with reasons; `notes` is what else there is to say.
+    """
+
+    zoo: Similarities
+    threshold: float
+    harmful: dict[str, str]
+    groups: tuple[Group, ...]
+    routers: tuple[Joint, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of results.json that tell of a zoo."""
+        return {
+            "zoo": {**self.zoo.to_json(), "threshold": self.threshold},
+            "clusters": [group.to_json() for group in self.groups],
+            "harmful": self.harmful,
+        }
+
+
+def glue(
+    trials: Trials,
+    members: Sequence[Member],
+    worth: Worth,
+    *,
+    base: str | None,
+    threshold: float = THRESHOLD,
+    force: bool = False,
+) -> Glued:
+    """Cluster `members`, search the merges of each cluster within `trials.limit`, and let routers learn across them.
+
+    All merges and routers are entered as candidates. Raises Unsupported for a model that cannot be compared.
+    """
+    zoo = _compared(members, base, trials.journal.folder / ZOO_FOLDER, force)
+    harmful = harmful_members(members, zoo, worth, base)
+    groups, told = merged_groups(trials, members, zoo, worth, base=base, threshold=threshold, without=tuple(harmful))
+    routers, why = _routed(trials, groups)
+    left_out = [f"{label} was left out as harmful: {reason}" for label, reason in harmful.items()]
+    return Glued(zoo, threshold, harmful, tuple(groups), tuple(routers), (*left_out, *told, *why))
+
+
+def player_of(trials: Trials, group: Group) -> Player:
+    """A cluster's result as a member of teams."""
+    result: Result = replace(trials.result(group.name, group.plan, "fit"), model=group.name)
+    return Player(group.plan, result, price(group.members[0].parameters, result))
+
+
+def weights_of(member: Member) -> Any:
+    """A member's checkpoint. Raises Unsupported where it has none."""
+    if member.checkpoint is None:
+        hint = "consort auto without --recipe takes endpoints and cached answers"
+        raise Unsupported("has no weights to compare or to merge", field=member.reference, hint=hint)
+    return member.checkpoint
+
+
+def _compared(members: Sequence[Member], base: str | None, cache: Path, force: bool) -> Similarities:
+    """The similarities of all pairs, deltas from each family's own base where that is known."""
+    found = [base_among(family.members, base) for family in families(members)[0]]
+    bases = [weights_of(below) for below in found if below is not None]
+    # families that differ in their vocabularies alone are one to the comparison, which takes one base for each
+    bases = [bases[group[0]] for group in architecture_families(bases)]
+    checkpoints, names = [weights_of(m) for m in members], [m.label for m in members]
+    return similarities(checkpoints, names=names, base=bases, cache=cache, force=force)
+
+
+def _routed(trials: Trials, groups: Sequence[Group]) -> tuple[list[Joint], list[str]]:
+    """Routers over the clusters' results, cross-fitted on fit and entered as candidates; or why there is none."""
+    if len(groups) < 2:
+        return [], ["there is one cluster, so there is nothing to mix"]
+    players = [player_of(trials, group) for group in groups]
+    routers = learners(players, trials.task.split("fit", seed=trials.seed), trials.seed, ROUTERS, of="clusters")
+    for router in routers:
+        trials.enter(Candidate(router.name, router.expression, router.score, "cross-fitted"))
+    return routers, [] if routers else ["no router of the clusters could learn from these examples"]

@@ -1,0 +1,1 @@
+"""Model Swarms, with the baselines of its paper."""

@@ -1,0 +1,153 @@
+"""Fit what a plan leaves open: run its models once on a task (or read their cached answers), fit, pass the gate, save.
+
+A killed run continues: every model's result is in the journal of the output folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import Any
+
+from consort.core.errors import BadData, BadParameter, ConsortError
+from consort.core.files import write_atomic, write_json
+from consort.core.journal import Journal, key_of
+from consort.core.progress import track
+from consort.data import Task
+from consort.ensemble.learning.fitting import Fitted, Rule, fit_gated, save_learned
+from consort.ensemble.learning.observations import Observed, from_results, from_table
+from consort.evaluate import Result, evaluate
+from consort.models.cached.model import TableModel, open_table
+from consort.plan import read_plan
+from consort.plan.build import Builder
+from consort.plan.expression import Call, Node, Plan, dump
+from consort.plan.references import TABLE, is_table, open_task
+from consort.runs.folder import plan_text
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`report` tells what the gate compared; `kept` whether the strategy is used, or the single model in its place."""
+
+    folder: Path
+    kept: bool
+    report: dict[str, Any]
+
+
+def fit(
+    plan: str | Path,
+    out: str | Path,
+    *,
+    task: str | Path | None = None,
+    table: str | Path | None = None,
+    rule: Rule = "mean",
+    seed: int = 0,
+    force: bool = False,
+    allow_remote_code: bool = False,
+    allow_task_code: bool = False,
+) -> Outcome:
+    """Fit the strategy at the root of `plan` and write `out`: plan.yml, its state file and results.json.
+
+    Exactly one of `task` (its dev examples, on which every member is run once) and `table` (cached answers, with
+    a column of each member's name; none is run) is given. Without the gate's consent plan.yml is the single model that
+    was best on held-out examples. Raises BadParameter for a plan with nothing to fit, OutputExists, BadData.
+    """
+    read, loaded, source = read_plan(plan), *_data(task, table, allow_task_code)
+    builder = Builder(read.seed, allow_remote_code)
+    strategy = _fittable(builder.build(read.root, "model"), str(plan))
+    folder = Path(out)
+    key = key_of([dump(read), source, loaded.key, rule, seed])
+    journal = Journal(folder, key, force=force, sound=_is_record)
+    records = {record["model"]: record for record in journal.open()}
+    with journal.discarded_if_refused():
+        file = source.removeprefix(TABLE) if is_table(source) else None
+        observed = _cached(strategy, file) if file else _observed(strategy, loaded, journal, records, seed)
+        fitted = fit_gated(strategy, observed, seed=seed, rule=rule)
+    return _written(folder, read, strategy, fitted, source, rule)
+
+
+def _data(task: Any, table: Any, allow_code: bool) -> tuple[Task, str]:
+    if (task is None) == (table is None):
+        what = "neither a task nor a table" if task is None else "both a task and a table"
+        raise BadParameter(what, field="--task", hint="give one of --task TASK and --table FILE")
+    given = str(task) if table is None else f"table:{str(table).removeprefix('table:')}"
+    return open_task(given, allow_code=allow_code), given
+
+
+def _fittable(strategy: Any, plan: str) -> Any:
+    if not hasattr(strategy, "fit") or not getattr(strategy, "needs_fit", True):
+        hint = "a router (knn, ridge, blend, …) or another strategy with a `state`; see `consort methods`"
+        raise BadParameter(f"{strategy.name} has nothing to fit", field=plan, hint=hint)
+    return strategy
+
+
+def _cached(strategy: Any, file: str) -> Observed:
+    """What a table tells of the strategy's members: each is the column of its name, or of its name's last part."""
+    table = open_table(file)
+    columns = []
+    for model in strategy.models:
+        names = (model.name, PurePath(model.name.rpartition(":")[2]).name)
+        found = next((name for name in names if name in table.models), None)
+        if found is None:
+            known = ", ".join(table.models)
+            raise BadData(f"has no column for the member {model.name}", field=file, hint=f"its columns: {known}")
+        columns.append(found)
+    return from_table(table, columns, split="dev")
+
+
+def _observed(strategy: Any, task: Task, journal: Journal, records: dict[int, Any], seed: int) -> Observed:
+    """What the strategy's members do on the task's dev examples; cached answers are read, the others are run."""
+    models = strategy.models
+    results = []
+    with track("observing", total=len(models)) as advance:
+        for number, model in enumerate(models):
+            if number in records:
+                results.append(Result.from_json(records[number]["result"]))
+            else:
+                results.append(evaluate(model, task, split="dev", seed=seed, keep_answers=True))
+                if not isinstance(model, TableModel):  # what is cached already needs no journal
+                    records[number] = {"model": number, "result": results[-1].to_json()}
+                    journal.append(records[number])
+            advance(1)
+    return from_results(results, task.split("dev", seed=seed))
+
+
+def _is_record(record: Any) -> bool:
+    try:
+        Result.from_json(record.get("result"))
+    except ConsortError:
+        return False
+    return isinstance(record.get("model"), int)
+
+
+def _written(folder: Path, plan: Plan, strategy: Any, fitted: Fitted, source: str, rule: Rule) -> Outcome:
+    root, state = _single(plan.root, strategy, fitted.single), None
+    if fitted.strategy is not None:
+        learned = fitted.strategy.learned
+        state = learned.file_name
+        save_learned(learned, folder / state)
+        root = replace(plan.root, arguments={**plan.root.arguments, "state": state})  # type: ignore[union-attr,arg-type]
+    report = {
+        "kept": fitted.strategy is not None,
+        "rule": rule,
+        "decision": fitted.decision.to_json(),
+        "lower_bound_90": fitted.lower,
+        "fit_examples": fitted.fit_count,
+        "held_out_examples": fitted.decision.count,
+        "data": source,
+        "state": state,
+    }
+    write_json(folder / "results.json", report)
+    write_atomic(folder / "plan.yml", plan_text(dump(root), plan.seed))
+    return Outcome(folder, fitted.strategy is not None, report)
+
+
+def _single(root: Node, strategy: Any, number: int) -> Node:
+    """The node of one of the root's models, by its place among them."""
+    nodes: list[Node] = []
+    for value in root.arguments.values() if isinstance(root, Call) else ():
+        nodes += [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, Node)]
+    models: Sequence[Any] = strategy.models
+    place = strategy.place(number) if hasattr(strategy, "place") else number
+    return nodes[place] if number < len(models) else root

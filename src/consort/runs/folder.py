@@ -1,0 +1,66 @@
+"""A run's folder: what is in it, how it is opened, and what an earlier run leaves that a new one replaces."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from consort.core.files import machine_errors
+from consort.core.journal import Journal, key_of
+from consort.data import dump_yaml
+from consort.plan.expression import dump, parse, renamed
+from consort.plan.references import absolute
+from consort.weights.disk.card import OnDisk
+from consort.weights.checkpoint import Checkpoint, leaves
+from consort.weights.disk.whole_folder import check_target
+
+MODEL_FOLDER = "model"
+PLAN_FILE = "plan.yml"
+REPORT_FILE = "report.html"
+RESULTS_FILE = "results.json"
+STATES = "states"
+"""The folder of what a winner learned."""
+ZOO_FOLDER = "zoo"
+"""The folder of comparisons of weights."""
+
+
+def open_run(
+    out: Path,
+    asked: Mapping[str, Any],
+    checkpoints: Iterable[Checkpoint],
+    *,
+    force: bool,
+    sound: Callable[[Mapping[str, Any]], bool],
+) -> tuple[Journal, list[dict[str, Any]]]:
+    """The journal of the run that `asked` describes, created or continued, and its records.
+
+    Raises OutputExists for a folder of something else, or one that overlaps an input's.
+    """
+    check_target(out, [leaf.path for c in checkpoints for leaf in leaves(c) if isinstance(leaf, OnDisk)], force=True)
+    journal = Journal(out, key_of(asked), force=force, sound=sound)
+    records = journal.open()
+    if not records:
+        clear(journal.folder)
+    return journal, records
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier run, which `force` replaces, ended with."""
+    with machine_errors(folder):
+        for name in (RESULTS_FILE, PLAN_FILE, REPORT_FILE):
+            (folder / name).unlink(missing_ok=True)
+        states = folder / STATES
+        for state in [*states.glob("*.json"), *states.glob("*.safetensors")]:
+            state.unlink()
+        model = folder / MODEL_FOLDER
+        if model.is_dir() and not model.is_symlink():
+            shutil.rmtree(model)
+        else:
+            model.unlink(missing_ok=True)
+
+
+def plan_text(plan: Any, seed: int) -> str:
+    """A plan file that makes the winner again, wherever the file is moved: folders are named by their whole paths."""
+    return dump_yaml({"seed": seed, "plan": dump(renamed(parse(plan), absolute))})

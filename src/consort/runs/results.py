@@ -1,0 +1,167 @@
+"""What a run over several models ended with, and how that is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import consort
+from consort.core.files import write_atomic, write_json
+from consort.evaluate import Comparison, Decision, Result, compare
+from consort.plan.expression import Reference, parse
+from consort.plan.references import has_weights
+from consort.runs.pool import UNIFORM, WINNER, Family, Member
+from consort.runs.folder import MODEL_FOLDER, PLAN_FILE, REPORT_FILE, RESULTS_FILE, plan_text
+from consort.runs.trials import Candidate, Trials
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the search on dev ended with. `plan` is the winner's expression, a reference where a single one wins."""
+
+    families: tuple[Family, ...]
+    notes: tuple[str, ...]
+    singles: tuple[Result, ...]
+    singles_fit: dict[str, float]
+    candidates: tuple[Candidate, ...]
+    best: Candidate | None
+    held_out: Result | None
+    decision: Decision | None
+    plan: Any
+    prices: dict[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The run's folder, the winner's plan, why it won on held-out, and how all compare on test."""
+
+    folder: Path
+    plan: Any
+    decision: Decision | None
+    comparison: Comparison
+    notes: tuple[str, ...]
+
+    @property
+    def place(self) -> Path:
+        """Where the winner is: a model's folder, or the plan of a team."""
+        return self.folder / (MODEL_FOLDER if is_checkpoint(self.plan) else PLAN_FILE)
+
+    @property
+    def headline(self) -> str:
+        """One sentence: the winner against the best single."""
+        winner = next(s for s in self.comparison.systems if s.result.model == WINNER)
+        if isinstance(self.plan, str):
+            return f"no combination was better on held-out examples; the winner is the single model {self.plan}"
+        if winner.difference is None:
+            return "the winner is a combination"
+        low, high = winner.difference.interval
+        against = f"the best single model, {self.comparison.reference},"
+        value = f"{winner.difference.value:+.3f} [{low:+.3f}, {high:+.3f}] on test"
+        if low > 0:
+            return f"the winner is better than {against} {value}"
+        if high < 0:
+            return f"the winner was better on held-out examples, but is worse than {against} {value}"
+        return f"the winner is within the noise of {against} {value}"
+
+
+def is_checkpoint(plan: Any) -> bool:
+    """Whether the winner is one set of weights, so that it can be saved as a model's folder."""
+    root = parse(plan).root
+    return has_weights(root.text) if isinstance(root, Reference) else root.produces == "checkpoint"
+
+
+def conclude(
+    out: Path,
+    trials: Trials,
+    members: Sequence[Member],
+    found: Found,
+    origin: dict[str, Any],
+    *,
+    also: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """Write the winner's folder, measure it and the singles on test once, write plan, results and report.
+
+    `also` names further systems to measure on test, by expression; `more` are further keys of results.json.
+    """
+    from consort.report import write_report
+    from consort.weights import write
+
+    folder = out / MODEL_FOLDER
+    if is_checkpoint(found.plan) and not folder.exists():
+        winner = trials.builder.build(parse(found.plan).root, "checkpoint")
+        write(winner, folder, plan=found.plan, seed=trials.seed)
+    test = [trials.result(m.label, m.reference, "test") for m in members]
+    for family in found.families[:1]:
+        if len(family.members) > 1:
+            uniform = {"linear": {"models": [m.reference for m in family.members]}}
+            test.append(trials.result(UNIFORM, uniform, "test"))
+    test += [trials.result(name, expression, "test") for name, expression in (also or {}).items()]
+    test.append(trials.result(WINNER, str(folder) if is_checkpoint(found.plan) else found.plan, "test"))
+    comparison = compare(test, singles={m.label for m in members}, seed=trials.seed)
+    write_json(out / RESULTS_FILE, {**document(trials, members, found, comparison, origin), **(more or {})})
+    write_atomic(out / PLAN_FILE, plan_text(found.plan, trials.seed))
+    write_report(out, out / REPORT_FILE)
+    return Outcome(out, found.plan, found.decision, comparison, found.notes)
+
+
+def document(
+    trials: Trials, members: Sequence[Member], found: Found, comparison: Comparison, origin: dict[str, Any]
+) -> dict[str, Any]:
+    """The content of results.json, as report/schema.py describes it."""
+    task, base = trials.task, next((f.base for f in found.families if f.base), None)
+    fit, held_out = task.fit_and_held_out(trials.seed)
+    sizes = {"dev": len(task.dev), "test": len(task.test), "fit": len(fit), "held_out": len(held_out)}
+    kept = found.plan if not isinstance(found.plan, str) else None
+    return {
+        "consort": consort.__version__,
+        "task": {"name": task.name, "metric": task.metric, "key": task.key, **sizes},
+        "seed": trials.seed,
+        "base": base.label if base else None,
+        "notes": list(found.notes),
+        "singles": [r.to_json() for r in found.singles],
+        "singles_fit": found.singles_fit,
+        "candidates": [_line(c, found) for c in found.candidates],
+        "decision": found.decision.to_json() if found.decision else None,
+        "winner": {
+            "name": WINNER,
+            "kind": "single" if kept is None else "merge" if is_checkpoint(kept) else "team",
+            "plan": found.plan,
+            "path": MODEL_FOLDER if is_checkpoint(found.plan) else PLAN_FILE,
+            "coefficients": coefficients(kept, members) if kept and is_checkpoint(kept) else {},
+        },
+        "test": [s.result.to_json() for s in comparison.systems],
+        "prices": found.prices,
+        "search": [{"name": c.name, "score": c.fit} for c in found.candidates],
+        "provenance": origin,
+    }
+
+
+def _line(candidate: Candidate, found: Found) -> dict[str, Any]:
+    is_best = candidate is found.best
+    kept = is_best and not isinstance(found.plan, str)
+    status = "failed" if candidate.fit is None else "kept" if kept else "rejected"
+    note = "best on fit, but not as good as the best single on held-out" if is_best and not kept else candidate.note
+    return {
+        "name": candidate.name,
+        "method": next(iter(candidate.expression)),
+        "plan": candidate.expression,
+        "fit": candidate.fit,
+        "held_out": found.held_out.score if is_best and found.held_out else None,
+        "interval": found.held_out.interval if is_best and found.held_out else None,
+        "status": status,
+        "note": note,
+    }
+
+
+def coefficients(expression: Any, members: Sequence[Member]) -> dict[str, dict[str, float]]:
+    """How much of each model is in the winner: its weight for every input, 0 for those left out."""
+    [(_, arguments)] = expression.items()
+    labels = {m.reference: m.label for m in members}
+    used = arguments["models"]
+    weights = arguments.get("weight", [1.0] * len(used))
+    given = dict(zip(used, weights, strict=True))
+    base = arguments.get("base")
+    return {"weight": {label: given.get(ref, 0.0) for ref, label in labels.items() if ref != base}}

@@ -1,0 +1,249 @@
+"""What a search found: the best point saved, compared with the single experts on test, and written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import consort
+from consort.core.counted import counted
+from consort.core.errors import BadData
+from consort.core.files import write_atomic, write_json
+from consort.core.journal import Journal, key_of
+from consort.evaluate import Comparison, Result, compare, evaluate
+from consort.plan.build import Builder
+from consort.plan.search.plan import SearchPlan
+from consort.runs.pool import WINNER
+from consort.runs.search.objective import UNGRADED, Ask, judged, utility_of
+from consort.runs.folder import MODEL_FOLDER, PLAN_FILE, REPORT_FILE, RESULTS_FILE, plan_text
+from consort.runs.search.spaces import build_at
+from consort.search.engine.run import History, Step
+from consort.search.engine.space import Space
+from consort.weights.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search ended with: the winner's plan, the history, the optimizer, and all compared on test (or None)."""
+
+    folder: Path
+    plan: Any
+    best: Step
+    history: History
+    optimizer: Any
+    comparison: Comparison | None
+    space: Space
+
+    @property
+    def headline(self) -> str:
+        """One sentence: what was found, and what it took."""
+        return f"best on dev: {self.best.outcome.score:.4f} ({asked_of(self.history)}; {self.history.ended})"
+
+
+@dataclass(frozen=True, slots=True)
+class Concluding:
+    """What the end of a search works with. `results` are those that the journal has, by key."""
+
+    out: Path
+    plan: SearchPlan
+    builder: Builder
+    space: Space
+    ask: Ask
+    journal: Journal
+    results: dict[str, Any]
+    origin: dict[str, Any]
+    history: History
+    optimizer: Any
+
+    @property
+    def best(self) -> Step:
+        return best_of(self.history)
+
+    def result(self, name: str, point: Sequence[float], split: str) -> Result:
+        """What the model at `point` scores on a split by the task's own metric; remembered."""
+        key = key_of([list(point), split, self.ask.limit])
+        if key not in self.results:
+            self.results[key] = {"key": key, "result": self._measured(point, split).to_json()}
+            self.journal.append(self.results[key])
+        return replace(Result.from_json(self.results[key]["result"]), model=name)
+
+    def asked(self, split: str) -> Ask:
+        """What is asked on a split: of test all, of others what the search was told to take."""
+        return self.ask if split == self.ask.split else replace(self.ask, split=split, limit=None)
+
+    def _measured(self, point: Sequence[float], split: str) -> Result:
+        """By the task's metric; by the search's own utility where the task has prompts alone."""
+        model, seed = self.space.model(point), self.plan.seed
+        if self.ask.task.metric == UNGRADED and self.plan.utility:
+            asked = self.asked(split)
+            return judged(model, utility_of(self.plan, asked, self.builder), asked)
+        limit = self.ask.limit if split != "test" else None
+        return evaluate(model, self.ask.task, split=split, limit=limit, seed=seed, keep_answers=split == "test")
+
+
+def conclude(end: Concluding) -> Found:
+    """Save the best point, compare it with the single experts on test, write plan, results and report."""
+    from consort.report import write_report
+
+    best, out = end.best, end.out
+    plan = end.plan.expression(best.point)
+    described = plan
+    if end.plan.space == "adapters" and end.plan.base is not None:
+        described = {"apply_adapter": {"model": plan, "base": end.plan.resolved(end.plan.base)}}
+    saved = _save(end, plan)
+    units = units_of(end.plan)
+    splits = [end.ask.split] + (["test"] if end.ask.task.test else [])
+    results = {
+        split: [end.result(label, point, split) for label, point in {**units, WINNER: best.point}.items()]
+        for split in splits
+    }
+    utilities = _utilities(end, units, splits) if end.plan.utility else {}
+    comparison = compare(results[splits[-1]], singles=set(units), seed=end.plan.seed) if units else None
+    write_json(out / RESULTS_FILE, _results(end, described, saved, results, utilities))
+    write_atomic(out / PLAN_FILE, plan_text(described, end.plan.seed))
+    if units:
+        write_report(out, out / REPORT_FILE)
+    return Found(out, described, best, end.history, end.optimizer, comparison, end.space)
+
+
+def best_of(history: History) -> Step:
+    """The best point; raises BadData where no point could be scored."""
+    if history.best is None:
+        faults = [s.outcome.fault for s in history.steps if s.outcome.fault]
+        message = f"no point has a score: {faults[0] if faults else 'none was asked'}"
+        hint = "do the models of the space fit together, and can the optimizer start anywhere else?"
+        raise BadData(message, field="search.space", hint=hint)
+    return history.best
+
+
+def asked_of(history: History) -> str:
+    """What a search has taken."""
+    return f"{counted(history.evaluations, 'evaluation')}, {counted(history.examples, 'example')} asked"
+
+
+def units_of(plan: SearchPlan) -> dict[str, Sequence[float]]:
+    """The points that are single experts, by name."""
+    if plan.units:
+        return dict(plan.units)
+    names, found = plan.domain.names, {}
+    for start in plan.domain.starts:
+        ones = [i for i, x in enumerate(start) if x == 1]
+        if len(ones) == 1 and sum(map(abs, start)) == 1:
+            found[names[ones[0]]] = start
+    return found
+
+
+def _save(end: Concluding, plan: Any) -> str | None:
+    """Write the winner's weights; a winner that is no checkpoint is its plan alone."""
+    from consort.weights import write
+
+    if end.plan.space == "models":
+        return None
+    folder = end.out / MODEL_FOLDER
+    if not folder.exists():
+        kind = "adapter" if end.plan.space == "adapters" else "checkpoint"
+        made: Checkpoint = build_at(end.plan, end.builder, end.best.point, kind)
+        write(made, folder, plan=plan, seed=end.plan.seed)
+    return MODEL_FOLDER
+
+
+def _utilities(end: Concluding, units: Mapping[str, Any], splits: Sequence[str]) -> dict[str, dict[str, float]]:
+    """What was maximised, where it is not the metric of the task: of the experts and the winner, on each split."""
+    found: dict[str, dict[str, float]] = {}
+    for split in splits:
+        utility = utility_of(end.plan, end.asked(split), end.builder)
+        every = range(utility.size)
+        points = {**units, WINNER: end.best.point}
+        found[split] = {name: utility.score(utility.rows(end.space.model(p), every)) for name, p in points.items()}
+    return found
+
+
+def _results(
+    end: Concluding,
+    plan: Any,
+    saved: str | None,
+    results: Mapping[str, Sequence[Result]],
+    utilities: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The content of results.json, as report/schema.py describes it, and what is known of the search beside."""
+    task, history = end.ask.task, end.history
+    first, last = results[end.ask.split], list(results.values())[-1]
+    size = len(end.ask.examples)
+    new = [s for s in history.steps if s.is_new]
+    made = {"name": WINNER, "kind": "search", "plan": plan, "path": saved}
+    coefficients = dict(zip(end.plan.domain.names, end.best.point, strict=True))
+    return {
+        "consort": consort.__version__,
+        "task": {
+            "name": task.name,
+            "metric": task.metric,
+            "key": task.key,
+            "dev": len(task.dev),
+            "test": len(task.test),
+            "fit": size,
+            "held_out": 0,
+        },
+        "seed": end.plan.seed,
+        "base": None,
+        "notes": [f"{asked_of(history)}; {history.ended}"],
+        "singles": [r.to_json() for r in first[:-1] or first],
+        "singles_fit": _fit(end, first[:-1]),
+        "candidates": [_candidate(end, plan)],
+        "decision": None,
+        "winner": {**made, "coefficients": {"coefficients": coefficients}},
+        "test": [r.to_json() for r in last],
+        "search": [{"name": f"generation {s.generation}, {s.who}", "score": _finite(s.outcome.score)} for s in new],
+        "history": _history(end, size),
+        "utility": utilities,
+        "provenance": end.origin,
+    }
+
+
+def _fit(end: Concluding, singles: Sequence[Result]) -> dict[str, float]:
+    """What the search was told of each single expert; the task's own score where it never asked."""
+    told = {tuple(s.point): s.outcome.score for s in end.history.steps if s.outcome.is_complete}
+    units = units_of(end.plan)
+    return {r.model: told.get(tuple(units[r.model]), r.score) for r in singles}
+
+
+def _candidate(end: Concluding, plan: Any) -> dict[str, Any]:
+    optimizer, best = end.plan.optimizer, end.best
+    name = f"{optimizer}, generation {best.generation}"
+    about = {"name": name, "method": optimizer, "plan": plan}
+    return {**about, "fit": best.outcome.score, "status": "kept", "note": ""}
+
+
+def _history(end: Concluding, size: int) -> dict[str, Any]:
+    """What the search did, for the report and for programs: every step with its point and score."""
+    history, best = end.history, end.best
+    told = {"generation": best.generation, "who": best.who, "score": best.outcome.score, "point": list(best.point)}
+    return {
+        "optimizer": end.plan.optimizer,
+        "parameters": dict(end.plan.params),
+        "utility": {"combine": end.ask.combine, "split": end.ask.split, "examples": size, **end.plan.utility},
+        "evaluations": history.evaluations,
+        "examples": history.examples,
+        "ended": history.ended,
+        "best": told,
+        "best_so_far": [_finite(score) for score in history.best_so_far],
+        "trials": list(getattr(end.optimizer, "began", ())),
+        "names": list(end.plan.domain.names),
+        "steps": [_step(s) for s in history.steps],
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {
+        "generation": step.generation,
+        "who": step.who,
+        "score": _finite(step.outcome.score),
+        "complete": step.outcome.is_complete,
+        "point": list(step.point),
+    }
+
+
+def _finite(score: float) -> float | None:
+    return score if isfinite(score) else None

@@ -1,0 +1,91 @@
+"""From a search plan to the space it names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from consort.core.errors import BadParameter, BadPlan
+from consort.core.journal import key_of
+from consort.plan.build import Builder
+from consort.plan.expression import Reference
+from consort.plan.search.plan import SearchPlan
+from consort.search.engine.space import Adapters, Models, Space, Weights
+from consort.weights import describe
+from consort.weights.checkpoint import Checkpoint, leaves
+
+PACK = 16
+"""Particles that are evaluated in one batch."""
+
+
+def open_space(plan: SearchPlan, builder: Builder, *, pack: int = PACK) -> Space:
+    """The space of a plan, its inputs opened and checked. Raises ConsortError."""
+    inputs = inputs_of(plan, builder)
+    key = key_of([[describe(leaf) for leaf in leaves(c)] for c in inputs] + [plan.expression(plan_first(plan))])
+    build_at(plan, builder, plan_first(plan), {"adapters": "adapter", "models": "model"}.get(plan.space, "checkpoint"))
+    if plan.space == "models":
+        return Models(plan.domain, key, lambda point: build_at(plan, builder, point, "model"))
+    if plan.space == "weights":
+        return Weights(plan.domain, key, lambda point: build_at(plan, builder, point, "checkpoint"))
+    return _adapters(plan, builder, key, pack)
+
+
+def plan_first(plan: SearchPlan) -> Sequence[float]:
+    """A point that makes sense: the first start, else the lower corner."""
+    return plan.domain.starts[0] if plan.domain.starts else plan.domain.low
+
+
+def build_at(plan: SearchPlan, builder: Builder, point: Sequence[float], wanted: str) -> Any:
+    """What `point` stands for. Points are built aside: thousands of them would fill the builder's memory."""
+    return builder.aside().build(plan.node(plan.expression(point)), wanted)
+
+
+def inputs_of(plan: SearchPlan, builder: Builder) -> list[Checkpoint]:
+    """The checkpoints that a search combines, opened once."""
+    kind = {"adapters": "adapter", "weights": "checkpoint", "models": "model"}[plan.space]
+    if not plan.experts:
+        built = builder.build(plan.node(plan.expression(plan_first(plan))), kind)
+        return [built] if kind == "checkpoint" else _sources(built)
+    experts = [builder.build(plan.node(e), kind) for e in plan.experts]
+    found = experts if kind != "model" else [c for e in experts for c in _sources(e)]
+    return [*found, *([builder.build(plan.node(plan.base), "checkpoint")] if plan.base is not None else [])]
+
+
+def _sources(model: Any) -> list[Checkpoint]:
+    """What the models inside a strategy were loaded from, as checkpoints."""
+    from consort.models.cost import leaves as models_in
+    from consort.weights import open_checkpoint
+
+    found = [getattr(m, "source", None) for m in models_in(model)]
+    return [s if isinstance(s, Checkpoint) else open_checkpoint(s) for s in found if s is not None]
+
+
+def base_of(plan: SearchPlan, builder: Builder) -> Checkpoint:
+    """The model under the adapters: the plan's `base`, else the one that lies beside them."""
+    if plan.base is not None:
+        found: Checkpoint = builder.build(plan.node(plan.base), "checkpoint")
+        return found
+    node = plan.node(plan.experts[0])
+    over = builder.build(node, "checkpoint") if isinstance(node, Reference) else None
+    base = getattr(over, "base", None)
+    if base is None:
+        raise BadPlan("the base of the adapters is not known", field="search.base", hint="base: MODEL")
+    return base  # type: ignore[no-any-return]
+
+
+def _adapters(plan: SearchPlan, builder: Builder, key: str, pack: int) -> Adapters:
+    from consort.models import load_model
+    from consort.weights.adapters.lora import Adapted
+
+    under = base_of(plan, builder)
+    experts = [builder.build(plan.node(e), "adapter") for e in plan.experts]
+    wrong = [e.name for e in experts if "peft_type" not in e.config]
+    if wrong:
+        raise BadParameter(f"{wrong[0]} is a model, not an adapter", field="search.space", hint="take space linear")
+    [arguments] = plan.template.values()
+    form = "factor" if arguments.get("mode") == "factor" else "exact"
+    whole = Weights(plan.domain, key, lambda point: Adapted(under, build_at(plan, builder, point, "adapter")))
+    live = load_model(under)
+    return Adapters(
+        plan.domain, key_of([key, describe(under)]), live, experts, under=under, form=form, pack=pack, fallback=whole
+    )

@@ -1,0 +1,1 @@
+"""The engine of search: budget, scores known, workers, racing."""

@@ -1,0 +1,219 @@
+"""The loop between an optimizer and what it is told: budget, cache, journal, resume, history.
+
+The journal is the whole state. A run that was killed asks its optimizer again from the start, with the same seed, and
+is told what the journal says until the journal ends; so it goes on bit for bit as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+import torch
+
+from consort.core.counted import counted
+from consort.core.errors import BadData, BadParameter
+from consort.core.journal import Journal
+from consort.search.engine.domain import Optimizer
+from consort.search.engine.evaluator import Job, Limits
+from consort.search.engine.racing import hardest_first
+from consort.search.engine.scores import Outcome, Scores
+from consort.search.engine.workers import Workers
+
+Point = tuple[float, ...]
+Advance = Callable[[float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One score that an optimizer was told. `who` numbers the particle; `is_new` says it was evaluated for this."""
+
+    generation: int
+    who: int
+    point: Point
+    outcome: Outcome
+    is_new: bool
+
+
+@dataclass(slots=True)
+class History:
+    """What happened: every score told, how many evaluations there were and how many examples they asked."""
+
+    steps: list[Step] = field(default_factory=list)
+    evaluations: int = 0
+    examples: int = 0
+    ended: str = ""
+
+    @property
+    def best(self) -> Step | None:
+        """The first of the highest scores known completely."""
+        known = [s for s in self.steps if s.outcome.is_complete and not s.outcome.fault]
+        return max(known, key=lambda s: s.outcome.score) if known else None
+
+    @property
+    def best_so_far(self) -> list[float]:
+        """The best score after each generation."""
+        found: list[float] = []
+        for step in self.steps:
+            score = step.outcome.score if step.outcome.is_complete else -inf
+            while len(found) <= step.generation:
+                found.append(found[-1] if found else -inf)
+            found[-1] = max(found[-1], score)
+        return found
+
+
+class Run:
+    """One search. `records` are those of `journal` so far; `size` is how many examples an evaluation may ask.
+
+    `budget` bounds the number of evaluations (points scored, not told from the cache). With `racing`, and an optimizer
+    that names `limits`, evaluations stop early where that changes nothing.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        workers: Workers,
+        scores: Scores,
+        *,
+        pack: int = 1,
+        size: int = 1,
+        budget: int | None = None,
+        racing: bool = False,
+        journal: Journal | None = None,
+        records: Sequence[Mapping[str, Any]] = (),
+        advance: Advance = lambda amount: None,
+    ) -> None:
+        if budget is not None and budget < 1:
+            raise BadParameter(f"{budget} evaluations find nothing", field="--budget", hint="give 1 or more")
+        self.optimizer, self.workers, self.scores = optimizer, workers, scores
+        self.pack, self.budget, self.journal, self.advance = pack, budget, journal, advance
+        self.racing = racing and hasattr(optimizer, "limits")
+        self.history = History()
+        self._written = iter(records)
+        self._failed, self._asked = [0] * size, [0] * size
+
+    def run(self) -> History:
+        """Search to the end and return what happened. Raises BadData for a journal of another search."""
+        for generation in range(10**9):
+            points = [tuple(row) for row in self.optimizer.ask().tolist()]
+            if not points:
+                self.history.ended = self.history.ended or "the optimizer has finished"
+                break
+            told = self._outcomes(generation, points)
+            if len(told) < len(points):
+                self.history.ended = f"the budget of {counted(self.budget, 'evaluation')} was spent"
+                break
+            self.optimizer.tell(torch.tensor([outcome.score for outcome in told], dtype=torch.float64))
+        return self.history
+
+    def _outcomes(self, generation: int, points: list[Point]) -> list[Outcome]:
+        """The outcomes of all points, or of as many first ones as the budget allows."""
+        keys = [self.scores.key(point) for point in points]
+        limits = self._limits(len(points))
+        new = self._new(keys, limits)
+        if self.budget is not None:
+            room = self.budget - self.history.evaluations
+            if len(new) > room:
+                kept = set(new[:room])
+                last = next(i for i in new if i not in kept)
+                points, keys, limits, new = points[:last], keys[:last], limits[:last], new[:room]
+        self._evaluate([(keys[i], points[i], _narrowest(keys[i], keys, limits)) for i in new])
+        who = getattr(self.optimizer, "who", None) or range(len(points))
+        found = [self.scores.get(key, limit) for key, limit in zip(keys, limits, strict=True)]
+        told = [outcome for outcome in found if outcome is not None]
+        for i, outcome in enumerate(told):
+            self.history.steps.append(Step(generation, who[i], points[i], outcome, i in new))
+        return told
+
+    def _limits(self, count: int) -> list[Limits | None]:
+        if not self.racing:
+            return [None] * count
+        return [(float(low), float(high)) for low, high in self.optimizer.limits().tolist()]  # type: ignore[attr-defined]
+
+    def _new(self, keys: Sequence[str], limits: Sequence[Limits | None]) -> list[int]:
+        """The first of each of the points that not enough is known of."""
+        unknown = (
+            i for i, (key, limit) in enumerate(zip(keys, limits, strict=True)) if not self.scores.get(key, limit)
+        )
+        first: dict[str, int] = {}
+        for i in unknown:
+            first.setdefault(keys[i], i)
+        return sorted(first.values())
+
+    def _evaluate(self, new: Sequence[tuple[str, Point, Limits | None]]) -> None:
+        """Evaluate in jobs of `pack`, each journalled as it ends."""
+        if not new:
+            return
+        order = self._order() if any(limit and limit[0] <= limit[1] for _, _, limit in new) else ()
+        jobs, names = [], []
+        for at in range(0, len(new), self.pack):
+            part = new[at : at + self.pack]
+            limits = tuple(limit for _, _, limit in part if limit is not None)
+            jobs.append(Job(tuple(p for _, p, _ in part), limits if len(limits) == len(part) else None, order))
+            names.append([key for key, _, _ in part])
+        for keys, outcomes in zip(names, self._done(jobs, names), strict=True):
+            for key, outcome in zip(keys, outcomes, strict=True):
+                self.scores.put(key, outcome)
+                self._count(outcome)
+            self.advance(len(keys))
+
+    def _done(self, jobs: Sequence[Job], names: Sequence[list[str]]) -> Iterator[list[Outcome]]:
+        """Outcomes of jobs: what the journal has of them, then what the workers find, which is journalled."""
+        at = 0
+        while at < len(jobs):
+            written = next(self._written, None)
+            if written is None:
+                break
+            if written.get("points") != names[at]:
+                raise self._foreign()
+            yield [Outcome.from_json(value) for value in written["outcomes"]]
+            at += 1
+        for keys, outcomes in zip(names[at:], self.workers.map(jobs[at:]), strict=True):
+            if self.journal is not None:
+                self.journal.append({"points": keys, "outcomes": [outcome.to_json() for outcome in outcomes]})
+            yield outcomes
+
+    def _order(self) -> tuple[int, ...]:
+        """The order of examples for this generation; journalled."""
+        order = hardest_first(self._failed, self._asked)
+        written = next(self._written, None)
+        if written is None:
+            if self.journal is not None:
+                self.journal.append({"order": order})
+        elif written.get("order") != order:
+            raise self._foreign()
+        return tuple(order)
+
+    def _count(self, outcome: Outcome) -> None:
+        self.history.evaluations += 1
+        self.history.examples += outcome.seen
+        for i, mark in enumerate(outcome.marks[: len(self._asked)]):
+            self._asked[i] += mark != "."
+            self._failed[i] += mark == "0"
+
+    def _foreign(self) -> BadData:
+        where = str(self.journal.path) if self.journal else "journal"
+        return BadData("is not of this search", field=where, hint="pass --force to start the run anew")
+
+
+def _narrowest(key: str, keys: Sequence[str], limits: Sequence[Limits | None]) -> Limits | None:
+    """The interval that satisfies every occurrence of `key`."""
+    own = [limit for other, limit in zip(keys, limits, strict=True) if other == key]
+    known = [limit for limit in own if limit is not None]
+    return (max(low for low, _ in known), min(high for _, high in known)) if len(known) == len(own) else None
+
+
+def is_record(record: Mapping[str, Any]) -> bool:
+    """Whether a line of the journal is one that a run wrote."""
+    order, points, outcomes = (record.get(key) for key in ("order", "points", "outcomes"))
+    if order is not None:
+        return isinstance(order, list) and all(type(i) is int for i in order)
+    if not isinstance(points, list) or not isinstance(outcomes, list) or len(points) != len(outcomes):
+        return False
+    try:
+        [Outcome.from_json(value) for value in outcomes]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+    return True

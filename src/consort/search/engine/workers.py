@@ -1,0 +1,155 @@
+"""Who evaluates: this process, several local ones, or Ray. A job's outcome is the same whoever does it.
+
+Jobs are handed out in order and outcomes come back in order. A worker makes its own evaluator by calling `make`, which
+must be importable: a function of a module, or a partial of one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from multiprocessing import get_context
+from typing import Any, Protocol
+
+from consort.core.errors import BadParameter, MissingExtra, did_you_mean
+from consort.search.engine.evaluator import Job
+from consort.search.engine.scores import Outcome
+
+Evaluate = Callable[[Job], list[Outcome]]
+Make = Callable[[], Evaluate]
+ENGINES = ("local", "processes", "ray")
+ALONE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Ray tells its makers nothing; its ports are on the loopback address, as they are by default on other systems."""
+ADDRESS = "RAY_ADDRESS"
+
+
+class Workers(AbstractContextManager["Workers", None], Protocol):
+    """Turns jobs into outcomes."""
+
+    def map(self, jobs: Sequence[Job]) -> Iterator[list[Outcome]]:
+        """The outcomes of each job, in order, as they come."""
+
+
+def workers(engine: str, make: Make, count: int = 1) -> Workers:
+    """Workers by name: "local" is this process, "processes" and "ray" are `count` others.
+
+    Raises BadParameter, MissingExtra.
+    """
+    check_engine(engine, count)
+    if engine == "local":
+        return InProcess(make)
+    return Processes(make, count) if engine == "processes" else Ray(make, count)
+
+
+def check_engine(engine: str, count: int) -> None:
+    """Raise BadParameter or MissingExtra for workers that cannot be, before anything is made."""
+    if engine not in ENGINES:
+        raise BadParameter(f"{engine!r} is no engine", field="--engine", hint=did_you_mean(engine, ENGINES))
+    if count < 1:
+        raise BadParameter(f"{count} workers do nothing", field="--workers", hint="give 1 or more")
+    if engine == "ray":
+        _ray()
+
+
+class InProcess(ExitStack):
+    """One after the other, here."""
+
+    def __init__(self, make: Make) -> None:
+        super().__init__()
+        self._make = make
+        self._evaluate: Evaluate | None = None
+
+    def map(self, jobs: Iterable[Job]) -> Iterator[list[Outcome]]:
+        if self._evaluate is None:
+            self._evaluate = self._make()
+        return map(self._evaluate, jobs)
+
+
+class Processes(ExitStack):
+    """Local processes, started afresh so that they share no threads with this one."""
+
+    def __init__(self, make: Make, count: int) -> None:
+        super().__init__()
+        context = get_context("spawn")
+        pool = ProcessPoolExecutor(count, mp_context=context, initializer=_prepare, initargs=(make,))
+        self.callback(pool.shutdown, wait=True, cancel_futures=True)
+        self._pool = pool
+
+    def map(self, jobs: Sequence[Job]) -> Iterator[list[Outcome]]:
+        return self._pool.map(_evaluate, jobs)
+
+
+_HELD: list[Evaluate] = []
+"""In a worker process: its evaluator."""
+
+
+def _prepare(make: Make) -> None:
+    _HELD[:] = [make()]
+
+
+def _evaluate(job: Job) -> list[Outcome]:
+    return _HELD[0](job)
+
+
+class Ray(ExitStack):
+    """Ray actors, on this machine or on the cluster that RAY_ADDRESS names."""
+
+    def __init__(self, make: Make, count: int) -> None:
+        super().__init__()
+        ray = _ray()
+        if not ray.is_initialized():
+            _start(ray)
+            self.callback(ray.shutdown)
+        actor = ray.remote(_Actor)
+        self._ray, self._actors = ray, [actor.remote(make) for _ in range(count)]
+
+    def map(self, jobs: Sequence[Job]) -> Iterator[list[Outcome]]:
+        from ray.util import ActorPool
+
+        outcomes: Iterator[list[Outcome]] = ActorPool(self._actors).map(lambda actor, job: actor.run.remote(job), jobs)
+        return outcomes
+
+
+class _Actor:
+    def __init__(self, make: Make) -> None:
+        self.evaluate = make()
+
+    def run(self, job: Job) -> list[Outcome]:
+        return self.evaluate(job)
+
+
+def _start(ray: Any) -> None:
+    """Join the cluster that RAY_ADDRESS names, or begin one that only this machine reaches and that reports nothing."""
+    if os.environ.get(ADDRESS):
+        ray.init(log_to_driver=False)
+        return
+    with _alone():
+        ray.init(address="local", _node_ip_address="127.0.0.1", log_to_driver=False, include_dashboard=False)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """The settings of a Ray that is for this machine only, for as long as it reads them."""
+    before = {name: os.environ.get(name) for name in ALONE}
+    os.environ.update(ALONE)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _ray() -> Any:
+    """Ray, which decides for good when it is imported whether its ports are on the loopback address."""
+    try:
+        with nullcontext() if os.environ.get(ADDRESS) else _alone():
+            import ray
+    except ImportError:
+        hint = "pip install 'consort[ray]', or --engine processes"
+        raise MissingExtra("ray is not installed", field="--engine ray", hint=hint) from None
+    return ray

@@ -1,0 +1,1 @@
+"""Many adapters evaluated in one batch."""

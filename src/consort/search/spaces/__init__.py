@@ -1,0 +1,1 @@
+"""Spaces to search: what a point of numbers stands for."""

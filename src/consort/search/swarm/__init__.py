@@ -1,0 +1,1 @@
+"""Swarms: their step, their graph, their analysis."""

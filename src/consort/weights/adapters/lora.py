@@ -1,0 +1,208 @@
+"""A low-rank adapter in peft's format laid over its base, as a checkpoint: W + s B A, computed when it is read.
+
+LoRA: 2106.09685; s = alpha / r, or alpha / sqrt(r) with `use_rslora` (2312.03732). DoRA: 2402.09353, where each output
+of W + s B A gets the learned norm m. Needs no peft and writes no intermediate file.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from functools import cached_property, lru_cache
+from os.path import isfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from consort.core.errors import BadCheckpoint
+from consort.weights.adapters.changes import Changes, check_supported, fit_changes, read_changes
+from consort.weights.adapters.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from consort.weights.checkpoint import BLOCK, Checkpoint, Spec, no_tensor, round_into, whole
+from consort.weights.disk.folder import BESIDE, check_directory, describe_files, label, read_headers
+from consort.weights.disk.paths import inside, present, read_json
+from consort.weights.disk.shards import Shards
+
+
+class Adapter:
+    """The tensors of an adapter folder, as they are stored; `config` is its adapter_config.json."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.name, self.revision = label(self.path)
+        self.inputs: tuple[Checkpoint, ...] = ()
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        check_directory(self.path)
+        file = inside(self.path, ADAPTER_CONFIG, source=ADAPTER_CONFIG)
+        if not isfile(file):
+            raise BadCheckpoint("does not exist", field=str(file), hint="an adapter needs its configuration")
+        return read_json(file)
+
+    @cached_property
+    def shards(self) -> Shards:
+        return Shards(read_headers(self.path, ADAPTER_WEIGHTS, None))
+
+    def keys(self) -> list[str]:
+        return self.shards.keys()
+
+    def spec(self, name: str) -> Spec:
+        if name not in self.shards:
+            raise no_tensor(self, name)
+        return self.shards.spec(name)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return whole(self, name)
+
+    def read_into(self, name: str, start: int, stop: int, out: Tensor) -> None:
+        if name not in self.shards:
+            raise no_tensor(self, name)
+        self.shards.read_into(name, start, stop, out)
+
+    def files(self) -> Mapping[str, Path | bytes]:
+        return {**present(self.path, BESIDE)}
+
+    def describe(self, *, content: bool = False) -> dict[str, Any]:
+        found = present(self.path, (ADAPTER_CONFIG, *BESIDE))
+        return describe_files(self.name, self.revision, self.shards, found, content=content)
+
+    def stamp(self) -> list[Any]:
+        """Changes whenever the weights or the configuration do."""
+        files = [[path.name, *header.identity[2:], header.digest] for path, header in self.shards.headers.items()]
+        return [*files, dict(self.config)]
+
+    def close(self) -> None:
+        if "shards" in self.__dict__:
+            self.shards.close()
+
+
+class Adapted:
+    """`base` with an adapter applied. A weight that the adapter replaces (`modules_to_save`, biases) is its own.
+
+    `adapter` is a folder or any checkpoint whose `config` is an adapter's. Every tensor of it must change a weight of
+    the base; those that do not are all named in one error. A head that is adapted apart from the embedding it is tied
+    to becomes a tensor of its own, and the configuration says so.
+    """
+
+    def __init__(self, base: Checkpoint, adapter: Checkpoint | str | Path) -> None:
+        self.base = base
+        self.adapter: Checkpoint = Adapter(adapter) if isinstance(adapter, str | Path) else adapter
+        self.name = f"{base.name}+{self.adapter.name}"
+        check_supported(self.adapter)
+        self._changes: Changes = fit_changes(base, self.adapter, read_changes(self.adapter))
+        self._factors = lru_cache(maxsize=4)(self._read_factors)
+        self._norms: dict[str, Tensor] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        config = self.base.config
+        if not self._changes.head_of:
+            return config
+        inner = config.get("text_config")
+        untied = {"tie_word_embeddings": False}
+        nested = {"text_config": {**inner, **untied}} if isinstance(inner, Mapping) else {}
+        return {**config, **untied, **nested}
+
+    @property
+    def inputs(self) -> Sequence[Checkpoint]:
+        return (self.base, self.adapter)
+
+    def keys(self) -> list[str]:
+        return [*self.base.keys(), *self._changes.head_of]
+
+    def spec(self, name: str) -> Spec:
+        spec = self.base.spec(self._in_base(name))
+        replaced = self._changes.replaced.get(name)
+        return Spec(self.adapter.spec(replaced).shape, spec.dtype) if replaced else spec
+
+    def __getitem__(self, name: str) -> Tensor:
+        return whole(self, name)
+
+    def read_into(self, name: str, start: int, stop: int, out: Tensor) -> None:
+        if name in self._changes.low_rank:
+            self._read_changed(name, start, stop, out)
+        else:
+            self._read_unchanged(name, start, stop, out)
+
+    def files(self) -> Mapping[str, Path | bytes]:
+        return {**self.base.files(), **self.adapter.files()}
+
+    def _in_base(self, name: str) -> str:
+        return self._changes.head_of.get(name, name)
+
+    def _read_unchanged(self, name: str, start: int, stop: int, out: Tensor) -> None:
+        """W: the base's, unless the adapter brings its own (as peft saves an embedding beside its factors)."""
+        if name in self._changes.replaced:
+            self.adapter.read_into(self._changes.replaced[name], start, stop, out)
+        else:
+            self.base.read_into(self._in_base(name), start, stop, out)
+
+    def _read_changed(self, name: str, start: int, stop: int, out: Tensor) -> None:
+        """By blocks of whole rows that do not depend on `start`: the same entry always has the same bits."""
+        rows, columns = self.spec(name).shape
+        block = block_rows(columns)
+        for first in range(start // columns // block * block, rows, block):
+            low, high = first * columns, min(rows, first + block) * columns
+            if low >= stop:
+                return
+            values = self._rows(name, first, min(rows, first + block)).view(-1)
+            begin, end = max(low, start), min(high, stop)
+            round_into(values[begin - low : end - low], out[begin - start : end - start])
+
+    def _rows(self, name: str, first: int, last: int) -> Float[Tensor, "rows columns"]:
+        changed = self._sum(name, first, last)
+        change = self._changes.low_rank[name]
+        if change.norm is None:
+            return changed
+        m = self._factors(name)[2]
+        if change.transposed:
+            return changed * (m / self._column_norms(name))
+        scaled: Tensor = changed * (m[first:last] / torch.linalg.vector_norm(changed, dim=1)).unsqueeze(1)
+        return scaled
+
+    def _sum(self, name: str, first: int, last: int) -> Float[Tensor, "rows columns"]:
+        """Rows [first, last) of W + s B A."""
+        left, right, _ = self._factors(name)
+        columns = right.shape[1]
+        weight = torch.empty((last - first) * columns, dtype=right.dtype)
+        self._read_unchanged(name, first * columns, last * columns, weight)
+        return weight.view(-1, columns) + self._changes.low_rank[name].scale * (left[first:last] @ right)
+
+    def _column_norms(self, name: str) -> Float[Tensor, " columns"]:
+        """||W + s B A|| of each output of a weight stored input by output: one pass over it, in order of blocks."""
+        with self._lock:
+            if name not in self._norms:
+                rows, columns = self.spec(name).shape
+                total = torch.zeros(columns, dtype=torch.float64)
+                for first in range(0, rows, block_rows(columns)):
+                    total += self._sum(name, first, min(rows, first + block_rows(columns))).double().square().sum(0)
+                self._norms[name] = total.sqrt().to(self._factors(name)[1].dtype)
+            return self._norms[name]
+
+    def _read_factors(
+        self, name: str
+    ) -> tuple[Float[Tensor, "rows rank"], Float[Tensor, "rank columns"], Float[Tensor, " outputs"]]:
+        change = self._changes.low_rank[name]
+        double = self.base.spec(self._in_base(name)).dtype == torch.float64
+        dtype = torch.float64 if double else torch.float32
+        a, b = (self.adapter[key].to(dtype) for key in (change.a, change.b))
+        left, right = (a.T, b.T) if change.transposed else (b, a)
+        norm = self.adapter[change.norm].to(dtype).view(-1) if change.norm else torch.empty(0, dtype=dtype)
+        return left.contiguous(), right.contiguous(), norm
+
+
+def block_rows(columns: int) -> int:
+    """Rows of a matrix that are computed together: about a block of entries."""
+    return max(1, BLOCK // max(1, columns))
+
+
+def open_adapter(path: str | Path) -> Adapter:
+    """The adapter in a folder, its configuration and header checked now. Raises BadCheckpoint, Unsupported."""
+    adapter = Adapter(path)
+    check_supported(adapter)
+    adapter.shards  # noqa: B018  (reads and checks)
+    return adapter

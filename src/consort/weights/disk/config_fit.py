@@ -1,0 +1,61 @@
+"""config.json made to fit the tensors it lies beside: dtype, vocabulary size, tied embeddings."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from consort.weights.adapters.files import is_adapter_config
+from consort.weights.checkpoint import Spec
+from consort.weights.family import layer_of, role_of, text_config
+
+
+def fitted(config: Mapping[str, Any], specs: Mapping[str, Spec], *, untied: bool) -> dict[str, Any]:
+    """`config` rewritten for tensors of `specs`; `untied`: they hold a head that differs from the embedding.
+
+    An adapter's says nothing that depends on its tensors' dtype or on a vocabulary, and is left as it is.
+    """
+    fit: dict[str, Any] = json.loads(json.dumps(config))
+    if is_adapter_config(config):
+        return fit
+    inner = dict(text_config(fit))
+    dtype = main_dtype(specs)
+    for part in (fit, inner):
+        if dtype is not None and (part is fit or "dtype" in part or "torch_dtype" in part):
+            part.pop("torch_dtype", None)
+            part["dtype"] = str(dtype).removeprefix("torch.")
+    rows = {specs[name].shape[0] for name in of_role(specs, "embedding")}
+    if len(rows) == 1 and "vocab_size" in inner:
+        inner["vocab_size"] = rows.pop()
+    if untied:
+        fit["tie_word_embeddings"] = inner["tie_word_embeddings"] = False
+    if text_config(fit) is fit:
+        return fit | inner
+    return fit | {"text_config": inner}
+
+
+def main_dtype(specs: Mapping[str, Spec]) -> torch.dtype | None:
+    """The floating dtype that most bytes have; None if no tensor is floating."""
+    count: Counter[torch.dtype] = Counter()
+    for spec in specs.values():
+        if spec.dtype.is_floating_point:
+            count[spec.dtype] += spec.nbytes
+    return max(count, key=lambda dtype: (count[dtype], dtype.itemsize)) if count else None
+
+
+def tied_pair(config: Mapping[str, Any], specs: Mapping[str, Spec]) -> tuple[str, str] | None:
+    """Embedding and head if the configuration ties them and both are there, of one shape."""
+    if not text_config(config).get("tie_word_embeddings", config.get("tie_word_embeddings", False)):
+        return None
+    embeddings, heads = of_role(specs, "embedding"), of_role(specs, "head")
+    pairs = [(e, h) for e in embeddings for h in heads if specs[e] == specs[h]]
+    return pairs[0] if len(pairs) == 1 else None
+
+
+def of_role(specs: Mapping[str, Spec], role: str) -> list[str]:
+    """The matrices outside the layers that have this role."""
+    return [n for n, s in specs.items() if len(s.shape) == 2 and role_of(n) == role and layer_of(n) is None]

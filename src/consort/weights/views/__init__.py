@@ -1,0 +1,1 @@
+"""Checkpoints computed from checkpoints: cast, stacked, permuted."""

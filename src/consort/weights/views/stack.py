@@ -1,0 +1,293 @@
+"""Layers of several checkpoints stacked anew, as a checkpoint: nothing is copied until it is read.
+
+Depth up-scaling: Kim et al. 2023, SOLAR 10.7B (arXiv 2312.15166). What comes before the layers (embeddings) is the
+first slice's, what comes after them (final norm, head) the last one's; or both are the mean of all models (2410.05357).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor
+
+from consort.core.errors import BadParameter, Incompatible, listing
+from consort.core.params import Range
+from consort.weights.checkpoint import Checkpoint, Spec, no_tensor, whole
+from consort.weights.disk.config_check import LAYERS
+from consort.weights.disk.config_fit import fitted, of_role
+from consort.weights.family import differences, layer_of, role_of, text_config
+from consort.weights.layers import Layers, after_layers
+from consort.weights.registry import view
+from consort.weights.views.mean_ends import MeanEnds
+from consort.weights.vocabulary.align import align_vocabularies
+
+NUMBERED = ("mlp_only_layers",)
+"""Configuration keys that list numbers of layers."""
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+ENDS = ("outer", "first", "mean")
+DEPTHS = ("same", "sum")
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Layers [a, b) of `model`, counted from 0."""
+
+    model: Checkpoint
+    layers: tuple[int, int]
+
+
+@view(paper="2312.15166")
+class Stack:
+    """Layers of several models as one model, numbered anew; embeddings of the first, norm and head of the last slice.
+
+    `slices`: which layers of which model, each [a, b); `base`: gives configuration, tokenizer and all else beside the
+    weights, else the first slice's model; `dtype`: of the output, else each tensor keeps its own; `first_layer`: the
+    number that the first layer gets; `ends: first`: norm and head are the first slice's too; `ends: mean`: embeddings,
+    norm and head are the mean of all models', padded with zeros to the largest, an entry over the models that have it.
+    Raises BadParameter, Incompatible, Unsupported.
+    """
+
+    def __init__(
+        self,
+        slices: Sequence[Slice],
+        *,
+        base: Checkpoint | None = None,
+        dtype: Literal["float32", "float64", "bfloat16", "float16"] | None = None,
+        first_layer: Annotated[int, Range(0, inf)] = 0,
+        ends: Literal["outer", "first", "mean"] = "outer",
+    ) -> None:
+        self.slices, self.base, self.dtype = tuple(slices), base, dtype
+        self.first_layer, self.ends = first_layer, ends
+        if not self.slices:
+            raise BadParameter("there is none", field="slices", hint="slices: [{model: a, layers: [0, 4]}, ...]")
+        _check_choice(ends, "ends", ENDS)
+        self._rounded = _dtype(dtype)
+        found = {id(part.model): Layers(part.model) for part in self.slices}
+        layouts = [found[id(part.model)] for part in self.slices]
+        mean = MeanEnds(list(found.values()), self._donor) if ends == "mean" else None
+        outer = layouts[0], layouts[0 if ends == "first" else -1]
+        if mean is None:
+            donors = (self._donor, *(layers.model for layers in outer))
+            align_vocabularies(list({id(donor): donor for donor in donors}.values()))
+        _check_ranges(self.slices, layouts)
+        self.name = f"stack({', '.join(f'{s.model.name}[{s.layers[0]}:{s.layers[1]}]' for s in self.slices)})"
+        self._origin = dict(_origins(self.slices, layouts, first_layer, mean or outer))
+        specs = {name: self.spec(name) for name in self._origin}
+        config = _config(self._donor, self.slices, layouts)
+        untied = _untied(layouts if mean else outer[1:], self._origin)
+        self.config: Mapping[str, Any] = fitted(config, specs, untied=untied)
+
+    @property
+    def _donor(self) -> Checkpoint:
+        return self.base if self.base is not None else self.slices[0].model
+
+    @property
+    def inputs(self) -> Sequence[Checkpoint]:
+        """The slices' models, each once, then the base."""
+        models = [part.model for part in self.slices] + ([] if self.base is None else [self.base])
+        return tuple({id(model): model for model in models}.values())
+
+    def keys(self) -> list[str]:
+        return list(self._origin)
+
+    def locate(self, name: str) -> tuple[Checkpoint, str]:
+        """The checkpoint that a tensor comes from, and its name there."""
+        if name not in self._origin:
+            raise no_tensor(self, name)
+        return self._origin[name]
+
+    def spec(self, name: str) -> Spec:
+        source, there = self.locate(name)
+        spec = source.spec(there)
+        return Spec(spec.shape, self._rounded) if self._rounded and spec.dtype.is_floating_point else spec
+
+    def __getitem__(self, name: str) -> Tensor:
+        return whole(self, name)
+
+    def read_into(self, name: str, start: int, stop: int, out: Tensor) -> None:
+        source, there = self.locate(name)
+        source.read_into(there, start, stop, out)
+
+    def files(self) -> Mapping[str, Path | bytes]:
+        return self._donor.files()
+
+
+@view(paper="2312.15166")
+def upscale(*, model: Checkpoint, drop: Annotated[int, Range(0, inf)]) -> Stack:
+    """Depth up-scaling: a model stacked on itself, without the last `drop` layers below and the first `drop` above."""
+    layers = Layers(model)
+    if drop >= layers.count:
+        hint = f"a whole number below {layers.count}"
+        raise BadParameter(f"{drop} of {layers.count} layers leaves none", field="drop", hint=hint)
+    low, high = layers.low, layers.low + layers.count
+    return Stack([Slice(model, (low, high - drop)), Slice(model, (low + drop, high))])
+
+
+@view(paper="2410.05357")
+def interleave(
+    *,
+    models: Sequence[Checkpoint],
+    block: Annotated[int, Range(1, inf)] = 1,
+    depth: Literal["same", "sum"] = "same",
+    ends: Literal["outer", "first", "mean"] = "outer",
+) -> Stack:
+    """Layers of models in turn: `block` layers of the first, the next `block` of the second, and so on.
+
+    With `depth: sum` every layer of every model is there, 1.0, 2.0, 1.1, 2.1, ..., and a model that has no more is
+    passed over; otherwise the models have one depth, which the output has too. `ends` as in `stack`.
+    """
+    _check_choice(depth, "depth", DEPTHS)
+    layers = [Layers(model) for model in models]
+    if depth == "same":
+        return Stack(_in_turn(models, layers, block), ends=ends)
+    deepest = max((found.count for found in layers), default=0)
+    slices = [
+        Slice(model, (found.low + a, found.low + min(a + block, found.count)))
+        for a in range(0, deepest, block)
+        for model, found in zip(models, layers, strict=True)
+        if a < found.count
+    ]
+    return Stack(slices, ends=ends)
+
+
+def _in_turn(models: Sequence[Checkpoint], layers: Sequence[Layers], block: int) -> list[Slice]:
+    """At every depth a layer of one model, the models taking turns."""
+    depths = {found.count for found in layers}
+    if len(depths) != 1:
+        counts = ", ".join(f"{found.count} in {m.name}" for found, m in zip(layers, models, strict=True))
+        raise Incompatible(f"the numbers of layers differ: {counts}", field="models", hint="models of one depth")
+    low, high = layers[0].low, layers[0].low + layers[0].count
+    starts = range(low, high, block)
+    return [Slice(models[i % len(models)], (a, min(a + block, high))) for i, a in enumerate(starts)]
+
+
+def origin(checkpoint: Checkpoint, name: str) -> tuple[Checkpoint, str]:
+    """Where a tensor comes from below any stacks: a checkpoint that is none, and the tensor's name there."""
+    while isinstance(checkpoint, Stack):
+        checkpoint, name = checkpoint.locate(name)
+    return checkpoint, name
+
+
+def identity(checkpoint: Checkpoint, name: str) -> tuple[Any, ...]:
+    """Tells whether two tensors are the same without reading them: equal where they are computed alike."""
+    source, there = origin(checkpoint, name)
+    computed = getattr(source, "identity", None)
+    found: tuple[Any, ...] = computed(there) if computed else (id(source), there)
+    return found
+
+
+def _check_ranges(slices: Sequence[Slice], layouts: Sequence[Layers]) -> None:
+    faults = []
+    for i, (part, layers) in enumerate(zip(slices, layouts, strict=True)):
+        start, stop = part.layers
+        if not start < stop:
+            faults.append(f"slices[{i}]: the range [{start}, {stop}] holds no layer")
+        elif not all(layer in layers.inside for layer in range(start, stop)):
+            last = layers.low + layers.count
+            faults.append(f"slices[{i}]: [{start}, {stop}] is not inside the layers [{layers.low}, {last}]")
+    if faults:
+        hint = "layers: [a, b] is a, a + 1, ..., b - 1"
+        raise BadParameter(listing(faults), field="layers", hint=hint)
+
+
+def _origins(
+    slices: Sequence[Slice], layouts: Sequence[Layers], first_layer: int, ends: MeanEnds | tuple[Layers, Layers]
+) -> Iterator[tuple[str, tuple[Checkpoint, str]]]:
+    """For each output name its source: before the layers, the layers in order, after them."""
+    outside: list[tuple[Checkpoint, list[str]]] = (
+        [(ends, ends.keys())] * 2 if isinstance(ends, MeanEnds) else [(end.model, end.outside) for end in ends]
+    )
+    (low, below), (high, above) = outside
+    yield from ((name, (low, name)) for name in below if not after_layers(name))
+    number = first_layer
+    for part, layers in zip(slices, layouts, strict=True):
+        for layer in range(*part.layers):
+            for rest, name in layers.inside[layer].items():
+                yield f"{layouts[0].prefix}{number}{rest}", (part.model, name)
+            number += 1
+    yield from ((name, (high, name)) for name in above if after_layers(name))
+    if not isinstance(ends, MeanEnds):
+        yield from _tied_head(*ends)
+
+
+def _tied_head(first: Layers, last: Layers) -> Iterator[tuple[str, tuple[Checkpoint, str]]]:
+    """The head of a tied last model: its embedding, unless that is the output's embedding anyway."""
+    own, other = (of_role({n: la.model.spec(n) for n in la.outside}, "embedding") for la in (last, first))
+    has_head = any(role_of(name) == "head" for name in last.outside)
+    if has_head or len(own) != 1 or not other:
+        return
+    if identity(last.model, own[0]) != identity(first.model, other[0]):
+        head = next((name for name in first.outside if role_of(name) == "head"), "lm_head.weight")
+        yield head, (last.model, own[0])
+
+
+def _config(donor: Checkpoint, slices: Sequence[Slice], layouts: Sequence[Layers]) -> dict[str, Any]:
+    """The donor's configuration for the new depth, lists with an entry for each layer rearranged like the layers."""
+    configs = [dict(text_config(part.model.config)) for part in slices]
+    _check_alike(configs, layouts)
+    text = dict(text_config(donor.config))
+    depth = sum(stop - start for start, stop in (part.layers for part in slices))
+    text |= {key: depth for key in LAYERS if key in text}
+    for key in text:
+        if all(_is_by_layer(key, c, la.count) for c, la in zip(configs, layouts, strict=True)):
+            parts = zip(slices, layouts, configs, strict=True)
+            text[key] = [c[key][layer - la.low] for part, la, c in parts for layer in range(*part.layers)]
+        elif key in NUMBERED and text[key]:
+            text[key] = _renumbered(key, slices, layouts, configs)
+    return text if text_config(donor.config) is donor.config else {**donor.config, "text_config": text}
+
+
+def _untied(layouts: Sequence[Layers], origins: Mapping[str, tuple[Checkpoint, str]]) -> bool:
+    """Whether the output has a head of its own: that of a model of `layouts`, or the embedding of a tied one."""
+    heads = [there for name, (_, there) in origins.items() if role_of(name) == "head" and layer_of(name) is None]
+    configs = [layers.model.config for layers in layouts]
+    tied = all(text_config(c).get("tie_word_embeddings", c.get("tie_word_embeddings", False)) for c in configs)
+    return any(not tied or role_of(there) == "embedding" for there in heads)
+
+
+def _is_by_layer(key: str, config: Mapping[str, Any], count: int) -> bool:
+    """Whether a configuration value has one entry for each layer."""
+    value = config.get(key)
+    return "layer" in key and key not in NUMBERED and isinstance(value, list) and len(value) == count
+
+
+def _renumbered(
+    key: str, slices: Sequence[Slice], layouts: Sequence[Layers], configs: Sequence[Mapping[str, Any]]
+) -> list[int]:
+    """Numbers of layers as they are in the output."""
+    numbers, number = [], 0
+    for part, layers, config in zip(slices, layouts, configs, strict=True):
+        for layer in range(*part.layers):
+            numbers += [number] if layer - layers.low in (config.get(key) or []) else []
+            number += 1
+    return numbers
+
+
+def _check_alike(configs: Sequence[Mapping[str, Any]], layouts: Sequence[Layers]) -> None:
+    """Refuses models that compute differently in more than the number of their layers."""
+    alike = [
+        {k: v for k, v in c.items() if k not in (*LAYERS, *NUMBERED) and not _is_by_layer(k, c, la.count)}
+        for c, la in zip(configs, layouts, strict=True)
+    ]
+    faults = [f"config {difference}" for difference in differences([c for c in alike if c])]
+    if faults:
+        raise Incompatible(listing(faults), field="slices", hint="stack layers of one architecture and width")
+
+
+def _check_choice(value: str, field: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise BadParameter(f"{value!r} is unknown", field=field, hint=" | ".join(known))
+
+
+def _dtype(name: str | None) -> torch.dtype | None:
+    if name is None:
+        return None
+    if name not in DTYPES:
+        raise BadParameter(f"{name!r} is no dtype for weights", field="dtype", hint=" | ".join(DTYPES))
+    found: torch.dtype = getattr(torch, name)
+    return found
