@@ -9,15 +9,16 @@ import pytest
 
 LAYERS = [
     {"core"},
-    {"data", "weights"},
+    {"data", "weights", "knowledge"},
     {"models"},
-    {"train", "distil", "evaluate"},
-    {"merge", "mixture", "ensemble", "cooperate", "fuse", "federate", "zoo"},
-    {"search", "lab"},
+    {"train", "evaluate"},
+    {"distil"},
+    {"merge", "mixture", "ensemble", "cooperate", "zoo"},
+    {"fuse", "federate", "search", "lab"},
     {"plan", "report"},
-    {"runs"},
+    {"runs", "server"},
     {"recipes"},
-    {"cli", "server", "testing"},
+    {"cli", "testing"},
 ]
 ROOT = Path(__file__).parents[1] / "src" / "consort"
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
