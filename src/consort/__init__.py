@@ -11,7 +11,7 @@ import importlib
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from consort.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from consort.core.errors import ConsortError
@@ -58,13 +58,17 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is None:
-        from consort.plan.names import REGISTRIES
+        from consort.plan.kinds import callable_names
 
-        for registry in REGISTRIES:
-            if registry.kind != "merge" and name in registry:
-                return registry.get(name)
-    raise AttributeError(f"module 'consort' has no attribute {name!r}")
+        registry = callable_names().get(name)
+        if registry is not None and registry.kind == "merge":
+            raise AttributeError(f"{name} is a merge method: consort.merge({name!r}, [models], base=…)", name=name)
+        if registry is not None:
+            return registry.get(name)
+    raise AttributeError(f"module 'consort' has no attribute {name!r}", name=name)
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    from consort.plan.kinds import callable_names
+
+    return sorted({*__all__, "__version__", *callable_names()})

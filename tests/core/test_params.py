@@ -40,7 +40,7 @@ def test_source_and_live_signature_agree():
 
 
 def test_values_are_bound_broadcast_and_converted():
-    bound = bind("ties", PARAMS, {"density": "1e-1", "lambda": 2, "layers": [3, 4]}, models=2)
+    bound = bind("ties", PARAMS, {"density": 1e-1, "lambda": 2, "layers": [3, 4]}, models=2)
     assert bound["density"] == (0.1, 0.1) and bound["weight"] == (1.0, 1.0)
     assert bound["lambda_"] == 2.0 and bound["layers"] == (3, 4) and bound["steps"] is None
 
@@ -49,6 +49,7 @@ def test_values_are_bound_broadcast_and_converted():
     ("given", "says"),
     [
         ({"densty": 0.1}, "did you mean 'density'"),
+        ({"density": "1e-1"}, "'1e-1' is not float"),
         ({"density": 1.5}, r"\[0, 1\]"),
         ({"density": [0.1, 0.2, 0.3]}, "3 values for 2 models"),
         ({"density": True}, "number"),

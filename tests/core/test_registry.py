@@ -8,7 +8,8 @@ import textwrap
 import pytest
 
 from consort.core.errors import BadParameter, UnknownName
-from consort.core.registry import Registry, name_of
+from consort.core.params import name_of
+from consort.core.registry import Registry
 
 MODULE = '''
 """A method."""
@@ -70,7 +71,7 @@ def test_a_name_registered_twice_is_refused():
         """A thing."""
 
     registry.add(Thing, Thing)
-    with pytest.raises(ValueError, match="registered twice"):
+    with pytest.raises(BadParameter, match="registered twice: by .* and by"):
         registry.add(Thing, Thing)
 
 

@@ -40,7 +40,7 @@ def test_what_is_read_is_written_again():
 
 
 def test_every_value_is_checked_where_schedules_are_allowed():
-    bound = bind("m", [DENSITY], {"density": {"by_layer": [0, "1e-1"]}}, schedules=True)
+    bound = bind("m", [DENSITY], {"density": {"by_layer": [0, 1e-1]}}, schedules=True)
     assert bound == {"density": Gradient((0.0, 0.1))}
     with pytest.raises(BadParameter, match="density"):
         bind("m", [DENSITY], {"density": {"by_layer": [0, 1]}})

@@ -20,7 +20,7 @@ TEAM = {
 
 def test_an_expression_is_read_into_nodes():
     root = parse(TEAM).root
-    assert isinstance(root, Call) and (root.kind, root.name, root.produces) == ("after", "cascade", "model")
+    assert isinstance(root, Call) and (root.kind, root.name, root.produces) == ("answer", "cascade", "model")
     average = root.arguments["models"][1]
     assert average.arguments["models"][0].arguments["base"] == Reference("o")
     assert root.arguments["threshold"] == 0.6

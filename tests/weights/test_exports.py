@@ -21,8 +21,18 @@ def test_importing_the_package_imports_no_torch() -> None:
 
 
 def test_reading_and_writing_import_neither_transformers_nor_peft() -> None:
-    modules = "card checkpoint family fit folder header layout lora opening paths store stream views vocab writer"
-    imports = "".join(f"import consort.weights.{module}\n" for module in modules.split())
+    whole = (
+        "checkpoint",
+        "family",
+        "disk.card",
+        "disk.folder",
+        "disk.header",
+        "disk.opening",
+        "disk.stream",
+        "disk.writer",
+    )
+    modules = [*whole, "disk.whole_folder", "adapters.lora", "views.basic", "vocabulary.align"]
+    imports = "".join(f"import consort.weights.{module}\n" for module in modules)
     script = (
         f"{imports}import sys; sys.exit(any(name in sys.modules for name in ('transformers', 'peft', 'safetensors')))"
     )

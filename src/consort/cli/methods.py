@@ -19,10 +19,10 @@ def methods(
     debug: Debug = False,
 ) -> None:
     """Every registered method: kind, name, paper, parameters with range and default."""
-    from consort.plan.names import LISTED, entries, find
+    from consort.plan.kinds import entries, find
 
     if name:
-        registry, entry = find(name, LISTED)
+        registry, entry = find(name)
         described = describe(entry, registry.inputs)
         print_json(described) if json else _print_one(described)
         return

@@ -9,8 +9,11 @@ importing the method's module, hence without torch. The grammar of annotations:
     PerModel[T]                          one value for all models, or a list with one for each
     Annotated[T, Range(low, high)]       a number in the closed interval [low, high]
     T | None                             may be left out
-    Checkpoint, LanguageModel, TokenModel, Scorer (or a Sequence of them): an expression in a plan
+    Checkpoint, LanguageModel, Drafter, Metric, ... (or a Sequence): a kind, hence an expression in a plan
     Sequence[Slice]                      layers of checkpoints: a list of {model: EXPRESSION, layers: [a, b]}
+
+Types of a kind are written in lower case in `Param.type`: `Drafter` is "drafter"; LanguageModel, TokenModel and Scorer
+are three protocols of one kind, "model". Which of them plans read as expressions follows from the registries there are.
 
 Where `bind` is told so, a value may be a schedule over layers and names (core/schedule.py).
 """
@@ -20,6 +23,8 @@ from __future__ import annotations
 import ast
 import inspect
 import math
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, Union
@@ -31,14 +36,9 @@ from consort.core.schedule import is_schedule, read_schedule
 T = TypeVar("T")
 PerModel = Union[T, Sequence[T]]  # noqa: UP007  (a generic alias; `|` needs Python 3.12)
 
-EXPRESSIONS = {
-    "Checkpoint": "checkpoint",
-    "LanguageModel": "model",
-    "Scorer": "model",
-    "Slice": "slice",
-    "TokenModel": "model",
-}
+PROTOCOLS = {"LanguageModel": "model", "Scorer": "model", "TokenModel": "model"}
 NUMBERS = {"float", "int"}
+PLAIN = {*NUMBERS, "bool", "str", "choice"}
 
 
 class Required:
@@ -64,7 +64,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """One parameter: `type` is float, int, bool, str, choice, checkpoint, model or slice.
+    """One parameter: `type` is float, int, bool, str, choice, or a kind: checkpoint, model, drafter, ...
 
     `fixed`: it has one value for all tensors, whatever `bind` allows the others.
     """
@@ -85,8 +85,9 @@ class Param:
         return self.name.rstrip("_")
 
     @property
-    def is_expression(self) -> bool:
-        return self.type in EXPRESSIONS.values()
+    def is_plain(self) -> bool:
+        """Whether it is a number, a truth value or a text, which `check` can check."""
+        return self.type in PLAIN
 
     @property
     def required(self) -> bool:
@@ -97,6 +98,11 @@ class Param:
         text = " | ".join(str(c) for c in self.choices) if self.choices else self.type
         text += f" in {self.range}" if self.range else ""
         return text + (", list" if self.many else "") + (", per model" if self.per_model else "")
+
+
+def name_of(definition: str) -> str:
+    """The registered name of a function or class: `TaskArithmetic` and `task_arithmetic` are `task_arithmetic`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", definition).lower()
 
 
 def params_of(function: Callable[..., Any], *, positional: bool = False) -> tuple[Param, ...]:
@@ -159,7 +165,7 @@ def _read(node: ast.expr, found: dict[str, Any]) -> None:
             found["type"] = "choice"
             found["choices"] = tuple(ast.literal_eval(c) for c in getattr(choices, "elts", [choices]))
         case ast.Name(id=name):
-            found["type"] = EXPRESSIONS.get(name, name)
+            found["type"] = PROTOCOLS.get(name) or name_of(name)
 
 
 def _number(node: ast.expr) -> float:
@@ -206,7 +212,7 @@ def _checked(owner: str, p: Param, value: Any, models: int | None, schedules: bo
         raise BadParameter(f"{owner} needs {p.plan_name}", field=p.plan_name, hint=f"{p.plan_name}: {p.describe()}")
     if value is REQUIRED or (value is None and (p.optional or p.default is None)):
         return None
-    if p.is_expression:
+    if not p.is_plain:
         return value
     if p.per_model:
         return _checked_per_model(p, value, models, schedules)
@@ -236,7 +242,7 @@ def _one(p: Param, value: Any, schedules: bool) -> Any:
 
 
 def check(p: Param, value: Any) -> Any:
-    """One value of `p`, converted (numeric strings are numbers) and inside its range, or BadParameter."""
+    """One value of `p`, of its type and inside its range, or BadParameter."""
     if p.choices:
         if value not in p.choices:
             raise _bad(p, value, " | ".join(str(c) for c in p.choices))
@@ -245,14 +251,14 @@ def check(p: Param, value: Any) -> Any:
         return _checked_number(p, value)
     if p.type == "bool" and not isinstance(value, bool):
         raise _bad(p, value, "true or false")
-    if p.type == "str" and not isinstance(value, str):
+    if p.type == "str" and not isinstance(value, str | os.PathLike):
         raise _bad(p, value, "a string")
     return value
 
 
 def _checked_number(p: Param, value: Any) -> float | int:
     try:
-        number = None if isinstance(value, bool) else float(value)
+        number = None if isinstance(value, bool | str) else float(value)
     except (OverflowError, TypeError, ValueError):
         number = None
     if number is None or not math.isfinite(number) or (p.type == "int" and not number.is_integer()):

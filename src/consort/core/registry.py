@@ -1,4 +1,4 @@
-"""One way to name a thing: a decorated definition in a module of a package, or an entry point of another distribution.
+"""One way to name a thing: a decorated definition in a module of a package, or of a plug-in.
 
 What a name means (parameters, paper, summary) is read from source, so listing and checking import no module.
 """
@@ -9,16 +9,16 @@ import ast
 import importlib
 import importlib.util
 import inspect
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from consort.core.errors import BadParameter, UnknownName, did_you_mean
-from consort.core.params import Param, params_in, params_of, read_annotation
+from consort.core.binding import bound
+from consort.core.errors import BadParameter, UnknownName, Unsupported, did_you_mean
+from consort.core.kinds import Kind
+from consort.core.params import Param, name_of, params_in, params_of, read_annotation
+from consort.core.plugins import plugins, warn_of
 
 T = TypeVar("T")
 D = TypeVar("D", bound=Callable[..., Any])
@@ -26,7 +26,10 @@ D = TypeVar("D", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is known of a registered name without importing it. `options` are the decorator's keyword arguments."""
+    """What is known of a registered name without importing it. `options` are the decorator's keyword arguments.
+
+    `home` is the distribution of a plug-in, "" for what comes with consort.
+    """
 
     kind: str
     name: str
@@ -34,61 +37,98 @@ class Entry:
     summary: str
     params: tuple[Param, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+    home: str = ""
 
     @property
     def paper(self) -> str:
         return str(self.options.get("paper", ""))
 
+    @property
+    def place(self) -> str:
+        """Where it is defined, for messages."""
+        return f"{self.module} of {self.home}" if self.home else self.module
 
-class Registry(Generic[T]):
+
+class Registry(Kind, Generic[T]):
     """Names to objects of one kind.
 
-    `package` is scanned for top-level definitions decorated with `decorator`; `produces` ("checkpoint", "model" or
-    "") tells plans what an expression of this kind is; `inputs` are arguments that the kind itself adds to each name.
+    `package` is scanned, sub-folders too, for top-level definitions decorated with `decorator`; so are the modules that
+    entry points of the group `consort.KIND` name. `produces` is the type of what a name makes, as signatures ask for it
+    and in lower case: "checkpoint", "model", "drafter", ...; `inputs` are arguments that the kind itself adds to each
+    name; `formerly` is what the kind was called in older plans; `reference` is the name that a plain string, which is
+    no name of this kind, is the first argument of.
     """
 
     def __init__(
-        self, kind: str, package: str, *, decorator: str, produces: str = "", inputs: tuple[Param, ...] = ()
+        self,
+        kind: str,
+        package: str,
+        *,
+        decorator: str,
+        produces: str = "",
+        inputs: tuple[Param, ...] = (),
+        formerly: str = "",
+        reference: str = "",
     ) -> None:
         self.kind, self.package, self.decorator, self.produces, self.inputs = kind, package, decorator, produces, inputs
+        self.formerly, self.reference = formerly, reference
         self._items: dict[str, T] = {}
         self._entries: dict[str, Entry] = {}
         self._scanned = False
 
+    @property
+    def group(self) -> str:
+        """The entry-point group of plug-ins: it does not change when files move."""
+        return f"consort.{self.kind}"
+
     def add(self, definition: Callable[..., Any], item: T, **options: Any) -> None:
-        """Register a live definition (what a decorator does). A second definition of one name is a ValueError."""
+        """Register a live definition (what a decorator does). A second definition of one name is a BadParameter."""
         name = name_of(definition.__name__)
+        is_class = inspect.isclass(definition)
+        params = params_of(definition.__init__ if is_class else definition, positional=is_class)
+        entry = Entry(self.kind, name, definition.__module__, _summary(definition.__doc__), params, options)
         known = self._entries.get(name)
-        if name in self._items or (known and known.module != definition.__module__):
-            raise ValueError(f"{self.kind} {name!r} is registered twice")
+        if known and (name in self._items or known.module != entry.module):
+            raise _taken(self.kind, known, entry)
         self._items[name] = item
-        if known is None:
-            is_class = inspect.isclass(definition)
-            params = params_of(definition.__init__ if is_class else definition, positional=is_class)
-            summary = _summary(definition.__doc__)
-            self._entries[name] = Entry(self.kind, name, definition.__module__, summary, params, options)
+        self._entries.setdefault(name, entry)
 
     def registrar(self, wrap: Callable[..., T] | None = None) -> Callable[..., Callable[[D], D]]:
-        """The decorator of this registry: `@strategy(paper="…")` adds the definition and returns it unchanged.
+        """The decorator of this registry: `@strategy(paper="…")` adds the definition and returns it.
 
-        `wrap(definition, **options)` makes the registered item; without it the definition itself is the item.
+        Whatever it makes is bound to its signature: a value outside a declared range or choice is a BadParameter in
+        Python as in a plan (see `core.binding`). `wrap(definition, **options)` makes the registered item of a function
+        that an engine binds; the definition is then left as it is.
         """
 
         def decorator(**options: Any) -> Callable[[D], D]:
             def register(definition: D) -> D:
-                item: Any = wrap(definition, **options) if wrap else definition
-                self.add(definition, item, **options)
-                return definition
+                if wrap:
+                    self.add(definition, wrap(definition, **options), **options)
+                    return definition
+                checked = bound(definition, name_of(definition.__name__))
+                item: Any = checked
+                self.add(checked, item, **options)
+                return checked
 
             return register
 
         return decorator
 
     def get(self, name: str) -> T:
-        """The object; its module is imported now. Raises UnknownName with a did-you-mean."""
+        """The object; its module is imported now.
+
+        Raises UnknownName with a did-you-mean, and Unsupported for a plug-in that cannot be imported.
+        """
         entry = self.entry(name)
         if name not in self._items:
-            importlib.import_module(entry.module)
+            try:
+                importlib.import_module(entry.module)
+            except Exception as error:
+                if not entry.home:
+                    raise
+                message = f"the plug-in {entry.home} cannot be imported: {type(error).__name__}: {error}"
+                raise Unsupported(message, field=name, hint=f"repair or uninstall {entry.home}") from error
         return self._items[name]
 
     def entry(self, name: str) -> Entry:
@@ -112,6 +152,9 @@ class Registry(Generic[T]):
     def __contains__(self, name: object) -> bool:
         return name in self.entries()
 
+    def __repr__(self) -> str:
+        return f"Registry({self.kind!r}, {self.package!r})"
+
     def _scan(self) -> None:
         if self._scanned:
             return
@@ -119,44 +162,44 @@ class Registry(Generic[T]):
         spec = importlib.util.find_spec(self.package)
         for folder in (spec and spec.submodule_search_locations) or []:
             for file in sorted(Path(folder).rglob("*.py")):
-                self._read(file, ".".join((self.package, *file.relative_to(folder).with_suffix("").parts)))
-        for point in _select_points()(group=self.package):
-            point.load()
+                module = ".".join((self.package, *file.relative_to(folder).with_suffix("").parts))
+                for entry in self._read(file, module):
+                    self._entries.setdefault(entry.name, entry)
+        for plugin in plugins(self.group):
+            try:
+                found = self._read(plugin.file, plugin.module, plugin.home)
+            except (BadParameter, OSError, ValueError) as error:
+                warn_of(plugin, str(error))
+                continue
+            for entry in found:
+                known = self._entries.get(entry.name)
+                if known and known.module != entry.module:
+                    raise _taken(self.kind, known, entry)
+                self._entries[entry.name] = entry
 
-    def _read(self, file: Path, module: str) -> None:
+    def _read(self, file: Path, module: str, home: str = "") -> list[Entry]:
         text = file.read_text("utf-8")
-        if f"@{self.decorator}(" not in text:  # parsing takes a hundred times as long
-            return
+        if f"{self.decorator}(" not in text:  # parsing takes a hundred times as long
+            return []
+        found = []
         for node in ast.parse(text).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 options = _decoration(node, self.decorator)
                 if options is not None:
-                    name = name_of(node.name)
-                    entry = Entry(
-                        self.kind,
-                        name,
-                        module,
-                        _summary(ast.get_docstring(node)),
-                        _params(node, file),
-                        options,
-                    )
-                    self._entries.setdefault(name, entry)
+                    summary, params = _summary(ast.get_docstring(node)), _params(node, file)
+                    found.append(Entry(self.kind, name_of(node.name), module, summary, params, options, home))
+        return found
 
 
-@cache
-def _select_points() -> Callable[..., EntryPoints]:
-    """Selects among the entry points of all distributions, whose files are looked through once for all registries."""
-    return entry_points().select
-
-
-def name_of(definition: str) -> str:
-    """The registered name of a function or class: `TaskArithmetic` and `task_arithmetic` are `task_arithmetic`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", definition).lower()
+def _taken(kind: str, one: Entry, other: Entry) -> BadParameter:
+    message = f"{kind} {one.name!r} is registered twice: by {one.place} and by {other.place}"
+    homes = [entry.home for entry in (other, one) if entry.home]
+    return BadParameter(message, field=one.name, hint=f"uninstall {homes[0]}" if homes else "give one another name")
 
 
 def _decoration(node: ast.FunctionDef | ast.ClassDef, decorator: str) -> dict[str, Any] | None:
     for d in node.decorator_list:
-        if isinstance(d, ast.Call) and isinstance(d.func, ast.Name) and d.func.id == decorator:
+        if isinstance(d, ast.Call) and getattr(d.func, "id", getattr(d.func, "attr", "")) == decorator:
             return {k.arg: _literal(k.value) for k in d.keywords if k.arg}
     return None
 

@@ -20,10 +20,10 @@ from typing import Any, Literal
 import numpy as np
 
 from consort.core.errors import BadData, UnknownName
-from consort.core.params import params_of
-from consort.core.registry import Registry, name_of
+from consort.core.params import name_of, params_of
 from consort.core.types import Example
 from consort.data.task import Options, check_metric
+from consort.evaluate.metrics import METRICS
 
 Need = Literal["generate", "completion", "score", "logprobs"]
 Aggregate = Callable[[np.ndarray], np.ndarray]
@@ -55,7 +55,6 @@ def _metric(function: Callable[..., Any], *, needs: Need, aggregate: Aggregate =
     return Metric(name_of(function.__name__), needs, function, aggregate, options)
 
 
-METRICS: Registry[Metric] = Registry("metric", "consort.evaluate.metrics", decorator="metric")
 metric = METRICS.registrar(_metric)
 
 

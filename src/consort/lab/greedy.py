@@ -42,7 +42,11 @@ def answers(
 def _continue(model: PreTrainedModel, prompts: list[list[int]], max_tokens: int) -> list[list[int]]:
     written = torch.empty(len(prompts), 0, dtype=torch.long)
     ended = torch.zeros(len(prompts), dtype=torch.bool)
-    step, cache, name = torch.tensor(prompts), None, cache_argument(model) or ""
+    step, cache, name = (
+        torch.tensor(prompts),
+        None,
+        cache_argument(getattr(model, "get_base_model", lambda: model)()) or "",
+    )
     for done in range(max_tokens):
         mask = torch.ones(len(prompts), len(prompts[0]) + done, dtype=torch.long)
         output = model(input_ids=step, attention_mask=mask, use_cache=True, **{name: cache})

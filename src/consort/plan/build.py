@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from consort.core.errors import BadParameter, ConsortError, together
 from consort.plan.expression import Call, Node, Part, Plan, Reference, dump, read_plan
-from consort.plan.names import find
+from consort.plan.kinds import find, is_expression
 from consort.plan.references import folder_of, is_remote, is_table
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Builder:
         return self._built[key]
 
     def _make(self, node: Node, wanted: str) -> Any:
-        if wanted in ("adapter", "checkpoint") or (isinstance(node, Call) and node.produces == "model"):
+        if wanted in ("adapter", "checkpoint") or (isinstance(node, Call) and node.produces != "checkpoint"):
             return self._open(node, wanted) if isinstance(node, Reference) else self._call(node)
         from consort.models import load_model
 
@@ -108,7 +108,7 @@ class Builder:
             of_adapters = param.name.startswith("model") and entry.options.get("takes") == "adapters"
             kind = "adapter" if of_adapters else param.type
             try:
-                arguments[param.name] = self._nodes(value, kind) if param.is_expression else value
+                arguments[param.name] = self._nodes(value, kind) if is_expression(param) else value
             except ConsortError as fault:
                 faults.append(fault)
         if faults:

@@ -1,9 +1,10 @@
 """From YAML to a checked expression and back.
 
 A mapping with one key is a call of that registered name; a string is a reference to a model. Only arguments whose
-declared type is a checkpoint or a model (or a list of them, or of slices of them) are read as expressions; every other
-value is plain YAML. Parameters of merges may be schedules over layers and names (core/schedule.py). mergekit's YAML is
-translated first. Nothing here imports torch: a plan is checked, and all its faults found, before anything is loaded.
+declared type is a kind (a checkpoint, a model, a drafter, ..., or a list of them) are read as expressions, a string as
+a name where the kind is neither of the first two; every other value is plain YAML. Parameters of merges may be
+schedules over layers and names (core/schedule.py). mergekit's YAML is translated first. Nothing here imports torch: a
+plan is checked, and all its faults found, before anything is loaded.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from consort.core import kinds
 from consort.core.errors import BadPlan, ConsortError, UnknownName, did_you_mean, together
 from consort.core.files import read_stdin
+from consort.core.kinds import REFERRED, named
 from consort.core.params import Param, bind
+from consort.core.registry import Registry
 from consort.core.schedule import plain
 from consort.data.yaml import load_documents
+from consort.plan.kinds import find, is_expression, makers
 from consort.plan.mergekit.translate import is_mergekit, translate
-from consort.plan.names import find
 from consort.plan.search.refuse import check_settled
 
 PLAN_KEYS = ("models", "plan", "seed")
@@ -60,6 +64,8 @@ class Call:
 
 Node = Reference | Call
 NOTHING = Reference("")
+MOST_NODES = 100_000
+"""More than any plan that was meant: each node is a model that is checked and built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,17 +171,26 @@ def _only(mapping: Mapping[str, Any], known: Sequence[str], path: str) -> None:
 
 
 class _Reader:
-    """Reads nodes; holds the plan's own model names, those being expanded (to refuse circles), and the faults found."""
+    """Reads nodes; holds the plan's own model names, those being expanded (to refuse circles), and the faults found.
 
-    def __init__(
-        self, names: Mapping[str, Any], open_names: tuple[str, ...] = (), faults: list[ConsortError] | None = None
-    ) -> None:
-        self.names, self.open_names = names, open_names
-        self.faults: list[ConsortError] = [] if faults is None else faults
+    A name is read once, however often it is used; `sizes` counts the nodes that each stands for.
+    """
+
+    def __init__(self, names: Mapping[str, Any]) -> None:
+        self.names = names
+        self.open_names: list[str] = []
+        self.faults: list[ConsortError] = []
+        self.known: dict[str, Node] = {}
+        self.sizes: dict[int, int] = {}
+        self.kept: list[Call] = []  # alive, so that their ids stay theirs
 
     def root(self, value: Any, path: str) -> Node:
         """The whole expression, or one error that names all its faults."""
-        node = self.read(value, path)
+        try:
+            node = self.read(value, path)
+        except RecursionError:
+            hint = "flatten it, or save a part with `consort merge` and name the folder"
+            raise BadPlan("expressions are nested too deeply", field=path, hint=hint) from None
         if self.faults:
             raise together(self.faults)
         return node
@@ -188,7 +203,9 @@ class _Reader:
             self.faults.append(fault)
             return NOTHING
 
-    def _read(self, value: Any, path: str) -> Node:
+    def _read(self, value: Any, path: str, kind: str = "model") -> Node:
+        if kind not in REFERRED:
+            return self._named(value, path, kind)
         if isinstance(value, str):
             return self._reference(value, path)
         if isinstance(value, Mapping) and "hf" in value:
@@ -199,7 +216,18 @@ class _Reader:
             hint = "one registered name with its arguments, e.g. `average: {models: [a, b]}`, or a model"
             raise BadPlan(f"an expression has one key; this has {found}", field=path, hint=hint)
         [(name, arguments)] = value.items()
-        return self._call(str(name), arguments, path)
+        return self._call(str(name), arguments, path, kind)
+
+    def _named(self, value: Any, path: str, kind: str) -> Call:
+        """An expression of a kind that has names only, as a string or `{name: arguments}`."""
+        if not isinstance(value, str | Mapping):
+            raise BadPlan(f"{value!r} is no {kind}", field=path, hint=f"see `consort methods --kind {kind}`")
+        name, arguments = named(value, path)
+        registry, bare = kinds.find(name, makers(kind), path)
+        if bare is None:
+            [first, *_] = registry_params(registry, registry.reference)
+            return self._call(registry.reference, {first.plan_name: name}, path, kind)
+        return self._call(name, arguments, path, kind)
 
     def _reference(self, text: str, path: str) -> Node:
         if not text:
@@ -209,12 +237,15 @@ class _Reader:
         if text in self.open_names:
             circle = " -> ".join((*self.open_names, text))
             raise BadPlan(f"{circle} goes in a circle", field=path, hint="a model cannot be made of itself")
-        inner = _Reader(self.names, (*self.open_names, text), self.faults)
-        return inner.read(self.names[text], f"models.{text}")
+        if text not in self.known:
+            self.open_names.append(text)
+            self.known[text] = self.read(self.names[text], f"models.{text}")
+            self.open_names.pop()
+        return self.known[text]
 
-    def _call(self, name: str, arguments: Any, path: str) -> Call:
+    def _call(self, name: str, arguments: Any, path: str, kind: str) -> Call:
         try:
-            registry, entry = find(name)
+            registry, entry = find(name, makers(kind))
         except UnknownName as error:
             error.field = f"{path}.{name}"
             raise
@@ -222,33 +253,48 @@ class _Reader:
         if not isinstance(arguments, Mapping):
             hint = f"write `{name}: {{models: [...]}}`; see `consort methods {entry.name}`"
             raise BadPlan(f"{name} takes named arguments, not {arguments!r}", field=where, hint=hint)
-        params = (*registry.inputs, *entry.params)
+        params = registry_params(registry, entry.name)
         try:
             bound = bind(name, params, arguments, _count(arguments), schedules=registry.kind == "merge")
         except ConsortError as error:
             self.faults.append(error.within(where))
-            bound = {p.name: arguments.get(p.plan_name) for p in params if p.is_expression}
+            bound = {p.name: arguments.get(p.plan_name) for p in params if not p.is_plain}
         given = {
             p.plan_name: p for p in params if (p.plan_name in arguments or p.name in arguments) and p.name in bound
         }
         read = {key: self._argument(p, bound[p.name], f"{where}.{key}") for key, p in given.items()}
         kept = {key: v for key, v in read.items() if v is not None and v != given[key].default}
-        return Call(registry.kind, entry.name, kept, registry.produces)
+        return self._bounded(Call(registry.kind, entry.name, kept, registry.produces), path)
+
+    def _bounded(self, call: Call, path: str) -> Call:
+        """The call, unless it stands for so many nodes that nobody meant it. Raises BadPlan."""
+        inner = [n for v in call.arguments.values() for n in (v if isinstance(v, tuple) else (v,))]
+        nodes = [n.model if isinstance(n, Part) else n for n in inner]
+        size = 1 + sum(self.sizes.get(id(n), 1) for n in nodes if isinstance(n, Reference | Call))
+        if size > MOST_NODES:
+            hint = "names that are used twice by names that are used twice grow without end"
+            raise BadPlan(f"it stands for more than {MOST_NODES:,} models", field=path, hint=hint)
+        self.sizes[id(call)] = size
+        self.kept.append(call)
+        return call
 
     def _argument(self, param: Param, value: Any, path: str) -> Any:
-        if not param.is_expression or value is None:
+        if value is None or not is_expression(param):
             return _value(param, value)
         if not param.many:
             return self._typed(param, value, path)
+        what = "models" if param.type in REFERRED else f"expressions of the kind {param.type}"
         if value == () or value == []:
-            raise BadPlan("there are no models in the list", field=path, hint="write `[a, b]`")
+            raise BadPlan(f"there are no {what} in the list", field=path, hint="write `[a, b]`")
         if not isinstance(value, Sequence) or isinstance(value, str):
-            raise BadPlan(f"{value!r} is not a list of models", field=path, hint="write `[a, b]`")
+            raise BadPlan(f"{value!r} is not a list of {what}", field=path, hint="write `[a, b]`")
         return tuple(self._typed(param, item, f"{path}[{i}]") for i, item in enumerate(value))
 
     def _typed(self, param: Param, value: Any, path: str) -> Node | Part:
         if param.type == "slice":
             return self._part(value, path)
+        if param.type not in REFERRED:
+            return self._named(value, path, param.type)
         node = self.read(value, path)
         if param.type == "checkpoint" and node.produces != "checkpoint":
             hint = "a folder or a merge; a strategy that decides at run time has no weights to merge"
@@ -265,6 +311,11 @@ class _Reader:
             hint = "two whole numbers: [0, 4] are the layers 0, 1, 2 and 3"
             raise BadPlan(f"{layers!r} is not a range of layers", field=f"{path}.layers", hint=hint)
         return Part(self._typed(CHECKPOINT, value["model"], f"{path}.model"), (layers[0], layers[1]))  # type: ignore[arg-type]
+
+
+def registry_params(registry: Registry[Any], name: str) -> tuple[Param, ...]:
+    """The parameters of a name, those first that its kind adds."""
+    return (*registry.inputs, *registry.entry(name).params)
 
 
 def _value(param: Param, value: Any) -> Any:

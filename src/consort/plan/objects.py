@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from consort.core.errors import Unsupported
-from consort.core.params import REQUIRED, Param
-from consort.core.registry import Registry, name_of
+from consort.core.params import REQUIRED, Param, name_of
+from consort.core.registry import Registry
 from consort.core.schedule import plain
-from consort.plan.names import REGISTRIES
+from consort.plan.kinds import is_expression, registries
 from consort.plan.references import reference_of
 
 
@@ -41,7 +41,7 @@ def to_plan(value: Any) -> Any:
 def _registered(value: Any) -> tuple[Registry[Any], str] | None:
     """The registry and name that `value` was made by: a merge says its method, a strategy is its class."""
     method, own = getattr(value, "method", None), name_of(type(value).__name__)
-    for registry in REGISTRIES:
+    for registry in registries():
         if registry.kind == "merge" and isinstance(method, str) and method in registry:
             return registry, method
         if registry.kind != "merge" and own in registry and registry.get(own) is type(value):
@@ -66,7 +66,7 @@ def _argument(param: Param, held: Any) -> Any:
         return None
     if param.type == "slice":
         return [{"model": to_plan(part.model), "layers": list(part.layers)} for part in held]
-    if param.is_expression:
+    if is_expression(param):
         return [to_plan(v) for v in held] if param.many else to_plan(held)
     if param.default is not REQUIRED and held == param.default:
         return None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from jaxtyping import Bool, Float
 
 from consort.core.errors import BadParameter, Incompatible, Unsupported
-from consort.core.registry import name_of
+from consort.core.params import name_of
 from consort.models.base import Session, TokenModel
 
 if TYPE_CHECKING:

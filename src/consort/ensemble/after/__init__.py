@@ -2,7 +2,9 @@
 
 from consort.core.registry import Registry
 
-after: Registry[type] = Registry("after", "consort.ensemble.after", decorator="strategy", produces="model")
+after: Registry[type] = Registry(
+    "answer", "consort.ensemble.after", decorator="strategy", produces="model", formerly="after"
+)
 strategy = after.registrar()
 
 __all__ = ["after", "strategy"]

@@ -2,7 +2,9 @@
 
 from consort.core.registry import Registry
 
-before: Registry[type] = Registry("before", "consort.ensemble.before", decorator="strategy", produces="model")
+before: Registry[type] = Registry(
+    "router", "consort.ensemble.before", decorator="strategy", produces="model", formerly="before"
+)
 strategy = before.registrar()
 
 __all__ = ["before", "strategy"]

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from consort.core.params import Range
-from consort.core.registry import name_of
+from consort.core.params import Range, name_of
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.during import strategy
 from consort.ensemble.mixing.base import check_models, shares

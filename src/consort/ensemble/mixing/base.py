@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from consort.core.counted import counted
 from consort.core.errors import BadCheckpoint, BadParameter, Incompatible, Unsupported
-from consort.core.registry import name_of
+from consort.core.params import name_of
 from consort.core.types import Usage
 from consort.models.base import Session, Tokenizer, TokenModel
 from consort.models.cost import joined

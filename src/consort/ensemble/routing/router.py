@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from consort.core.counted import counted
 from consort.core.errors import BadData, BadParameter, Incompatible, Unsupported
-from consort.core.registry import name_of
+from consort.core.params import name_of
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.calls import Ledger, Pair, Reading, ask, ask_likelihoods, checked_members
 from consort.ensemble.learning.fitting import Learned, Replay, learned_of, with_learned

@@ -37,7 +37,7 @@ from consort.distil.options import Alignment, Collection, Function
 from consort.fuse.options import Asking, Preferring, Training
 from consort.plan.expression import Node, Reference, dump, parse
 from consort.plan.fuse.modes import METRICS, check_preference, strangers
-from consort.plan.names import find
+from consort.plan.kinds import find
 
 SECTIONS = {
     "collect": Collection,

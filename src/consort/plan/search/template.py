@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from consort.core.errors import BadPlan, ConsortError
 from consort.core.registry import Entry
-from consort.plan.names import find
+from consort.plan.kinds import find
 from consort.search.marks import BLOCKS, Free, is_mark, read_mark
 
 if TYPE_CHECKING:

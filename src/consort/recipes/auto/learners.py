@@ -24,7 +24,7 @@ from consort.ensemble.learning.observations import Observed, from_results
 from consort.evaluate import Result
 from consort.evaluate.registry import find_metric
 from consort.evaluate.result import aggregate_of
-from consort.plan.names import find
+from consort.plan.kinds import find
 from consort.runs.folder import STATES
 
 FOLDS = 5

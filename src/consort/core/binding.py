@@ -1,0 +1,85 @@
+"""Signatures that hold: a registered constructor checks what it is given against what it declares."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, TypeVar
+
+from consort.core.errors import BadParameter, ConsortError, did_you_mean, together
+from consort.core.kinds import made
+from consort.core.params import REQUIRED, Param, check, params_of
+
+D = TypeVar("D", bound=Callable[..., Any])
+
+
+def bound(definition: D, owner: str) -> D:
+    """The class or function `owner`, whose arguments are checked against their declared types, ranges and choices.
+
+    An argument whose type is a kind (a drafter, a metric, ...) may be given by name or as `{name: {parameter: value}}`.
+    Raises BadParameter, which names all faults where there are several, before the constructor begins.
+    """
+    if not inspect.isclass(definition):
+        return _checked(definition, owner)  # type: ignore[return-value]
+    if "__init__" in vars(definition):
+        definition.__init__ = _checked(definition.__init__, owner)  # type: ignore[misc]
+    if "__repr__" not in vars(definition) and definition.__repr__ is object.__repr__:
+        definition.__repr__ = _described  # type: ignore[method-assign, assignment]
+    return definition
+
+
+def _described(self: Any) -> str:
+    return f"<consort {getattr(self, 'name', type(self).__name__)}>"
+
+
+def _checked(function: Callable[..., Any], owner: str) -> Callable[..., Any]:
+    signature = inspect.signature(function)
+    declared: dict[str, Param] = {}
+
+    @wraps(function)
+    def checked(*arguments: Any, **named: Any) -> Any:
+        if not declared:
+            declared.update((p.name, p) for p in params_of(function, positional=True))
+        unknown = named.keys() - signature.parameters.keys()
+        if unknown and not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+            raise _unknown(owner, sorted(unknown), declared)
+        given = signature.bind_partial(*arguments, **named)
+        given.arguments.update(_settled(declared, given.arguments))
+        return function(*given.args, **given.kwargs)
+
+    return checked
+
+
+def _unknown(owner: str, names: Sequence[str], declared: Mapping[str, Param]) -> ConsortError:
+    known = [p.name for p in declared.values()]
+    return together(
+        BadParameter(f"{owner} has no parameter {name!r}", field=name, hint=did_you_mean(name, known)) for name in names
+    )
+
+
+def _settled(declared: Mapping[str, Param], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The given values of declared parameters, checked, a kind's made of its name; all faults in one error."""
+    settled, faults = {}, []
+    for name, value in given.items():
+        if name in declared and value is not declared[name].default:
+            try:
+                settled[name] = _value(declared[name], value)
+            except ConsortError as fault:
+                faults.append(fault)
+    if faults:
+        raise together(faults)
+    return settled
+
+
+def _value(p: Param, value: Any) -> Any:
+    if value is None and (p.optional or p.default is None or p.default is REQUIRED):
+        return value
+    if not p.is_plain:
+        return made(p.type, value, p.plan_name)
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    if p.many and not several:
+        raise BadParameter(f"{value!r} is not a list", field=p.plan_name, hint=f"{p.plan_name}: {p.describe()}")
+    for one in value if several and (p.many or p.per_model) else [value]:
+        check(p, one)
+    return value
