@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from consort.core.errors import BadParameter, ConsortError, together
 from consort.plan.expression import Call, Node, Part, Plan, Reference, dump, read_plan
 from consort.plan.kinds import find, is_expression
-from consort.plan.references import folder_of, is_remote, is_table
+from consort.plan.references import folder_of
+from consort.plan.schemes import scheme_of
 
 if TYPE_CHECKING:
     from consort.models.base import LanguageModel
@@ -66,27 +67,14 @@ class Builder:
             return self._open(node, wanted) if isinstance(node, Reference) else self._call(node)
         from consort.models import load_model
 
-        if isinstance(node, Reference) and is_remote(node.text):
-            from consort.models.remote.model import remote_model
-
-            return remote_model(node.text)
-        if isinstance(node, Reference) and is_table(node.text):
-            return self._cached(node.text)
+        if isinstance(node, Reference) and (opener := scheme_of(node.text).model):
+            return opener(node.text, self._built)
         if isinstance(node, Reference) and (folder_of(node.text) / "config.json").exists():
             source: Any = folder_of(node.text)
             return load_model(
                 source, name=node.text, tokenizer=node.tokenizer, allow_remote_code=self.allow_remote_code
             )
         return load_model(_refuse_adapter(self.build(node, "checkpoint")))
-
-    def _cached(self, text: str) -> LanguageModel:
-        """A column of a table, which is read once for all its columns."""
-        from consort.models.cached.model import PREFIX, open_table, split_reference, table_model
-
-        file, _ = split_reference(text)
-        if PREFIX + file not in self._built:
-            self._built[PREFIX + file] = open_table(file)
-        return table_model(text, self._built[PREFIX + file])
 
     def _open(self, node: Reference, wanted: str) -> Checkpoint:
         """A folder's checkpoint; wanted as an adapter, an adapter's folder is that and nothing is laid under it."""

@@ -24,11 +24,15 @@ from consort.core.schedule import plain
 from consort.data.yaml import load_documents
 from consort.plan.kinds import find, is_expression, makers
 from consort.plan.mergekit.translate import is_mergekit, translate
+from consort.plan.references import base_and_adapter, has_weights
+from consort.plan.schemes import model_of_run
 from consort.plan.search.refuse import check_settled
 
 PLAN_KEYS = ("models", "plan", "seed")
 REFERENCE_KEYS = ("hf", "tokenizer", "base")
 PART_KEYS = ("model", "layers")
+RUN_PLAN = "plan.yml"
+"""What a run folder tells of its winner."""
 STATE = "state"
 """The parameter that names the file of what a strategy has learned."""
 CHECKPOINT = Param("model", "checkpoint")
@@ -84,7 +88,7 @@ def read_plan(source: str | Path) -> Plan:
         return _parse_all(load_documents(read_stdin("plan", BadPlan)))
     if text.endswith((".yml", ".yaml")) or Path(text).is_file():
         return beside(Path(text).absolute().parent, _parse_all(load_documents(Path(text))))
-    return Plan(Reference(text))
+    return Plan(_Reader({}).root(text, "plan")) if text else Plan(Reference(text))
 
 
 def beside(folder: Path, plan: Plan) -> Plan:
@@ -233,7 +237,8 @@ class _Reader:
         if not text:
             raise BadPlan("a model's name is empty", field=path, hint="a folder, lab:NAME or hf:ORG/NAME")
         if text not in self.names:
-            return Reference(text)
+            base, adapter = base_and_adapter(text)
+            return _run_plan(text) or Reference(adapter, base=base)
         if text in self.open_names:
             circle = " -> ".join((*self.open_names, text))
             raise BadPlan(f"{circle} goes in a circle", field=path, hint="a model cannot be made of itself")
@@ -324,6 +329,15 @@ def _value(param: Param, value: Any) -> Any:
         value = value[0]
     written = plain(value)
     return tuple(written) if isinstance(written, list) else written
+
+
+def _run_plan(text: str) -> Node | None:
+    """The plan that a run folder ended with, where that is no set of weights but a team."""
+    folder = Path(text).expanduser()
+    file = folder / RUN_PLAN
+    if not has_weights(text) or not file.is_file() or (folder / "config.json").exists() or model_of_run(folder):
+        return None
+    return beside(folder.absolute(), _parse_all(load_documents(file))).root
 
 
 def _described(value: Mapping[str, Any], path: str) -> Reference:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
-from consort.core.errors import BadData, ConsortError, together
+from consort.core.errors import ConsortError, together
 from consort.plan.expression import Call, Part, Plan, Reference
-from consort.plan.references import HUB, TABLE, folder_of, is_remote, is_table
+from consort.plan.references import check_place
 
 
 def check_places(plans: Iterable[Plan]) -> None:
@@ -16,20 +15,11 @@ def check_places(plans: Iterable[Plan]) -> None:
     faults: dict[str, ConsortError] = {}
     for text in dict.fromkeys(text for plan in plans for text in _named(plan.root)):
         try:
-            _check(text)
+            check_place(text)
         except ConsortError as fault:
             faults[str(fault)] = fault
     if faults:
         raise together(faults.values())
-
-
-def _check(text: str) -> None:
-    if is_table(text):
-        file = text.removeprefix(TABLE).partition("#")[0]
-        if file and not Path(file).is_file():
-            raise BadData("no such file", field=file, hint="give a JSONL, JSON or CSV file of cached answers")
-    elif not (is_remote(text) or text.startswith(HUB)):
-        folder_of(text)
 
 
 def _named(value: Any) -> Iterator[str]:

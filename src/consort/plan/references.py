@@ -1,29 +1,16 @@
-"""What a model's name stands for: a folder, a bundled model, a hub repository."""
+"""What a name of a model or a task stands for: a folder, a run, a bundled model, a repository, an endpoint, a table."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from consort.core.errors import BadCheckpoint, BadData, UnknownName, Unsupported
+from consort.core.errors import BadCheckpoint, BadData
 from consort.data import Task, load_task
 from consort.lab import path as lab_path
+from consort.plan.schemes import LAB, TABLE, scheme_of
 
-LAB = "lab:"
-REMOTE = "openai:"
-TABLE = "table:"
-HUB = "hf:"
-HUB_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "README.md")
-
-
-def is_lab(text: str) -> bool:
-    """Whether `text` names a bundled model or task."""
-    return text.startswith(LAB)
-
-
-def is_remote(text: str) -> bool:
-    """Whether `text` names a model behind an endpoint (`openai:NAME@BASE_URL`)."""
-    return text.startswith(REMOTE)
+JOINED = "+"
+"""`BASE+ADAPTER` is an adapter's folder over its base."""
 
 
 def is_table(text: str) -> bool:
@@ -33,7 +20,15 @@ def is_table(text: str) -> bool:
 
 def has_weights(text: str) -> bool:
     """Whether what `text` names lies here as weights, rather than behind an endpoint or as cached answers."""
-    return not (is_remote(text) or is_table(text))
+    return scheme_of(text).model is None
+
+
+def base_and_adapter(text: str) -> tuple[str | None, str]:
+    """The two references of `BASE+ADAPTER`; no base for any other reference, a folder with `+` in its name too."""
+    if JOINED not in text or not has_weights(text) or Path(text).expanduser().exists():
+        return None, text
+    base, _, adapter = text.rpartition(JOINED)
+    return (base, adapter) if base and adapter else (None, text)
 
 
 def open_task(text: str | Path, *, allow_code: bool = False) -> Task:
@@ -52,60 +47,41 @@ def task_path(text: str | Path) -> Path:
     """The file or folder of a task, which may be a bundled one (`lab:tasks/skills`)."""
     if not str(text):
         raise BadData("the task's path is empty", field="task", hint="a file, a folder or lab:tasks/NAME")
-    return folder_of(str(text)) if is_lab(str(text)) else Path(text)
+    return folder_of(str(text)) if str(text).startswith(LAB) else Path(text)
 
 
 def folder_of(text: str) -> Path:
-    """The folder that a reference names; a hub repository is fetched (or found in the local hub cache) first."""
+    """The folder that a reference names, an adapter's own for `BASE+ADAPTER`, the winner's of a run folder.
+
+    A hub repository is fetched (or found in the local hub cache) first. Raises BadCheckpoint, UnknownName, Unsupported.
+    """
     if not text:
         raise BadCheckpoint("a model's name is empty", field="MODEL", hint="a folder, lab:NAME or hf:ORG/NAME")
-    if is_table(text):
-        raise Unsupported("cached answers have no weights", field=text, hint="a folder, lab:NAME or hf:ORG/NAME")
-    if is_remote(text):
-        raise Unsupported("a remote model has no weights", field=text, hint="a folder, lab:NAME or hf:ORG/NAME")
-    if is_lab(text):
-        return _bundled(text)
-    if text.startswith(HUB):
-        return _from_hub(text.removeprefix(HUB))
-    folder = Path(text).expanduser()
-    if not folder.is_dir():
-        what = "is a file, not a model folder" if folder.exists() else "does not exist"
-        raise BadCheckpoint(what, field=text, hint="give a Hugging Face model folder, lab:NAME or hf:ORG/NAME")
-    return folder
+    adapter = base_and_adapter(text)[1]
+    return scheme_of(adapter).folder(adapter)
+
+
+def check_place(text: str) -> None:
+    """Raise ConsortError for a reference to what is not there; what is not on this machine is not asked for."""
+    for part in base_and_adapter(text):
+        if part:
+            scheme_of(part).check(part)
+
+
+def label_of(text: str) -> str:
+    """The short name of a reference, as reports call it."""
+    adapter = base_and_adapter(text)[1]
+    return scheme_of(adapter).label(adapter)
 
 
 def absolute(text: str) -> str:
     """The same reference, of a folder or a table by its absolute path, so that it holds in any current folder."""
-    if is_lab(text) or is_remote(text) or text.startswith(HUB):
-        return text
-    head, path = (TABLE, text.removeprefix(TABLE)) if is_table(text) else ("", text)
-    return head + os.path.abspath(os.path.expanduser(path))
+    base, adapter = base_and_adapter(text)
+    whole = scheme_of(adapter).absolute(adapter)
+    return f"{absolute(base)}{JOINED}{whole}" if base else whole
 
 
 def reference_of(source: Path | str) -> str:
     """The shortest text that names a folder or hub repository again."""
     folder, zoo = Path(source), lab_path()
     return f"{LAB}{folder.relative_to(zoo)}" if folder.is_relative_to(zoo) else str(source)
-
-
-def _bundled(text: str) -> Path:
-    try:
-        return lab_path(text.removeprefix(LAB))
-    except UnknownName as error:
-        error.field = text
-        raise
-
-
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    repository, _, revision = name.partition("@")
-    try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(HUB_FILES)))
-    except HFValidationError:
-        raise BadCheckpoint("is not a repository name", field=f"hf:{name}", hint="write hf:ORG/NAME") from None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        hint = "check the name and the network, or give a local folder"
-        raise BadCheckpoint(f"cannot be fetched: {reason}", field=f"hf:{name}", hint=hint) from error

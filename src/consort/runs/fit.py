@@ -22,7 +22,8 @@ from consort.models.cached.model import TableModel, open_table
 from consort.plan import read_plan
 from consort.plan.build import Builder
 from consort.plan.expression import Call, Node, Plan, dump
-from consort.plan.references import TABLE, is_table, open_task
+from consort.plan.references import is_table, open_task
+from consort.plan.schemes import TABLE
 from consort.runs.folder import plan_text
 
 

@@ -11,7 +11,7 @@ from consort.core.errors import BadParameter, ConsortError, Incompatible, did_yo
 from consort.merge import merge
 from consort.plan.build import Builder
 from consort.plan.expression import Reference
-from consort.plan.references import folder_of, has_weights, is_table
+from consort.plan.references import folder_of, has_weights, label_of
 from consort.weights import declared_base
 from consort.weights.checkpoint import Checkpoint
 
@@ -72,15 +72,9 @@ def open_members(references: Sequence[str], builder: Builder, base: str | None =
 
 def _labels(references: Sequence[str]) -> dict[str, str]:
     """The last part of each reference, or all of it where that would not tell it from another or from the winner."""
-    names = [_last_part(reference) for reference in references]
+    names = [label_of(reference) for reference in references]
     unclear = {name for name in names if names.count(name) > 1} | RESERVED
     return {r: r if name in unclear else name for r, name in zip(references, names, strict=True)}
-
-
-def _last_part(reference: str) -> str:
-    if not has_weights(reference):
-        return reference.rpartition("#")[2] if is_table(reference) else reference.partition(":")[2].partition("@")[0]
-    return PurePath(reference.rpartition(":")[2]).name
 
 
 def repeated(references: Sequence[str]) -> list[str]:
@@ -130,7 +124,7 @@ def _base_of(group: Sequence[Member], wanted: str | None) -> Member | None:
     if wanted is not None:
         return None
     votes = [name for m in group for name in _declared(m)]
-    named = [(votes.count(_last_part(m.reference)), -i) for i, m in enumerate(group)]
+    named = [(votes.count(label_of(m.reference)), -i) for i, m in enumerate(group)]
     most, position = max(named)
     return group[-position] if most else None
 
