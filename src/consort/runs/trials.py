@@ -144,5 +144,6 @@ class Trials:
             self._live, self._form = load_model(checkpoint), form
         else:
             self._live.load_weights(checkpoint)
+            self._live.name = checkpoint.name  # costs are told under the name of the model that is asked
         self._loaded = checkpoint
         return self._live

@@ -8,19 +8,22 @@ import pytest
 from consort.core.types import Example
 from consort.ensemble.learning.fitting import load_learned
 from consort.evaluate import Result
-from consort.recipes.auto.learners import Player, keep, learners
+from consort.recipes.auto.learners import keep, learners
+from consort.recipes.auto.stage import Proposal
 
 SIZE = 60
 EXAMPLES = [Example(prompt=f"{'add' if i % 2 else 'spell'} number {i}", target="x", line=i) for i in range(SIZE)]
 
 
-def player(name, right, metric="exact_match", price=1.0):
+def model(name, right, metric="exact_match", price=1.0):
     """A model that is right on the examples of these numbers."""
     scores = [float(i in right) for i in range(SIZE)]
     answers = tuple("x" if s else f"{name} errs" for s in scores) if metric == "exact_match" else ()
     mean = float(np.mean(scores))
     rows = tuple((s, 1.0) for s in scores)
-    return Player(name, Result(name, "t", "fit", metric, mean, (mean, mean), rows, "key", answers=answers), price)
+    return Proposal(
+        name, name, Result(name, "t", "fit", metric, mean, (mean, mean), rows, "key", answers=answers), price
+    )
 
 
 ODD, EVEN = set(range(1, SIZE, 2)), set(range(0, SIZE, 2))
@@ -28,8 +31,8 @@ ODD, EVEN = set(range(1, SIZE, 2)), set(range(0, SIZE, 2))
 
 @pytest.mark.parametrize("metric", ["exact_match", "choice"])
 def test_members_that_are_never_asked_are_not_in_the_plan(metric, tmp_path):
-    players = [player("odd", ODD, metric), player("even", EVEN - {0}, metric), player("worse", {3, 5}, metric)]
-    found = {next(iter(joint.expression)): joint for joint in learners(players, EXAMPLES, 0)}
+    members = [model("odd", ODD, metric), model("even", EVEN - {0}, metric), model("worse", {3, 5}, metric)]
+    found = {next(iter(team.expression)): team for team in learners(members, EXAMPLES, 0)[0]}
     assert found["knn"].expression["knn"]["models"] == ["odd", "even"]
     assert found["ridge"].expression["ridge"]["models"] == ["odd", "even", "worse"]  # nothing can be proved of it
     assert found["knn"].score >= 0.9
@@ -40,20 +43,20 @@ def test_members_that_are_never_asked_are_not_in_the_plan(metric, tmp_path):
 
 
 def test_a_strategy_that_always_chooses_one_is_none():
-    players = [player("all", ODD | EVEN), player("some", {1, 2, 3}), player("few", {1})]
-    assert not {"knn", "vote"} & {next(iter(joint.expression)) for joint in learners(players, EXAMPLES, 0)}
+    members = [model("all", ODD | EVEN), model("some", {1, 2, 3}), model("few", {1})]
+    assert not {"knn", "vote"} & {next(iter(team.expression)) for team in learners(members, EXAMPLES, 0)[0]}
 
 
 def test_members_of_a_chain_and_voters_are_those_in_the_plan():
     right = [ODD | {0, 2}, EVEN | {1, 3}, ODD - {5}, {7}, {9}, {11}]
-    joints = learners([player(f"m{i}", own, price=float(i + 1)) for i, own in enumerate(right)], EXAMPLES, 0)
-    for joint in joints:
-        [(name, arguments)] = joint.expression.items()
+    teams = learners([model(f"m{i}", own, price=float(i + 1)) for i, own in enumerate(right)], EXAMPLES, 0)[0]
+    for team in teams:
+        [(name, arguments)] = team.expression.items()
         if name in ("frugal_gpt", "vote"):
             assert len(arguments["models"]) < 6
 
 
 def test_nothing_is_learned_of_texts_that_are_read():
     rows = tuple((-1.0, 1.0, 1.0) for _ in range(SIZE))
-    one = Player("a", Result("a", "t", "fit", "perplexity", -1.0, (-1.0, -1.0), rows, "key"), 1.0)
-    assert learners([one, one], EXAMPLES, 0) == []
+    one = Proposal("a", "a", Result("a", "t", "fit", "perplexity", -1.0, (-1.0, -1.0), rows, "key"), 1.0)
+    assert learners([one, one], EXAMPLES, 0) == ([], [])

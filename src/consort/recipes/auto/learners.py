@@ -6,9 +6,9 @@ What a strategy learned from all of them in the end lies beside the plan.
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from consort.core.errors import ConsortError, Unsupported
+from consort.core.errors import ConsortError, EnvironmentFailure, Unsupported
 from consort.core.files import machine_errors
 from consort.core.types import Completion, Example, Prompt, Sampling
 from consort.ensemble.learning.fitting import save_learned
@@ -25,7 +25,9 @@ from consort.evaluate import Result
 from consort.evaluate.registry import find_metric
 from consort.evaluate.result import aggregate_of
 from consort.plan.kinds import find
+from consort.recipes.auto.stage import Proposal
 from consort.runs.folder import STATES
+from consort.runs.trials import Trials
 
 FOLDS = 5
 ROUTERS = ("knn", "ridge")
@@ -33,38 +35,7 @@ LEARNERS = (*ROUTERS, "frugal_gpt", "vote")
 MOST_MEMBERS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Player:
-    """A system that can be a member: its expression, what it did on the fit examples, and the price of an answer.
-
-    `price` is tokens read and written times parameters, a mean over the examples; None where that is not known.
-    """
-
-    expression: Any
-    result: Result
-    price: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Joint:
-    """A system of several players: what it does on the fit examples, by trial (None: not yet run) or cross-fitted.
-
-    `save` writes what it learned, if anything, to a file.
-    """
-
-    name: str
-    expression: dict[str, Any]
-    result: Result | None
-    price: float | None
-    save: Callable[[Path], None] | None = None
-
-    @property
-    def score(self) -> float | None:
-        """On the fit examples, larger is better."""
-        return None if self.result is None else self.result.score
-
-
-class Known:
+class StubModel:
     """The name of a model whose answers are known; it is never asked."""
 
     def __init__(self, name: str) -> None:
@@ -75,33 +46,35 @@ class Known:
 
 
 def learners(
-    players: Sequence[Player],
+    members: Sequence[Proposal],
     examples: Sequence[Example],
     seed: int,
     names: Sequence[str] = LEARNERS,
     *,
     of: str = "models",
-) -> list[Joint]:
-    """The strategies called `names` of the best players, cross-fitted; those that cannot be fitted are left out.
+) -> tuple[list[Proposal], list[str]]:
+    """The strategies called `names` of the best members, cross-fitted, and why others were left out.
 
-    So are those that would always choose the same player. Where answers are judged by log-likelihoods there are routers
-    only. The file of each one's state, which its expression names, is not written yet (`keep`); `of` is what the
-    players are called.
+    Those that cannot be fitted are left out, and those that would always choose the same member. Where answers are
+    judged by log-likelihoods there are routers only. The file of each one's state, which its expression names, is not
+    written yet (`keep`); `of` is what the members are called.
     """
-    need = needs_of(players[0].result.metric)
-    if len(players) < 2 or need == "logprobs":
-        return []
-    ranked = sorted(players, key=lambda p: -p.result.score)[:MOST_MEMBERS]
-    observed = observe(ranked, examples)
-    found = []
+    need = needs_of(members[0].known.metric)
+    if len(members) < 2 or need == "logprobs":
+        return [], []
+    ranked = sorted(members, key=lambda p: -p.known.score)[:MOST_MEMBERS]
+    observed = observe([p.known for p in ranked], [p.price for p in ranked], examples)
+    found, notes = [], []
     for name in names:
         if need == "score" and name not in ROUTERS:
             continue
         try:
             found.append(_learner(name, ranked, observed, seed, of))
-        except ConsortError:
-            continue
-    return found
+        except EnvironmentFailure:
+            raise
+        except ConsortError as fault:
+            notes.append(f"no {name} of {of}: {fault}")
+    return found, notes
 
 
 def needs_of(metric: str) -> str:
@@ -109,61 +82,92 @@ def needs_of(metric: str) -> str:
     return "generate" if ":" in metric else find_metric(metric).needs
 
 
-def observe(players: Sequence[Player], examples: Sequence[Example]) -> Observed:
-    """What the players did on the fit examples; the cost is their price where all prices are known."""
-    observed = from_results([p.result for p in players], examples)
-    prices = [p.price for p in players]
+def observe(results: Sequence[Result], prices: Sequence[float | None], examples: Sequence[Example]) -> Observed:
+    """What members did on examples; the cost is their price where all prices are known."""
+    observed = from_results(results, examples)
     cost = None if None in prices else np.tile(np.array(prices, dtype=float), (len(examples), 1))
     return replace(observed, cost=cost)
 
 
-def keep(joint: Joint, folder: Path) -> None:
-    """Write what `joint` learned, if anything, to the file in the plan's folder that its expression names."""
-    if joint.save is None:
+def keep(team: Proposal, folder: Path) -> None:
+    """Write what `team` learned, if anything, to the file in the plan's folder that its expression names."""
+    if team.save is None:
         return
-    [arguments] = joint.expression.values()
+    [arguments] = team.expression.values()
     path = folder / arguments["state"]
     with machine_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    joint.save(path)
+    team.save(path)
 
 
-def _learner(name: str, players: Sequence[Player], observed: Observed, seed: int, of: str) -> Joint:
-    strategy = _unfitted(name, players)
+def _learner(name: str, members: Sequence[Proposal], observed: Observed, seed: int, of: str) -> Proposal:
+    strategy = _unfitted(name, members)
     answered_by, cost = cross_fitted(strategy, observed, seed)
-    used, fitted = _of_those_in_use(name, players, strategy.fit(observed, seed=seed), observed, seed)
+    used, fitted = _of_those_in_use(name, members, strategy.fit(observed, seed=seed), observed, seed)
     if len(used) < 2:
-        raise Unsupported(f"it would always choose {used[0].result.model}", field=name)
-    state = f"{STATES}/{name}{Path(fitted.learned.file_name).suffix}"
+        raise Unsupported(f"it would always choose {used[0].name}", field=name)
+    team = _team(name, used, fitted, f"{name} of {len(used)} {of}", "")
+    result = replayed(team.name, members, answered_by)
+    return replace(team, result=result, price=cost, relearn=partial(_relearnt, name, used, result, cost))
+
+
+def _team(name: str, used: Sequence[Proposal], fitted: Any, label: str, suffix: str) -> Proposal:
+    """A fitted strategy as a proposal, its state under a name of its own."""
+    state = f"{STATES}/{name}{suffix}{Path(fitted.learned.file_name).suffix}"
     arguments = {"models": [p.expression for p in used], "state": state}
-    label = f"{name} of {len(used)} {of}"
-    result = replayed(label, players, answered_by)
-    return Joint(label, {name: arguments}, result, cost, partial(save_learned, fitted.learned))
+    return Proposal(label, {name: arguments}, None, None, True, partial(save_learned, fitted.learned))
 
 
-def _unfitted(name: str, players: Sequence[Player]) -> Any:
-    return find(name)[0].get(name)([Known(p.result.model) for p in players])
+def _relearnt(name: str, used: Sequence[Proposal], result: Result, cost: float | None, trials: Trials) -> Proposal:
+    """The strategy fitted on all of dev: what was held out has decided, and may teach now."""
+    splits = ("fit", "held_out")
+    examples = [example for split in splits for example in trials.task.split(split, seed=trials.seed)]
+    halves = [[trials.result(p.name, p.expression, split) for split in splits] for p in used]
+    whole = [joined(parts) for parts in halves]
+    fitted = _unfitted(name, used).fit(observe(whole, [p.price for p in used], examples), seed=trials.seed)
+    return replace(_team(name, used, fitted, result.model, ".dev"), result=result, price=cost)
+
+
+def joined(parts: Sequence[Result]) -> Result:
+    """The results of one model on several sets of examples as one, in their order."""
+    first = parts[0]
+    rows = tuple(row for part in parts for row in part.statistics)
+    answers = tuple(a for part in parts for a in part.answers) if all(part.answers for part in parts) else ()
+    score = float(aggregate_of(first.metric).aggregate(np.array(rows).sum(0)))
+    return replace(
+        first, split="dev", statistics=rows, answers=answers, score=score, interval=(score, score), groups={}
+    )
+
+
+def _unfitted(name: str, members: Sequence[Proposal]) -> Any:
+    return find(name)[0].get(name)([StubModel(p.name) for p in members])
 
 
 def _of_those_in_use(
-    name: str, players: Sequence[Player], fitted: Any, observed: Observed, seed: int
-) -> tuple[Sequence[Player], Any]:
-    """The players that the fitted strategy can ask, and the strategy over them alone if it then does the same."""
+    name: str, members: Sequence[Proposal], fitted: Any, observed: Observed, seed: int
+) -> tuple[Sequence[Proposal], Any]:
+    """The members that the fitted strategy can ask, and the strategy over them alone if it then does the same."""
     used = fitted.in_use
-    if len(used) == len(players):
-        return players, fitted
+    if len(used) == len(members):
+        return members, fitted
     part = observed.columns(used)
-    smaller = _unfitted(name, [players[m] for m in used]).fit(part, seed=seed)
+    smaller = _unfitted(name, [members[m] for m in used]).fit(part, seed=seed)
     same = [used[m] for m in smaller.replay(part).answered_by] == list(fitted.replay(observed).answered_by)
-    return ([players[m] for m in used], smaller) if same else (players, fitted)
+    return ([members[m] for m in used], smaller) if same else (members, fitted)
 
 
-def replayed(label: str, players: Sequence[Player], answered_by: Sequence[int]) -> Result:
+def replayed(label: str, members: Sequence[Proposal], answered_by: Sequence[int]) -> Result:
     """The result of having each example answered by the player of that number."""
-    first = players[0].result
-    rows = tuple(players[m].result.statistics[i] for i, m in enumerate(answered_by))
+    first = members[0].known
+    rows = tuple(members[m].known.statistics[i] for i, m in enumerate(answered_by))
     score = float(aggregate_of(first.metric).aggregate(np.array(rows).sum(0)))
     return replace(first, model=label, statistics=rows, score=score, interval=(score, score), answers=(), groups={})
+
+
+def fold_of(query: str) -> int:
+    """The fold of a query: salted, since task files are themselves cut by a checksum of their lines."""
+    digest = hashlib.blake2b(query.encode(), digest_size=8, salt=b"cross-fitting").digest()
+    return int.from_bytes(digest) % FOLDS
 
 
 def cross_fitted(strategy: Any, observed: Observed, seed: int) -> tuple[Int[np.ndarray, " n"], float | None]:
@@ -171,7 +175,7 @@ def cross_fitted(strategy: Any, observed: Observed, seed: int) -> tuple[Int[np.n
 
     Equal queries are in one fold. Raises Unsupported where there are too few different queries.
     """
-    fold = np.array([zlib.crc32(query.encode()) % FOLDS for query in observed.queries])
+    fold = np.array([fold_of(query) for query in observed.queries])
     answered_by, cost = np.zeros(len(observed), dtype=int), np.full(len(observed), np.nan)
     for number in range(FOLDS):
         inside, outside = np.flatnonzero(fold == number), np.flatnonzero(fold != number)

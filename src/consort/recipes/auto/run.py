@@ -1,40 +1,43 @@
 """The main job: models and a task in, one better system out, never worse than the best single on held-out examples.
 
-Dev is cut in two: candidates are searched on `fit`; the best of them is kept only if it is at least as good as the best
-single on `held_out`; `test` is read once, for the report. Merges come first, since one model answers for the price of
-one; then Model-GLUE over all models with weights; then mixtures and teams, which are taken only where they are better
-on `fit` beyond doubt. Everything scored is in the run's journal, so a killed run continues where it was.
+Dev is cut in two: candidates are searched on `fit`; the best of them is kept only if it is better than the best single
+on `held_out`, and then learns from all of dev; `test` is read once, for the report. What is tried is a list of stages:
+merges first, since one model answers for the price of one; then Model-GLUE over all models with weights; then mixtures
+and teams, which are taken only where they are better on `fit` beyond doubt. Everything scored is in the run's journal,
+so a killed run continues where it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from consort.core.errors import BadParameter, ConsortError, EnvironmentFailure, Incompatible, Unsupported
+from consort.core.errors import BadParameter, ConsortError, EnvironmentFailure
 from consort.core.files import check_place
 from consort.core.journal import key_of, provenance
 from consort.core.progress import track
 from consort.data import Task
-from consort.evaluate import Result, gate
+from consort.evaluate import Decision, Result, gate
 from consort.plan.build import Builder
 from consort.plan.references import open_task
-from consort.recipes.auto.learners import Joint, Player
-from consort.recipes.auto.merges import explore
-from consort.recipes.auto.mixtures import by_reading, sparse
-from consort.recipes.auto.teams import TEAM_TRIALS, Joints, best_of, choose, play, price, ready
-from consort.recipes.model_glue.proposals import Glued, glue, player_of
+from consort.recipes.auto.learners import joined, keep
+from consort.recipes.auto.stage import Pool, Stage, price, run_stages
+from consort.recipes.auto.stages.learned import Learned
+from consort.recipes.auto.stages.merges import Merges
+from consort.recipes.auto.stages.together import Together
+from consort.recipes.auto.stages.zoo import Zoo
+from consort.recipes.auto.teams import Teams, choose, ready
 from consort.runs.folder import open_run
 from consort.runs.pool import WINNER, Family, Member, families, open_members, repeated
 from consort.runs.results import Found, Outcome, conclude
-from consort.runs.trials import BudgetSpent, Candidate, Trials, is_record
+from consort.runs.trials import Candidate, Trials, is_record
 from consort.weights import describe
 
 DEFAULT_BUDGET = 100
-ZOO = 3
-"""Models with weights from which on Model-GLUE is tried: of two, everything is tried anyway."""
+STAGES: tuple[Stage, ...] = (Merges(), Zoo(), Together(), Learned())
+"""What is tried, in this order: one answer for the price of one first, what takes no trial last."""
 
 
 def auto(
@@ -102,19 +105,22 @@ def runnable(trials: Trials, members: Sequence[Member]) -> tuple[list[Member], l
 def search(
     trials: Trials, members: Sequence[Member], base: str | None, *, force: bool = False
 ) -> tuple[Found, dict[str, Any]]:
-    """Score the singles, explore merges, Model-GLUE, mixtures and teams on fit, decide on held-out.
+    """Score the singles, let every stage propose on fit, decide on held-out.
 
-    Also returns what Model-GLUE saw of the zoo, as keys of results.json.
+    Also returns further keys of results.json. The fallback is the single model that is best on all of dev.
     """
     fit = {m.reference: trials.result(m.label, m.reference, "fit") for m in members}
     singles = tuple(trials.result(m.label, m.reference, "held_out") for m in members)
     groups, notes = families(members, base)
-    joints, glued = tried(trials, members, groups, fit, base, notes, force=force)
+    pool = Pool(trials, members, groups, fit, base, force)
+    notes += run_stages(pool, STAGES)
     best_single = max(fit.values(), key=lambda r: r.score)
-    fallback = max(range(len(members)), key=lambda i: singles[i].score)
-    best, held_out = decide(trials, joints, best_single, notes)
-    decision = gate(held_out, singles[fallback], seed=trials.seed) if held_out else None
-    plan = best.expression if best and decision and decision.kept else members[fallback].reference
+    fallback = best_on_dev([fit[m.reference] for m in members], singles)
+    best, held_out = decide(trials, pool.teams, best_single, notes)
+    decision = strictly(gate(held_out, singles[fallback], seed=trials.seed)) if held_out else None
+    plan: Any = members[fallback].reference
+    if best and decision and decision.kept:
+        plan = relearnt(best, pool.teams, trials)
     found = Found(
         tuple(groups),
         tuple(notes),
@@ -125,124 +131,42 @@ def search(
         held_out,
         decision,
         plan,
-        prices(trials, members, groups, joints),
+        prices(trials, members, groups, pool.teams),
     )
-    return found, {} if glued is None else glued.to_json()
+    return found, pool.extras
 
 
-def tried(
-    trials: Trials,
-    members: Sequence[Member],
-    groups: Sequence[Family],
-    fit: dict[str, Result],
-    base: str | None,
-    notes: list[str],
-    *,
-    force: bool,
-) -> tuple[Joints, Glued | None]:
-    """Enter all candidates, cheap answers first; the teams among them, and what Model-GLUE made."""
-    players = [Player(m.reference, fit[m.reference], price(m.parameters, fit[m.reference])) for m in members]
-    own = explored(trials, groups, fit, notes, leaving=reserved(trials, members))
-    players += [player for player in own.values() if player not in players]
-    trials.limit = trials.budget - for_teams(trials, members)
-    glued = glued_with(trials, members, fit, base, notes, force=force)
-    known = {key_of(player.expression) for player in players}
-    merges = [] if glued is None else [player_of(trials, group) for group in glued.groups if group.is_merge]
-    players += [player for player in merges if key_of(player.expression) not in known]
-    trials.limit = trials.budget
-    joints = {} if glued is None else {key_of(router.expression): router for router in glued.routers}
-    return joints | play(trials, players, mixed(trials, groups, list(own.values()), fit, notes), notes), glued
+def best_on_dev(fit: Sequence[Result], held_out: Sequence[Result]) -> int:
+    """The number of the model that is best on both halves of dev together; of equal ones the first."""
+    whole = [joined(halves).score for halves in zip(fit, held_out, strict=True)]
+    return max(range(len(whole)), key=lambda i: whole[i])
 
 
-def for_teams(trials: Trials, members: Sequence[Member]) -> int:
-    """Trials kept for teams and mixtures."""
-    return min(TEAM_TRIALS, trials.budget // 5) if len(members) > 1 else 0
+def strictly(decision: Decision) -> Decision:
+    """The decision with a tie for the single model, which is simpler and costs no more."""
+    return replace(decision, kept=decision.kept and decision.candidate_score > decision.fallback_score)
 
 
-def reserved(trials: Trials, members: Sequence[Member]) -> int:
-    """Trials that the merges leave: a fifth for Model-GLUE, where there are models enough, and those for teams."""
-    return for_teams(trials, members) + (trials.budget // 5 if is_zoo(members) else 0)
-
-
-def is_zoo(members: Sequence[Member]) -> bool:
-    """Whether there are models enough, with weights to compare, for Model-GLUE to be worth a trial."""
-    return sum(m.checkpoint is not None for m in members) >= ZOO
-
-
-def glued_with(
-    trials: Trials,
-    members: Sequence[Member],
-    fit: Mapping[str, Result],
-    base: str | None,
-    notes: list[str],
-    *,
-    force: bool,
-) -> Glued | None:
-    """Model-GLUE over the members that have weights, its candidates marked; None where it cannot be."""
-    if not is_zoo(members):
-        return None
-    before = set(trials.candidates)
-    worth = {reference: result.score for reference, result in fit.items()}
-    local = [m for m in members if m.checkpoint is not None]
-    try:
-        glued = glue(trials, local, worth, base=base, force=force)
-    except (Incompatible, Unsupported) as fault:
-        notes.append(f"model_glue was not tried: {fault}")
-        return None
-    for key, candidate in trials.candidates.items():
-        if key not in before:
-            trials.enter(replace(candidate, note=candidate.note and f"model_glue, {candidate.note}" or "model_glue"))
-    notes += [note if note.startswith("not tried: ") else f"model_glue: {note}" for note in glued.notes]
-    return glued
-
-
-def explored(
-    trials: Trials, groups: Sequence[Family], fit: dict[str, Result], notes: list[str], *, leaving: int
-) -> dict[str, Player]:
-    """The best of each family: its best merge, or its best member where no merge is better; by its first member."""
-    best = {}
-    for family in groups:
-        single = max(family.members, key=lambda m: fit[m.reference].score)
-        own = Player(single.reference, fit[single.reference], price(single.parameters, fit[single.reference]))
-        best[family.members[0].label] = own
-    # the small ones first: what they leave of their share goes to the large ones
-    to_merge = sorted((family for family in groups if len(family.members) > 1), key=lambda family: len(family.members))
-    for done, family in enumerate(to_merge):
-        spent = len(trials.candidates)
-        trials.limit = spent + (trials.budget - leaving - spent) // (len(to_merge) - done)
-        label = family.members[0].label
-        best[label] = (
-            merged(trials, family, fit, notes, f"{label}'s family: " if len(to_merge) > 1 else "") or best[label]
-        )
-    return best
-
-
-def mixed(
-    trials: Trials, groups: Sequence[Family], best: Sequence[Player], fit: Mapping[str, Result], notes: list[str]
-) -> list[Joint]:
-    """Mixtures: the MLPs of one family's experts in one network; the best of several families behind a reader."""
-    found: list[Joint | None] = []
-    try:
-        if len(groups) == 1:
-            found.append(sparse(trials, groups[0], fit, best[0].expression))
-        elif len(groups) > 1:
-            smallest = min((m for g in groups for m in g.members), key=lambda m: m.parameters or 0)
-            found.append(by_reading(trials, best, smallest))
-    except ConsortError as fault:
-        notes.append(f"no mixture was tried: {fault}")
-    return [joint for joint in found if joint is not None]
+def relearnt(best: Candidate, teams: Teams, trials: Trials) -> Any:
+    """The expression of what is kept; what it learned on fit it learns again from all of dev."""
+    team = teams.get(key_of(best.expression))
+    if team is None or team.relearn is None:
+        return best.expression
+    whole = team.relearn(trials)
+    keep(whole, trials.journal.folder)
+    return whole.expression
 
 
 def prices(
-    trials: Trials, members: Sequence[Member], groups: Sequence[Family], joints: Joints
+    trials: Trials, members: Sequence[Member], groups: Sequence[Family], teams: Teams
 ) -> dict[str, float | None]:
     """What an answer of each single, merge and team costs, by name."""
     sizes = {m.reference: m.parameters for m in members}
     kin = {m.reference: sizes[family.members[0].reference] for family in groups for m in family.members}
     found = {m.label: price(sizes[m.reference], trials.result(m.label, m.reference, "fit")) for m in members}
     for key, candidate in trials.candidates.items():
-        if key in joints:
-            found[candidate.name] = joints[key].price
+        if key in teams:
+            found[candidate.name] = teams[key].price
         elif candidate.fit is not None:
             [arguments] = candidate.expression.values()
             size = kin[arguments["models"][0]]
@@ -250,37 +174,18 @@ def prices(
     return found
 
 
-def merged(trials: Trials, family: Family, fit: dict[str, Result], notes: list[str], title: str = "") -> Player | None:
-    """Explore the merges of a family; its best one as a player, if it is better than every member."""
-    if family.base is None:
-        notes.append("no base is known: task arithmetic and TIES were left out (name it with --base)")
-    before = set(trials.candidates)
-    try:
-        explore(
-            family,
-            {reference: result.score for reference, result in fit.items()},
-            lambda name, expression: trials.trial(title + name, expression),
-        )
-    except BudgetSpent:
-        share = len(trials.candidates) - len(before)
-        notes.append(f"not tried: budget: more merges of {family.members[0].label}'s family, whose share is {share}")
-    best = best_of(candidate for key, candidate in trials.candidates.items() if key not in before)
-    if best is None or (best.fit or 0.0) <= max(fit[m.reference].score for m in family.members):
-        return None
-    result = trials.result(best.name, best.expression, "fit")
-    return Player(best.expression, result, price(family.members[0].parameters, result))
-
-
 def decide(
-    trials: Trials, joints: Joints, best_single: Result, notes: list[str]
+    trials: Trials, teams: Teams, best_single: Result, notes: list[str]
 ) -> tuple[Candidate | None, Result | None]:
     """The best candidate and what it does on held-out; one that cannot be run there gives way to the next."""
-    best = choose(trials, joints, best_single)
+    best = choose(trials, teams, best_single)
     if best is None:
         return None, None
     try:
-        return best, trials.result(WINNER, ready(best, joints, trials), "held_out")
+        return best, trials.result(WINNER, ready(best, teams, trials), "held_out")
+    except EnvironmentFailure:
+        raise
     except ConsortError as fault:
         notes.append(f"{best.name} was left out: {fault}")
         trials.enter(replace(best, fit=None, note=str(fault)))
-        return decide(trials, joints, best_single, notes)
+        return decide(trials, teams, best_single, notes)

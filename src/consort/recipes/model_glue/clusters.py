@@ -10,7 +10,7 @@ from typing import Any
 
 from consort.core.counted import counted
 from consort.core.journal import key_of
-from consort.recipes.auto.merges import Trial, explore, soup
+from consort.recipes.auto.coefficients import Trial, explore, soup
 from consort.runs.pool import Family, Member, families
 from consort.runs.trials import BudgetSpent, Trials
 from consort.search.engine.domain import coefficient_domain
@@ -74,9 +74,9 @@ def merged_groups(
     share = max(0, trials.limit - len(trials.candidates)) // max(1, sum(len(own) > 1 for own in kept))
     groups, notes = [], []
     for number, own in enumerate(kept, 1):
-        group, told = _merged(trials, f"cluster {number}", own, base_among(own, base), worth, share)
+        group, said = _merged(trials, f"cluster {number}", own, base_among(own, base), worth, share)
         groups.append(group)
-        notes += told
+        notes += said
     return groups, notes
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from consort.core.errors import Unsupported
 from consort.evaluate import Result
-from consort.recipes.auto.learners import ROUTERS, Joint, Player, learners
-from consort.recipes.auto.teams import price
+from consort.recipes.auto.learners import ROUTERS, learners
+from consort.recipes.auto.stage import Proposal, price
 from consort.recipes.model_glue.clusters import Group, Worth, base_among, harmful_members, merged_groups
 from consort.runs.folder import ZOO_FOLDER
 from consort.runs.pool import Member, families
@@ -25,7 +25,7 @@ THRESHOLD = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class Glued:
+class MergedZoo:
     """What the recipe made of a zoo: the clusters' results, best first, and routers over them, cross-fitted.
 
     `harmful` has the labels of the models left out, with reasons; `notes` is what else there is to say.
@@ -35,7 +35,7 @@ class Glued:
     threshold: float
     harmful: dict[str, str]
     groups: tuple[Group, ...]
-    routers: tuple[Joint, ...]
+    routers: tuple[Proposal, ...]
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -47,7 +47,7 @@ class Glued:
         }
 
 
-def glue(
+def merge_zoo(
     trials: Trials,
     members: Sequence[Member],
     worth: Worth,
@@ -55,23 +55,23 @@ def glue(
     base: str | None,
     threshold: float = THRESHOLD,
     force: bool = False,
-) -> Glued:
+) -> MergedZoo:
     """Cluster `members`, search the merges of each cluster within `trials.limit`, and let routers learn across them.
 
     All merges and routers are entered as candidates. Raises Unsupported for a model that cannot be compared.
     """
     zoo = _compared(members, base, trials.journal.folder / ZOO_FOLDER, force)
     harmful = harmful_members(members, zoo, worth, base)
-    groups, told = merged_groups(trials, members, zoo, worth, base=base, threshold=threshold, without=tuple(harmful))
+    groups, said = merged_groups(trials, members, zoo, worth, base=base, threshold=threshold, without=tuple(harmful))
     routers, why = _routed(trials, groups)
     left_out = [f"{label} was left out as harmful: {reason}" for label, reason in harmful.items()]
-    return Glued(zoo, threshold, harmful, tuple(groups), tuple(routers), (*left_out, *told, *why))
+    return MergedZoo(zoo, threshold, harmful, tuple(groups), tuple(routers), (*left_out, *said, *why))
 
 
-def player_of(trials: Trials, group: Group) -> Player:
+def proposal_of(trials: Trials, group: Group) -> Proposal:
     """A cluster's result as a member of teams."""
     result: Result = replace(trials.result(group.name, group.plan, "fit"), model=group.name)
-    return Player(group.plan, result, price(group.members[0].parameters, result))
+    return Proposal(group.name, group.plan, result, price(group.members[0].parameters, result))
 
 
 def weights_of(member: Member) -> Any:
@@ -92,12 +92,13 @@ def _compared(members: Sequence[Member], base: str | None, cache: Path, force: b
     return similarities(checkpoints, names=names, base=bases, cache=cache, force=force)
 
 
-def _routed(trials: Trials, groups: Sequence[Group]) -> tuple[list[Joint], list[str]]:
+def _routed(trials: Trials, groups: Sequence[Group]) -> tuple[list[Proposal], list[str]]:
     """Routers over the clusters' results, cross-fitted on fit and entered as candidates; or why there is none."""
     if len(groups) < 2:
         return [], ["there is one cluster, so there is nothing to mix"]
-    players = [player_of(trials, group) for group in groups]
-    routers = learners(players, trials.task.split("fit", seed=trials.seed), trials.seed, ROUTERS, of="clusters")
+    merged = [proposal_of(trials, group) for group in groups]
+    examples = trials.task.split("fit", seed=trials.seed)
+    routers, why = learners(merged, examples, trials.seed, ROUTERS, of="clusters")
     for router in routers:
         trials.enter(Candidate(router.name, router.expression, router.score, "cross-fitted"))
-    return routers, [] if routers else ["no router of the clusters could learn from these examples"]
+    return routers, why

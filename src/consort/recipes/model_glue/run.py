@@ -21,9 +21,10 @@ from consort.data import Task
 from consort.evaluate import gate
 from consort.plan.build import Builder
 from consort.plan.references import open_task
-from consort.recipes.auto.learners import Joint, keep
-from consort.recipes.auto.run import check_budget, prices, runnable
-from consort.recipes.model_glue.proposals import THRESHOLD, Glued, glue, weights_of
+from consort.recipes.auto.learners import keep
+from consort.recipes.auto.run import best_on_dev, check_budget, prices, runnable, strictly
+from consort.recipes.auto.stage import Proposal
+from consort.recipes.model_glue.proposals import THRESHOLD, MergedZoo, merge_zoo, weights_of
 from consort.runs.folder import open_run
 from consort.runs.pool import WINNER, Member, families, open_members, repeated
 from consort.runs.results import Found, Outcome, conclude
@@ -66,29 +67,29 @@ def model_glue(
     asked = {"glue": inputs, "models": list(models), "base": base, "task": loaded.key, "budget": budget, "seed": seed}
     asked |= {"threshold": threshold}
     journal, records = open_run(Path(out), asked, checkpoints, force=force, sound=is_record)
-    with track("gluing", total=budget) as advance:
+    with track("merging the zoo", total=budget) as advance:
         trials = Trials(loaded, builder, journal, records, budget=budget, seed=seed, advance=advance)
         usable, notes = runnable(trials, members)
         worth = {m.reference: trials.result(m.label, m.reference, "fit").score for m in usable}
-        glued = glue(trials, usable, worth, base=base, threshold=threshold, force=force)
-        found = decided(trials, usable, glued, base)
+        merged = merge_zoo(trials, usable, worth, base=base, threshold=threshold, force=force)
+        found = decided(trials, usable, merged, base)
     found = replace(found, notes=(*repeated(models), *notes, *found.notes))
-    also = {group.name: group.plan for group in glued.groups if group.is_merge and group.plan != found.plan}
+    also = {group.name: group.plan for group in merged.groups if group.is_merge and group.plan != found.plan}
     origin = provenance(plan=found.plan, inputs=inputs, seed=seed)
-    return conclude(Path(out), trials, usable, found, origin, also=also, more=glued.to_json())
+    return conclude(Path(out), trials, usable, found, origin, also=also, more=merged.to_json())
 
 
-def decided(trials: Trials, members: Sequence[Member], glued: Glued, base: str | None) -> Found:
+def decided(trials: Trials, members: Sequence[Member], merged: MergedZoo, base: str | None) -> Found:
     """The best of the clusters' results and of routers over them, against the best single model on held-out."""
     notes = [
-        f"made by model_glue: {counted(len(members), 'model')}, {counted(len(glued.groups), 'cluster')}",
-        *glued.notes,
+        f"made by model_glue: {counted(len(members), 'model')}, {counted(len(merged.groups), 'cluster')}",
+        *merged.notes,
     ]
-    best = chosen(trials, glued, notes)
+    best = chosen(trials, merged, notes)
     singles = [trials.result(m.label, m.reference, "held_out") for m in members]
-    fallback = max(range(len(members)), key=lambda i: singles[i].score)
+    fallback = best_on_dev([trials.result(m.label, m.reference, "fit") for m in members], singles)
     held_out = None if best is None else trials.result(WINNER, best.expression, "held_out")
-    decision = None if held_out is None else gate(held_out, singles[fallback], seed=trials.seed)
+    decision = None if held_out is None else strictly(gate(held_out, singles[fallback], seed=trials.seed))
     kin = families(members, base)[0]
     return Found(
         tuple(kin),
@@ -100,17 +101,17 @@ def decided(trials: Trials, members: Sequence[Member], glued: Glued, base: str |
         held_out,
         decision,
         best.expression if best and decision and decision.kept else members[fallback].reference,
-        prices(trials, members, kin, {key_of(router.expression): router for router in glued.routers}),
+        prices(trials, members, kin, {key_of(router.expression): router for router in merged.routers}),
     )
 
 
-def chosen(trials: Trials, glued: Glued, notes: list[str]) -> Candidate | None:
+def chosen(trials: Trials, merged: MergedZoo, notes: list[str]) -> Candidate | None:
     """The best router if it is better than every cluster's result, else the best cluster's merge; None for a single.
 
     What the router learned is written beside the plan.
     """
-    first = max(glued.groups, key=lambda group: group.fit)
-    router = max(glued.routers, key=_score, default=None)
+    first = max(merged.groups, key=lambda group: group.fit)
+    router = max(merged.routers, key=_score, default=None)
     if router is not None and _score(router) > first.fit:
         keep(router, trials.journal.folder)
         return trials.candidates[key_of(router.expression)]
@@ -119,5 +120,5 @@ def chosen(trials: Trials, glued: Glued, notes: list[str]) -> Candidate | None:
     return trials.candidates[key_of(first.plan)] if first.is_merge else None
 
 
-def _score(joint: Joint) -> float:
-    return -inf if joint.score is None else joint.score
+def _score(team: Proposal) -> float:
+    return -inf if team.score is None else team.score

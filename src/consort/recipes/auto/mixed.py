@@ -16,7 +16,8 @@ from consort.ensemble.learning.observations import Observed
 from consort.evaluate import Result
 from consort.evaluate.measure import prompt_of
 from consort.plan.expression import parse
-from consort.recipes.auto.learners import Joint, Player, cross_fitted, needs_of, observe, replayed
+from consort.recipes.auto.learners import cross_fitted, needs_of, observe, replayed
+from consort.recipes.auto.stage import Proposal
 from consort.runs.folder import STATES
 from consort.runs.pool import Family, Member
 from consort.runs.trials import Trials
@@ -32,7 +33,7 @@ MOST_PROMPTS = 8
 """Prompts that tell what an expert is for."""
 
 
-def sparse(trials: Trials, family: Family, fit: Mapping[str, Result], base: Any) -> Joint | None:
+def sparse(trials: Trials, family: Family, fit: Mapping[str, Result], base: Any) -> Proposal | None:
     """A sparse network (`sparse_mixture`) of the best experts of a family, all else from the expression `base`.
 
     An expert's prompts are fit examples at which it alone is best. None where fewer than two experts have any, or
@@ -50,7 +51,8 @@ def sparse(trials: Trials, family: Family, fit: Mapping[str, Result], base: Any)
     }
     size = _active(trials.builder.build(parse(expression).root, "checkpoint"), len(experts))
     read = fit[references[0]]
-    return Joint(f"sparse mixture of {len(experts)} experts", expression, None, size * read.tokens / read.count)
+    name, cost = f"sparse mixture of {len(experts)} experts", size * read.tokens / read.count
+    return Proposal(name, expression, None, cost, is_team=True)
 
 
 def _prompts_of(
@@ -75,32 +77,34 @@ def _active(mixture: Checkpoint, experts: int) -> float:
     return sum(sizes.values()) - of_experts * (1 - share)
 
 
-def by_reading(trials: Trials, players: Sequence[Player], reader: Member) -> Joint | None:
-    """A `prompt_mixture` of `players`: a linear map of the hidden state of `reader` foretells who answers best.
+def by_reading(trials: Trials, members: Sequence[Proposal], reader: Member) -> Proposal | None:
+    """A `prompt_mixture` of `members`: a linear map of the hidden state of `reader` foretells who answers best.
 
     The prompts are read once and the answers are known, so it is judged by cross-fitting. None where models are not
     asked for answers. Raises Unsupported for a reader that does not show its states, and for too few examples.
     """
-    if needs_of(players[0].result.metric) not in ("generate", "completion"):
+    if needs_of(members[0].known.metric) not in ("generate", "completion"):
         return None
-    name = f"prompt mixture of {len(players)} models"
+    name = f"prompt mixture of {len(members)} models"
     arguments = {
-        "models": [p.expression for p in players],
+        "models": [p.expression for p in members],
         "reference": reader.reference,
         "input": "mean",
         "state": f"{STATES}/prompt_mixture.safetensors",
     }
-    observed = observe(players, trials.task.split("fit", seed=trials.seed))
+    examples = trials.task.split("fit", seed=trials.seed)
+    observed = observe([p.known for p in members], [p.price for p in members], examples)
     router = _Reader(_states(trials, reader, observed))
     answered_by, cost = cross_fitted(router, observed, trials.seed)
     own = trials.result(reader.label, reader.reference, "fit")
     reading = (reader.parameters or 0) * sum(u.prompt_tokens for u in own.cost.values()) / own.count
-    return Joint(
+    return Proposal(
         name,
         {"prompt_mixture": arguments},
-        replayed(name, players, answered_by),
+        replayed(name, members, answered_by),
         None if cost is None else cost + reading,
-        partial(_save, router.fit(observed).gate),
+        is_team=True,
+        save=partial(_save, router.fit(observed).gate),
     )
 
 
