@@ -19,7 +19,8 @@ from consort.core.params import Range
 from consort.mixture import strategy
 from consort.mixture.experts import check_gate, depth_of, gates_for
 from consort.mixture.gates import Gate, Prompts
-from consort.models.base import Session, Tokenizer, TokenModel
+from consort.models.base import Session, Tokenizer
+from consort.models.token_model import TokenModel
 from consort.weights.checkpoint import Checkpoint
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ _HOMES = {
     "RemoteModel": "remote.model",
     "Scorer": "base",
     "Session": "base",
-    "TokenModel": "base",
+    "TokenModel": "token_model",
     "Tokenizer": "base",
     "joined": "cost",
     "labels": "cost",

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from consort.core.errors import BadData
 from consort.core.types import Completion, Prompt, Sampling, Usage
-from consort.models.base import Session, TokenModel
+from consort.models.base import Session
 from consort.models.cost import Meter
 from consort.models.decoding.sampling import check
+from consort.models.token_model import TokenModel
 from consort.models.tokens.tokenizer import plain_chat, vocabulary_key
 
 

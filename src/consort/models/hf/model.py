@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from consort.core.errors import BadCheckpoint, BadData, BadParameter, Incompatible, Unsupported, listing
-from consort.models.base import Session, Tokenizer, TokenModel
+from consort.models.base import Session, Tokenizer
 from consort.models.hf.quiet import quiet
+from consort.models.token_model import TokenModel
 from consort.models.tokens.tokenizer import ByteTokenizer, first_id, load_tokenizer, one_line
 from consort.weights.checkpoint import Checkpoint
 from consort.weights.disk.folder import open_folder
