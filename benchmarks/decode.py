@@ -20,7 +20,7 @@ import torch
 from consort.core.types import Sampling
 from consort.ensemble.during.average import Average
 from consort.models import FakeTokenizer, HFModel
-from consort.models.hf.row_session import find_stock_opener
+from consort.models.hf.choose import find_stock_opener
 
 PROMPT, NEW, GAMMA, REPEATS = 65, 64, 5, 7
 TOKENIZER = FakeTokenizer("".join(chr(0x4E00 + i) for i in range(4095)), eos=False)

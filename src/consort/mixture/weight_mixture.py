@@ -94,7 +94,7 @@ class WeightMixture(TokenModel):
     @cached_property
     def dense(self) -> HFModel:
         """The base at work."""
-        from consort.models.hf.model import load_model
+        from consort.models.hf.loading import load_model
 
         return load_model(self.base)
 
@@ -165,8 +165,8 @@ class WeightMixture(TokenModel):
     @cached_property
     def _experts(self) -> list[list[Layer] | list[Mlp]]:
         """Of each expert what is mixed; the rest of it is let go. A model that is named twice is loaded once."""
+        from consort.models.hf.loading import load_model
         from consort.models.hf.mixture_pass import mlp_of
-        from consort.models.hf.model import load_model
         from consort.weights.views.stack import Slice, Stack
 
         loaded: dict[int, Any] = {}

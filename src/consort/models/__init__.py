@@ -24,7 +24,7 @@ _HOMES = {
     "Tokenizer": "base",
     "joined": "cost",
     "labels": "cost",
-    "load_model": "hf.model",
+    "load_model": "hf.loading",
     "remote_model": "remote.model",
 }
 

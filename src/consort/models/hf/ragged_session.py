@@ -10,7 +10,7 @@ import inspect
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -21,9 +21,7 @@ from consort.core.types import Usage
 from consort.models.abilities import States
 from consort.models.cost import Meter
 from consort.models.hf.hidden import no_states, readout_of, states_of
-
-if TYPE_CHECKING:
-    from consort.models.hf.model import HFModel
+from consort.models.hf.host import Host
 
 ATTENTION_CACHES = ("cache", "past_key_values")
 """What `forward` calls its cache of keys and values: transformers from 5.24 on, and before."""
@@ -129,7 +127,7 @@ def windows_of(module: Any) -> Windows | None:
 class RaggedSession:
     """A batch on the ragged cache, one forward pass for each feed."""
 
-    def __init__(self, model: HFModel, batch: int, windows: Windows) -> None:
+    def __init__(self, model: Host, batch: int, windows: Windows) -> None:
         self.model, self.windows = model, windows
         self.lengths = [0] * batch
         self.cache = _RaggedCache(windows.layers)
