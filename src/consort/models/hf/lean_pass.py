@@ -218,8 +218,8 @@ def _turned(x: Float[Tensor, "token head size"], turn: tuple[Tensor, Tensor]) ->
 
 
 def _untouched(module: Any) -> None:
-    if module.training or module._forward_hooks or module._forward_pre_hooks:
-        raise NotLean("is in training or has hooks")
+    if module.training or module._forward_hooks or module._forward_pre_hooks or hasattr(module, "_hf_hook"):
+        raise NotLean("is in training, has hooks, or is spread over devices")
 
 
 def _typed(module: Any, kind: type) -> Any:

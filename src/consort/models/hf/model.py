@@ -53,7 +53,10 @@ class HFModel(TokenModel):
 
     @property
     def device(self) -> torch.device:
-        return torch.device(self.module.device)
+        """Where its tokens go: where the input embeddings are, or, if they are kept elsewhere, where they work."""
+        read = self.module.get_input_embeddings()
+        found = read.weight.device
+        return torch.device(read._hf_hook.execution_device if found.type == "meta" else found)
 
     def no_logits(self) -> Tensor:
         """What an empty feed gives."""

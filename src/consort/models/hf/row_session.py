@@ -17,6 +17,7 @@ from consort.models.abilities import States
 from consort.models.cost import Meter
 from consort.models.hf.hidden import no_states, readout_of, states_of
 from consort.models.hf.host import Host
+from consort.models.hf.kept_state import Keeper
 
 
 @dataclass(slots=True)
@@ -31,12 +32,12 @@ class _Kept:
 class RowSession:
     """Each row by itself, with whatever state the model keeps; after a rollback a row is read anew from its tokens.
 
-    `state` is the argument by which the model takes its state (None: it has none, and all is read anew each time);
-    with `single` the model goes on from a state by one token at a time only.
+    `keeper` lends the state to a pass and takes it back; with `single` the model goes on from a state by one token at a
+    time only. Where nothing is kept, all of a text is read anew each time.
     """
 
-    def __init__(self, model: Host, batch: int, state: str | None, single: bool = False) -> None:
-        self.model, self.state, self.single = model, state, single
+    def __init__(self, model: Host, batch: int, keeper: Keeper, single: bool = False) -> None:
+        self.model, self.keeper, self.single = model, keeper, single
         self.rows = [_Kept() for _ in range(batch)]
         self.meter = Meter(model.name, batch)
 
@@ -80,13 +81,16 @@ class RowSession:
         return states_of(logits, [torch.cat(parts, 1)[0] for parts in by_layer], layers)
 
     def _forward(self, row: _Kept, piece: list[int], hidden: bool) -> Any:
-        given = {} if self.state is None or row.state is None else {self.state: row.state}
+        given = self.keeper.arguments(row.state)
         ids = torch.tensor([piece], device=self.model.device)
+        if "position_ids" in self.model.arguments:  # not every module counts what its state has read
+            given["position_ids"] = torch.arange(row.read, row.read + len(piece), device=ids.device)[None]
         if hidden:
             given["output_hidden_states"] = True
-        out = self.model.module(input_ids=ids, use_cache=self.state is not None, **given)
-        if self.state is not None:
-            row.state, row.read = getattr(out, self.state), row.read + len(piece)
+        out = self.model.module(input_ids=ids, **given)
+        row.state = self.keeper.taken(out, given)
+        if row.state is not None:
+            row.read += len(piece)
         return out
 
     def rollback(self, lengths: Sequence[int]) -> None:
