@@ -136,14 +136,12 @@ def _kinds(model: Host) -> Iterator[tuple[str, Opener]]:
     """Sessions that keep what they have read, fastest first."""
     if attention := attention_of(model.module):
         yield "rows together", partial(RaggedSession, model, attention=attention)
-    if state := cache_argument(model.module):
-        yield "row by row", partial(RowSession, model, keeper=Passed(state))
-        yield "row by row, token by token", partial(RowSession, model, keeper=Passed(state), single=True)
-        if held := held_by(model.module, state):
-            yield (
-                "row by row, token by token, state in the module",
-                partial(RowSession, model, keeper=held, single=True),
-            )
+    name = cache_argument(model.module)
+    for keeper in (Passed(name), Passed(name, model.module)) if name else ():
+        yield "row by row", partial(RowSession, model, keeper=keeper)
+        yield "row by row, token by token", partial(RowSession, model, keeper=keeper, single=True)
+    if held := held_by(model.module, name):
+        yield "row by row, state in the module", partial(RowSession, model, keeper=held, single=True)
 
 
 def _near(model: Host, exact: float) -> float:

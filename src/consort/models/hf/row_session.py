@@ -81,10 +81,13 @@ class RowSession:
         return states_of(logits, [torch.cat(parts, 1)[0] for parts in by_layer], layers)
 
     def _forward(self, row: _Kept, piece: list[int], hidden: bool) -> Any:
-        given = self.keeper.arguments(row.state)
         ids = torch.tensor([piece], device=self.model.device)
+        given = self.keeper.arguments(row.state, ids)
+        places = torch.arange(row.read, row.read + len(piece), device=ids.device)
         if "position_ids" in self.model.arguments:  # not every module counts what its state has read
-            given["position_ids"] = torch.arange(row.read, row.read + len(piece), device=ids.device)[None]
+            given["position_ids"] = places[None]
+        if "cache_position" in self.model.arguments:
+            given["cache_position"] = places
         if hidden:
             given["output_hidden_states"] = True
         out = self.model.module(input_ids=ids, **given)
