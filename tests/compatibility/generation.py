@@ -139,7 +139,7 @@ def _cells(name: str, told: list[str]) -> Cells:
     pairs = list(zip(["once", "a", "there was a", "once"], texts((5, 9, 2, 7), 1), strict=True))
     wanted = [own_score(model.module, *map(model.tokenizer.encode, pair)) for pair in pairs]
     scores = all(abs(a - b) < NEAR for a, b in zip(model.score(pairs), wanted, strict=True))
-    opener = find_stock_opener(model)
+    opener = find_stock_opener(model) if session == "LeanSession" else model.open
     stock = opener(1)
     cached = type(getattr(stock, "keeper", None)).__name__ != "Nothing"
     fed, least = tokens_fed(model, opener), sum(SAME) + len(SAME) * (NEW - 1)
