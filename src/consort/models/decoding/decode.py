@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from consort.core.errors import BadCheckpoint, BadData
+from consort.core.prompts import check_list
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.models.base import LogitModel, Session, Tokenizer
 from consort.models.decoding.sampling import adjusted, check, check_bias, choose, key
@@ -154,6 +155,7 @@ def rows_of(
     model: LogitModel, prompts: Sequence[Prompt], sampling: Sampling, owners: Sequence[int] | None = None
 ) -> list[Row]:
     """Rows to be decoded. A prompt's repetitions draw other numbers; they count for each of `owners` by itself."""
+    check_list(prompts)
     check(sampling, len(prompts))
     check_bias(sampling, model.tokenizer.vocab_size)
     rows, seen = [], Counter[tuple[int, tuple[int, ...]]]()

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.errors import BadData
+from consort.core.prompts import check_list
 from consort.models.base import LogitModel, Tokenizer
 from consort.models.decoding.decode import batches, check_window, start
 
@@ -51,6 +52,7 @@ def score(model: LogitModel, pairs: Sequence[tuple[str, str]]) -> list[float]:
     move over to the continuation (as lm-eval does). An empty context is bos, or eos where there is none; an empty
     continuation scores 0. Raises BadData for a pair that does not fit into the context window.
     """
+    check_list(pairs, "pairs", '[("context", "continuation")]')
     split = [split_pair(model.tokenizer, *pair, field=f"pairs[{i}]") for i, pair in enumerate(pairs)]
     for number, (head, tail) in enumerate(split):
         check_window(model, len(head) + len(tail) - 1, f"pairs[{number}]")
