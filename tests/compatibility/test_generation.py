@@ -7,6 +7,8 @@ import pytest
 from tests.compatibility import generation, page
 from tests.compatibility.architectures import ARCHITECTURES, offered
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # of transformers about itself
+
 NO_CACHE = {"openai-gpt"}
 """Architectures for which transformers, too, keeps nothing."""
 
