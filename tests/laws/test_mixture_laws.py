@@ -34,7 +34,7 @@ def tiny(seed, kind="llama"):
 @pytest.fixture(autouse=True)
 def bytes_are_tokens(monkeypatch):
     given = ByteTokenizer(bos=1, eos=0)
-    monkeypatch.setattr("consort.models.hf.model._tokenizer", lambda *_: given)
+    monkeypatch.setattr("consort.models.hf.loading._tokenizer", lambda *_: given)
 
 
 def build(level, input, models, **given):

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from consort.core.errors import BadCheckpoint, BadData
 from consort.distil.corpus import Document
-from consort.models.base import Session, Tokenizer, TokenModel
+from consort.models.base import Session, Tokenizer
 from consort.models.decoding.decode import batches
 from consort.models.decoding.score import MAX_LOGITS
+from consort.models.token_model import TokenModel
 
 
 @dataclass(frozen=True, slots=True)

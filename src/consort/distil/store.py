@@ -35,7 +35,8 @@ from consort.core.progress import Advance
 from consort.distil.corpus import Document, corpus_key
 from consort.distil.options import Collection
 from consort.distil.rows import Rows, no_rows, read_rows
-from consort.models.base import Tokenizer, TokenModel
+from consort.models.base import Tokenizer
+from consort.models.token_model import TokenModel
 
 HEADER = "store.json"
 VERSION = 1

@@ -16,10 +16,10 @@ from typing import Any
 
 from consort.core.errors import MissingExtra, Unsupported
 from consort.core.types import Sampling
-from consort.models.base import TokenModel
 from consort.models.decoding.decode import batches
 from consort.models.decoding.decode import start as first_tokens
 from consort.models.decoding.score import split_pair
+from consort.models.token_model import TokenModel
 
 NAME = "consort"
 MOST_TOKENS = 256

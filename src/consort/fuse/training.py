@@ -18,7 +18,8 @@ from consort.distil.batches import Batch, loss_of, parts
 from consort.distil.corpus import Document, corpus_key
 from consort.distil.targets import Teaching
 from consort.fuse.options import Preferring, Training
-from consort.models.hf.model import HFModel, load_model
+from consort.models.hf.loading import load_model
+from consort.models.hf.model import HFModel
 from consort.models.hf.quiet import quiet
 from consort.train.loop import Recipe, fit_steps, shuffled
 from consort.train.lora import Lora, attach_lora, save_adapter

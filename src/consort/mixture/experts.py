@@ -21,7 +21,7 @@ from consort.weights.checkpoint import Checkpoint
 from consort.weights.family import differences, text_config
 
 if TYPE_CHECKING:
-    from consort.models.base import TokenModel
+    from consort.models.token_model import TokenModel
 
 DENSE = ("llama", "mistral", "qwen2", "qwen3")
 """Values of `model_type` whose layers can be experts."""

@@ -20,8 +20,8 @@ from consort.core.counted import counted
 from consort.core.errors import BadCheckpoint, BadParameter
 from consort.core.files import write_atomic
 from consort.models.abilities import with_hidden
-from consort.models.base import TokenModel
 from consort.models.decoding.decode import batches, prompt_tokens
+from consort.models.token_model import TokenModel
 from consort.weights.checkpoint import Checkpoint
 from consort.weights.family import layer_of, role_of
 

@@ -20,9 +20,10 @@ from consort.core.errors import BadParameter
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.mixture import strategy
 from consort.mixture.gates import Gate, Prompts, check_prompts, hidden_gates, read_gates, states_of
-from consort.models.base import LanguageModel, TokenModel
+from consort.models.base import LanguageModel
 from consort.models.cost import cost_of, distinct, joined
 from consort.models.decoding.decode import prompt_tokens
+from consort.models.token_model import TokenModel
 
 KEY = 0
 """The layer under which a file has this router."""

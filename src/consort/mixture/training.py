@@ -141,7 +141,7 @@ class _Network(nn.Module):
 
     def __init__(self, mixture: WeightMixture, routers: dict[int, _Router]) -> None:
         super().__init__()
-        from consort.models.hf.model import load_model
+        from consort.models.hf.loading import load_model
 
         self.by_token, self.first_token = mixture.input == "token", mixture.input == "first_token"
         self.prompt = 0

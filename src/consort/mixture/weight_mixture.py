@@ -19,7 +19,8 @@ from consort.core.params import Range
 from consort.mixture import strategy
 from consort.mixture.experts import check_gate, depth_of, gates_for
 from consort.mixture.gates import Gate, Prompts
-from consort.models.base import Session, Tokenizer, TokenModel
+from consort.models.base import Session, Tokenizer
+from consort.models.token_model import TokenModel
 from consort.weights.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class WeightMixture(TokenModel):
     @cached_property
     def dense(self) -> HFModel:
         """The base at work."""
-        from consort.models.hf.model import load_model
+        from consort.models.hf.loading import load_model
 
         return load_model(self.base)
 
@@ -164,8 +165,8 @@ class WeightMixture(TokenModel):
     @cached_property
     def _experts(self) -> list[list[Layer] | list[Mlp]]:
         """Of each expert what is mixed; the rest of it is let go. A model that is named twice is loaded once."""
+        from consort.models.hf.loading import load_model
         from consort.models.hf.mixture_pass import mlp_of
-        from consort.models.hf.model import load_model
         from consort.weights.views.stack import Slice, Stack
 
         loaded: dict[int, Any] = {}

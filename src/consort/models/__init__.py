@@ -20,11 +20,11 @@ _HOMES = {
     "RemoteModel": "remote.model",
     "Scorer": "base",
     "Session": "base",
-    "TokenModel": "base",
+    "TokenModel": "token_model",
     "Tokenizer": "base",
     "joined": "cost",
     "labels": "cost",
-    "load_model": "hf.model",
+    "load_model": "hf.loading",
     "remote_model": "remote.model",
 }
 

@@ -10,10 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.errors import BadData
+from consort.core.prompts import check_list
 from consort.core.types import Completion, Prompt, Sampling, Usage
-from consort.models.base import Session, TokenModel
+from consort.models.base import Session
 from consort.models.cost import Meter
 from consort.models.decoding.sampling import check
+from consort.models.token_model import TokenModel
 from consort.models.tokens.tokenizer import plain_chat, vocabulary_key
 
 
@@ -38,6 +40,7 @@ class FakeModel:
         return self.logprob is not None
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        check_list(prompts)
         check(sampling)
         return [self._complete(prompt, sampling) for prompt in prompts]
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from consort.core.types import Sampling
-from consort.models.base import TokenModel
 from consort.models.decoding.decode import prompt_tokens
+from consort.models.token_model import TokenModel
 from consort.testing.model_laws import prompts_of, rows_of
 
 Build = Callable[..., Any]

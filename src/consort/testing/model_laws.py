@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from consort.core.types import Completion, Sampling, Usage
-from consort.models.base import LanguageModel, TokenModel
+from consort.models.base import LanguageModel
 from consort.models.cost import labels
+from consort.models.token_model import TokenModel
 
 GREEDY = Sampling(max_tokens=6)
 SAMPLED = Sampling(max_tokens=6, temperature=0.9, top_p=0.95, top_k=20, seed=7)

@@ -17,10 +17,11 @@ from torch import Tensor
 from consort.cooperate.speculate.speculation import Speculate
 from consort.core.types import Sampling, Usage
 from consort.models.abilities import with_trees
-from consort.models.base import Session, Tokenizer, TokenModel
+from consort.models.base import Session, Tokenizer
 from consort.models.cost import Meter
 from consort.models.decoding.sampling import adjusted, distribution
 from consort.models.fake import FakeTokenizer
+from consort.models.token_model import TokenModel
 
 LARGEST_Z = 4.0
 """A chi-square whose normal score is beyond this is no accident."""

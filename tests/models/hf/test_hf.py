@@ -16,7 +16,7 @@ from torch import Tensor
 from consort.core.errors import BadCheckpoint, BadData, BadParameter, Incompatible, Unsupported
 from consort.core.types import Sampling
 from consort.models import HFModel, load_model
-from consort.models.hf.row_session import find_stock_opener
+from consort.models.hf.choose import find_stock_opener
 from consort.models.tokens.tokenizer import ByteTokenizer
 from consort.weights.checkpoint import Checkpoint, Spec
 

@@ -16,8 +16,8 @@ from consort.core.errors import BadData, Unsupported
 from consort.core.types import Sampling
 from consort.models import ByteTokenizer, FakeTokenModel, HFModel, load_model
 from consort.models.abilities import SequentialTrees, able, depths_of, with_hidden, with_trees
+from consort.models.hf.choose import find_stock_opener, is_lean
 from consort.models.hf.lean_session import LeanSession
-from consort.models.hf.row_session import find_stock_opener, is_lean
 from consort.testing import model_laws as laws
 
 GROUPED = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48}

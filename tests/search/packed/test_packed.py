@@ -47,7 +47,7 @@ def spaces():
 def test_two_adapters_of_rank_one_by_hand(form, expected, bias, filled):
     mixture = Mixture(torch.tensor([[0.5, 0.5], [1.0, 0.0]]))
     weight = torch.zeros(1, 1)
-    plain = Linear(weight, weight.t(), torch.tensor([bias]) if bias else None, 0)
+    plain = Linear(weight, weight.t(), torch.tensor([bias]) if bias else None)
     a, b = torch.tensor([[3.0], [5.0]]), torch.tensor([[2.0, 4.0]])
     linear = MixedLinear(plain, a, b, mixture, mixture.layout([0, 1]), 2 if form == "factor" else 0)
     linear.fill(filled)

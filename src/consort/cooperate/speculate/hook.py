@@ -16,9 +16,9 @@ from consort.cooperate.speculate.rounds.rows import Row
 from consort.cooperate.speculate.speculation import Speculate
 from consort.core.errors import Unsupported
 from consort.core.types import Prompt, Sampling
-from consort.models.base import TokenModel
 from consort.models.decoding.sampling import key
 from consort.models.hf.model import HFModel
+from consort.models.token_model import TokenModel
 from consort.models.tokens.tokenizer import HFTokenizer, plain_chat
 
 

@@ -11,8 +11,9 @@ from consort.cooperate.speculate import strategy
 from consort.core.errors import BadParameter, Unsupported
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
-from consort.models.base import Session, TokenModel
+from consort.models.base import Session
 from consort.models.cost import leaves
+from consort.models.token_model import TokenModel
 
 if TYPE_CHECKING:
     from consort.cooperate.speculate.drafters.draft import Drafter

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float
 
 from consort.core.errors import BadParameter, Incompatible, Unsupported
 from consort.core.params import name_of
-from consort.models.base import Session, TokenModel
+from consort.models.base import Session
+from consort.models.token_model import TokenModel
 
 if TYPE_CHECKING:
     from torch import Tensor

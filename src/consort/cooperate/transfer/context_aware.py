@@ -9,8 +9,9 @@ from consort.cooperate.transfer import strategy
 from consort.cooperate.transfer.combined import Combined, Mask, Term
 from consort.core.errors import BadParameter
 from consort.core.params import Range
-from consort.models.base import Tokenizer, TokenModel
+from consort.models.base import Tokenizer
 from consort.models.decoding.retokenized import View
+from consort.models.token_model import TokenModel
 
 
 @strategy(paper="2305.14739")

@@ -11,7 +11,7 @@ from consort.cooperate.transfer import strategy
 from consort.cooperate.transfer.combined import Combined, Mask, Term
 from consort.core.errors import BadParameter
 from consort.core.params import Range
-from consort.models.base import TokenModel
+from consort.models.token_model import TokenModel
 
 
 @strategy(paper="2210.15097")

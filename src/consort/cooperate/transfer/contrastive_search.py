@@ -9,8 +9,9 @@ from consort.cooperate.transfer import strategy
 from consort.core.errors import Unsupported
 from consort.core.params import Range
 from consort.core.types import Usage
-from consort.models.base import Session, TokenModel
+from consort.models.base import Session
 from consort.models.cost import joined
+from consort.models.token_model import TokenModel
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -9,7 +9,7 @@ from consort.cooperate.transfer import strategy
 from consort.cooperate.transfer.combined import Combined, Mask, Term
 from consort.core.errors import BadParameter, Unsupported
 from consort.core.params import Range
-from consort.models.base import TokenModel
+from consort.models.token_model import TokenModel
 
 FILL = -1000.0
 """The score of implausible tokens: never drawn, and a text that has one can still be scored."""

@@ -13,7 +13,8 @@ from consort.cooperate.transfer.guided import Guided, Verifier
 from consort.core.errors import BadParameter, Incompatible, Unsupported
 from consort.core.params import Range
 from consort.core.types import Usage
-from consort.models.base import Session, TokenModel
+from consort.models.base import Session
+from consort.models.token_model import TokenModel
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int

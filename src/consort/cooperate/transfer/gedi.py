@@ -12,7 +12,8 @@ from typing import Annotated
 from consort.cooperate.transfer import strategy
 from consort.core.errors import BadParameter, Incompatible, Unsupported
 from consort.core.params import Range
-from consort.models.base import Session, TokenModel
+from consort.models.base import Session
+from consort.models.token_model import TokenModel
 
 
 @strategy(paper="2009.06367")

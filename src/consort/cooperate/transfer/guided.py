@@ -10,8 +10,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from consort.core.types import Usage
-from consort.models.base import Session, TokenModel
+from consort.models.base import Session
 from consort.models.cost import joined
+from consort.models.token_model import TokenModel
 
 Prefixes = Sequence[Sequence[int]]
 Verify = Callable[[Prefixes, Int[Tensor, "row candidate"]], Float[Tensor, "row candidate"]]

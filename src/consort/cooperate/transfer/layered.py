@@ -11,7 +11,7 @@ from torch import Tensor
 
 from consort.core.types import Usage
 from consort.models.abilities import States, with_hidden
-from consort.models.base import TokenModel
+from consort.models.token_model import TokenModel
 
 
 class Layered:

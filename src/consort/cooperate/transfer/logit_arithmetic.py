@@ -10,7 +10,7 @@ from consort.cooperate.transfer.combined import Combined, Mask, Term
 from consort.core.counted import counted
 from consort.core.errors import BadParameter
 from consort.core.params import PerModel, Range
-from consort.models.base import TokenModel
+from consort.models.token_model import TokenModel
 
 
 @strategy(paper="2311.14479")

@@ -10,7 +10,7 @@ from typing import Annotated
 from consort.cooperate.transfer import strategy
 from consort.cooperate.transfer.combined import Combined, Term
 from consort.core.params import Range
-from consort.models.base import TokenModel
+from consort.models.token_model import TokenModel
 
 
 @strategy(paper="2401.08565")

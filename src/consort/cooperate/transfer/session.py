@@ -12,9 +12,9 @@ from torch import Tensor
 from consort.cooperate.transfer.layered import Layered
 from consort.core.errors import BadCheckpoint
 from consort.core.types import Usage
-from consort.models.base import TokenModel
 from consort.models.cost import joined
 from consort.models.decoding.retokenized import View, Views, broken, retold
+from consort.models.token_model import TokenModel
 
 if TYPE_CHECKING:
     from consort.cooperate.transfer.combined import Combined, Term

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from consort.core.errors import BadParameter
+from consort.core.prompts import check_list
 from consort.core.types import Completion, Message, Prompt, Sampling
 from consort.models.base import LanguageModel
 from consort.models.tokens.tokenizer import plain_chat
@@ -59,6 +60,7 @@ def draws(
 
 def row_seeds(prompts: Sequence[Prompt], sampling: Sampling) -> tuple[int, ...]:
     """A seed for each prompt: the request's own, moved on for each equal prompt before."""
+    check_list(prompts)
     if sampling.seeds:
         return sampling.seeds
     before: Counter[str] = Counter()

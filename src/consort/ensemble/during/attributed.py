@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from consort.core.errors import Unsupported
 from consort.core.types import Completion, Prompt, Sampling, Usage, add_cost
 from consort.ensemble.during import during, strategy
-from consort.models.base import Session, TokenModel
+from consort.models.base import Session
 from consort.models.cost import distinct, joined
+from consort.models.token_model import TokenModel
 
 if TYPE_CHECKING:
     from jaxtyping import Float

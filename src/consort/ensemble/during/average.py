@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from consort.core.errors import BadParameter
 from consort.ensemble.during import strategy
 from consort.ensemble.mixing.base import Ensemble
-from consort.models.base import TokenModel
+from consort.models.token_model import TokenModel
 
 if TYPE_CHECKING:
     from jaxtyping import Float

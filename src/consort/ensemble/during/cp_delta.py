@@ -13,7 +13,7 @@ from consort.core.errors import BadParameter
 from consort.ensemble.during import strategy
 from consort.ensemble.during.average import common, mix
 from consort.ensemble.mixing.base import Ensemble
-from consort.models.base import TokenModel
+from consort.models.token_model import TokenModel
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -19,7 +19,7 @@ from consort.core.params import Range
 from consort.ensemble.during import strategy
 from consort.ensemble.during.average import mix
 from consort.ensemble.mixing.base import Ensemble
-from consort.models.base import TokenModel
+from consort.models.token_model import TokenModel
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,7 +17,7 @@ from consort.ensemble.during import strategy
 from consort.ensemble.during.average import mix
 from consort.ensemble.during.deepen import anchors_of, embeddings_of
 from consort.ensemble.mixing.base import Ensemble
-from consort.models.base import TokenModel
+from consort.models.token_model import TokenModel
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,7 +11,7 @@ from consort.ensemble.during import strategy
 from consort.ensemble.during.average import mix
 from consort.ensemble.mixing.base import Ensemble, check_models
 from consort.ensemble.mixing.union import tokenizers, union_map
-from consort.models.base import TokenModel
+from consort.models.token_model import TokenModel
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -19,7 +19,8 @@ from consort.core.types import Usage
 from consort.ensemble.during import strategy
 from consort.ensemble.during.average import common, mix
 from consort.ensemble.mixing.base import Ensemble, Together, heard
-from consort.models.base import Session, TokenModel
+from consort.models.base import Session
+from consort.models.token_model import TokenModel
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,9 +14,10 @@ from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.during import strategy
 from consort.ensemble.mixing.base import check_models, shares
 from consort.ensemble.mixing.spans import Answer, Author
-from consort.models.base import LanguageModel, TokenModel
+from consort.models.base import LanguageModel
 from consort.models.cost import joined
 from consort.models.decoding.sampling import check
+from consort.models.token_model import TokenModel
 
 
 @strategy(paper="2412.07380")

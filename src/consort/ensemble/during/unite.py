@@ -12,7 +12,7 @@ from consort.core.params import Range
 from consort.ensemble.during import strategy
 from consort.ensemble.mixing.base import Ensemble, check_models
 from consort.ensemble.mixing.union import UnionMap, lengths, tokenizers, union_map
-from consort.models.base import TokenModel
+from consort.models.token_model import TokenModel
 
 if TYPE_CHECKING:
     from torch import Tensor

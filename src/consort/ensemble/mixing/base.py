@@ -17,8 +17,9 @@ from consort.core.counted import counted
 from consort.core.errors import BadCheckpoint, BadParameter, Incompatible, Unsupported
 from consort.core.params import name_of
 from consort.core.types import Usage
-from consort.models.base import Session, Tokenizer, TokenModel
+from consort.models.base import Session, Tokenizer
 from consort.models.cost import joined
+from consort.models.token_model import TokenModel
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -45,6 +46,8 @@ class Ensemble(TokenModel):
         tokenizer: Tokenizer | None = None,
     ) -> None:
         self.models, self.weight = tuple(models), weight
+        self.told: set[str] = set()
+        """Members of which it was said that they are left out: once, however many batches there are."""
         check_models(self.models, several=several)
         self.shares = shares(weight, len(self.models))
         self.asked = [i for i, share in enumerate(self.shares) if share]
@@ -98,6 +101,7 @@ class Together:
         self.at = [next(k for k, own in enumerate(self.models) if own is model) for model in asked]
         self.parts = [Views(model, [owner.view_of(model)], batch) for model in self.models]
         self.left_out: list[Counter[str]] = [Counter() for _ in range(batch)]
+        self.told = owner.told
         """How often each row went on without a member whose logits were no numbers."""
 
     def feed(self, tokens: Sequence[Sequence[int]], *, last: bool = False) -> list[Float[Tensor, "new vocab"]]:
@@ -143,7 +147,8 @@ class Together:
         return found
 
     def _note(self, name: str, rows: Sequence[int]) -> None:
-        if any(rows) and not any(row[name] for row in self.left_out):
+        if any(rows) and name not in self.told:
+            self.told.add(name)
             _LOG.warning("%s gives logits that are not numbers, and is left out where it does", name)
         for row, times in zip(self.left_out, rows, strict=True):
             row[name] += times

@@ -10,10 +10,10 @@ import torch
 
 from consort.core.errors import BadData
 from consort.core.types import Prompt, Sampling
-from consort.models.base import TokenModel
 from consort.models.decoding.decode import answer_text, check_window, prompt_tokens
 from consort.models.decoding.retokenized import Reading
 from consort.models.decoding.sampling import choose, key
+from consort.models.token_model import TokenModel
 
 
 @dataclass(frozen=True, slots=True)

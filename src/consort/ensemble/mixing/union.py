@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from jaxtyping import Bool, Int
 
-from consort.models.base import Tokenizer, TokenModel
+from consort.models.base import Tokenizer
+from consort.models.token_model import TokenModel
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -135,7 +135,7 @@ def _digest(texts: Sequence[str]) -> str:
 
 def at_work(model: Checkpoint, device: str | torch.device | None) -> HFModel:
     """The model loaded in float32, without a cache. Raises Unsupported where its tensors get other names."""
-    from consort.models.hf.model import load_model
+    from consort.models.hf.loading import load_model
 
     loaded = load_model(model, device=device)
     _checked_names(model, loaded.module.state_dict())

@@ -22,8 +22,9 @@ from consort.merge.trained.adamerging import RATE, STEPS, Tell, adam
 from consort.merge.trained.passages import Batch, Passage, collated, in_batches
 from consort.merge.trained.store import read_found
 from consort.models.abilities import HiddenSession, with_hidden
-from consort.models.base import Session, TokenModel
+from consort.models.base import Session
 from consort.models.cost import joined
+from consort.models.token_model import TokenModel
 from consort.train.loop import fit
 from consort.weights.disk.folder import open_folder
 

@@ -12,13 +12,14 @@ from typing import Annotated, Literal
 
 from consort.core.errors import BadParameter, Unsupported
 from consort.core.params import Range
-from consort.models.base import Session, Tokenizer, TokenModel
+from consort.models.base import Session, Tokenizer
 from consort.models.bytewise.covers import END, Spelling
 from consort.models.bytewise.session import ByteSession
 from consort.models.bytewise.trie import Trie
 from consort.models.bytewise.valid_bpe import Validity
 from consort.models.decoding.decode import start
 from consort.models.registry import strategy
+from consort.models.token_model import TokenModel
 from consort.models.tokens.align import token_bytes
 from consort.models.tokens.tokenizer import ByteTokenizer
 

@@ -24,6 +24,7 @@ from jaxtyping import Float
 
 from consort.core.counted import counted
 from consort.core.errors import BadData, BadParameter, UnknownName, did_you_mean
+from consort.core.prompts import check_list
 from consort.core.types import Completion, Example, Prompt, Sampling, Usage
 from consort.data.task import Task
 from consort.models.cached.rows import MOST, Row, answer_of, number_of, read_rows, short, tokens_of
@@ -91,6 +92,7 @@ class TableModel:
         self.name, self.source = model, f"{PREFIX}{table.path}#{model}"
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        check_list(prompts)
         return [self._answer(prompt, sampling) for prompt in prompts]
 
     def _answer(self, prompt: Prompt, sampling: Sampling) -> Completion:

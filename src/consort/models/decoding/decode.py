@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from consort.core.errors import BadCheckpoint, BadData
+from consort.core.prompts import check_list
 from consort.core.types import Completion, Prompt, Sampling, Usage
-from consort.models.base import Session, Tokenizer, TokenModel
+from consort.models.base import LogitModel, Session, Tokenizer
 from consort.models.decoding.sampling import adjusted, check, check_bias, choose, key
 from consort.models.tokens.tokenizer import read_chat
 
@@ -50,7 +51,7 @@ class Row:
 
 
 def generate(
-    model: TokenModel,
+    model: LogitModel,
     prompts: Sequence[Prompt],
     sampling: Sampling = Sampling(),
     *,
@@ -71,14 +72,14 @@ def generate(
     return [completion_of(model, row) for row in rows]
 
 
-def decode(model: TokenModel, rows: list[Row], sampling: Sampling, *, cancel: Cancel | None = None) -> None:
+def decode(model: LogitModel, rows: list[Row], sampling: Sampling, *, cancel: Cancel | None = None) -> None:
     """Finish rows that `rows_of` has made, as one batch in this order."""
     for _ in _steps(model, rows, sampling, cancelled_by(cancel)):
         pass
 
 
 def stream(
-    model: TokenModel, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Cancel | None = None
+    model: LogitModel, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Cancel | None = None
 ) -> Generator[str, None, Completion]:
     """Pieces of the text that `generate` gives for `prompt`, never a broken character or a part of a stop string."""
     (row,) = rows_of(model, [prompt], sampling)
@@ -92,7 +93,7 @@ def cancelled_by(cancel: Cancel | None) -> Callable[[], bool]:
 
 
 def _pieces(
-    model: TokenModel, row: Row, sampling: Sampling, cancelled: Callable[[], bool]
+    model: LogitModel, row: Row, sampling: Sampling, cancelled: Callable[[], bool]
 ) -> Generator[str, None, Completion]:
     sent = ""
     for _ in _steps(model, [row], sampling, cancelled):
@@ -151,9 +152,10 @@ def answer_text(tokenizer: Tokenizer, prompt: Sequence[int], tokens: Sequence[in
 
 
 def rows_of(
-    model: TokenModel, prompts: Sequence[Prompt], sampling: Sampling, owners: Sequence[int] | None = None
+    model: LogitModel, prompts: Sequence[Prompt], sampling: Sampling, owners: Sequence[int] | None = None
 ) -> list[Row]:
     """Rows to be decoded. A prompt's repetitions draw other numbers; they count for each of `owners` by itself."""
+    check_list(prompts)
     check(sampling, len(prompts))
     check_bias(sampling, model.tokenizer.vocab_size)
     rows, seen = [], Counter[tuple[int, tuple[int, ...]]]()
@@ -174,14 +176,14 @@ def rows_of(
     return rows
 
 
-def check_window(model: TokenModel, length: int, field: str) -> None:
+def check_window(model: LogitModel, length: int, field: str) -> None:
     """Raise BadData if `length` tokens are more than `model` can read."""
     if model.window is not None and length > model.window:
         message = f"{length} tokens are more than the context window of {model.name}, {model.window}"
         raise BadData(message, field=field, hint="shorten the text, or take a model with a longer window")
 
 
-def _steps(model: TokenModel, rows: list[Row], sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[None]:
+def _steps(model: LogitModel, rows: list[Row], sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[None]:
     """Draw tokens until every row is finished, one for each running row between two yields."""
     for row in rows:
         row.finish = "" if row.limit else "length"
@@ -214,7 +216,7 @@ def cancel_if_asked(rows: list[Row], cancelled: Callable[[], bool]) -> bool:
     return gone
 
 
-def _draw(model: TokenModel, rows: list[Row], logits: torch.Tensor, sampling: Sampling, position: int) -> None:
+def _draw(model: LogitModel, rows: list[Row], logits: torch.Tensor, sampling: Sampling, position: int) -> None:
     scores = adjusted(logits, sampling, [row.prompt for row in rows], [row.tokens for row in rows], model.ends)
     chosen = choose(scores, sampling, [row.key for row in rows], position)
     logprobs = logits.log_softmax(-1).gather(-1, chosen.unsqueeze(-1)).squeeze(-1).tolist()
@@ -227,7 +229,7 @@ def _draw(model: TokenModel, rows: list[Row], logits: torch.Tensor, sampling: Sa
         finish(model, row, sampling)
 
 
-def finish(model: TokenModel, row: Row, sampling: Sampling) -> None:
+def finish(model: LogitModel, row: Row, sampling: Sampling) -> None:
     if row.tokens[-1] in model.ends:
         row.finish = "stop"
     elif len(row.tokens) == row.limit:
@@ -252,7 +254,7 @@ def _no_stop_near(tokenizer: Tokenizer, row: Row, sampling: Sampling) -> bool:
     return len(tail) - len(tokenizer.decode(row.tokens[-1:])) >= longest and not any(s in tail for s in sampling.stop)
 
 
-def content_of(model: TokenModel, row: Row) -> list[int]:
+def content_of(model: LogitModel, row: Row) -> list[int]:
     """The tokens of the answer without the one that ended it."""
     return row.tokens[:-1] if row.tokens and row.tokens[-1] in model.ends else row.tokens
 
@@ -269,7 +271,7 @@ def notes_of(session: Session, batch: int) -> list[dict[str, Any]]:
     return [{}] * batch if notes is None else list(notes())
 
 
-def completion_of(model: TokenModel, row: Row) -> Completion:
+def completion_of(model: LogitModel, row: Row) -> Completion:
     text = answer_text(model.tokenizer, row.prompt, content_of(model, row)) if row.text is None else row.text
     seconds = sum(usage.seconds for usage in row.cost.values())
     return Completion(

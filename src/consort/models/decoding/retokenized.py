@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from consort.core.types import Usage, add_cost
-from consort.models.base import Tokenizer, TokenModel
+from consort.models.base import LogitModel, Tokenizer
 from consort.models.decoding.decode import start
 
 View = Callable[[Sequence[int]], Sequence[int] | None]
@@ -39,7 +39,7 @@ def retold(source: Tokenizer, target: Tokenizer) -> View | None:
 class Reading:
     """A batch of rows of one model, each brought to any list of tokens."""
 
-    def __init__(self, model: TokenModel, batch: int) -> None:
+    def __init__(self, model: LogitModel, batch: int) -> None:
         self.session = model.open(batch)
         self.read: list[list[int]] = [[] for _ in range(batch)]
 
@@ -124,7 +124,7 @@ def broken(logits: Float[Tensor, "row vocab"], unread: Sequence[bool] = ()) -> B
 class Views:
     """One model reading the same rows in several ways, as one batch; None is the view of the rows as they are."""
 
-    def __init__(self, model: TokenModel, views: Sequence[View | None], batch: int) -> None:
+    def __init__(self, model: LogitModel, views: Sequence[View | None], batch: int) -> None:
         self.views, self.plain = list(views), list(views) == [None]
         self.reading = Reading(model, batch * len(self.views))
         self.rows: list[list[int]] = [[] for _ in range(batch)]

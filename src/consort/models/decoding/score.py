@@ -9,14 +9,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.errors import BadData
-from consort.models.base import Tokenizer, TokenModel
+from consort.core.prompts import check_list
+from consort.models.base import LogitModel, Tokenizer
 from consort.models.decoding.decode import batches, check_window, start
 
 MAX_LOGITS = 2**26
 """Most logits held at once (float32, hence 256 MiB): long batches are read in pieces."""
 
 
-def logprobs(model: TokenModel, token_lists: Sequence[Sequence[int]]) -> list[Float[Tensor, " rest"]]:
+def logprobs(model: LogitModel, token_lists: Sequence[Sequence[int]]) -> list[Float[Tensor, " rest"]]:
     """Log-probability (nats, float32) of each token after the first, given those before it.
 
     Raises BadData, before any work, for a list that does not fit into the context window.
@@ -32,7 +33,7 @@ def logprobs(model: TokenModel, token_lists: Sequence[Sequence[int]]) -> list[Fl
     return found
 
 
-def _read(model: TokenModel, lists: Sequence[Sequence[int]]) -> list[Float[Tensor, " rest"]]:
+def _read(model: LogitModel, lists: Sequence[Sequence[int]]) -> list[Float[Tensor, " rest"]]:
     if not lists:
         return []
     session, parts = model.open(len(lists)), [[torch.empty(0)] for _ in lists]
@@ -44,13 +45,14 @@ def _read(model: TokenModel, lists: Sequence[Sequence[int]]) -> list[Float[Tenso
     return [torch.cat(row) for row in parts]
 
 
-def score(model: TokenModel, pairs: Sequence[tuple[str, str]]) -> list[float]:
+def score(model: LogitModel, pairs: Sequence[tuple[str, str]]) -> list[float]:
     """Log-likelihood (nats) of each continuation after its context.
 
     Both are encoded together and the continuation is what follows the tokens of the context, whose trailing spaces
     move over to the continuation (as lm-eval does). An empty context is bos, or eos where there is none; an empty
     continuation scores 0. Raises BadData for a pair that does not fit into the context window.
     """
+    check_list(pairs, "pairs", '[("context", "continuation")]')
     split = [split_pair(model.tokenizer, *pair, field=f"pairs[{i}]") for i, pair in enumerate(pairs)]
     for number, (head, tail) in enumerate(split):
         check_window(model, len(head) + len(tail) - 1, f"pairs[{number}]")
@@ -71,13 +73,13 @@ def score(model: TokenModel, pairs: Sequence[tuple[str, str]]) -> list[float]:
 _Split = Sequence[tuple[list[int], list[int]]]
 
 
-def _small(model: TokenModel, split: _Split, rows: Sequence[int]) -> bool:
+def _small(model: LogitModel, split: _Split, rows: Sequence[int]) -> bool:
     """The continuations of a context can be read at once."""
     return sum(len(split[i][1]) for i in rows) * model.tokenizer.vocab_size <= MAX_LOGITS // 8
 
 
 def _with_shared_heads(
-    model: TokenModel, split: _Split, groups: Mapping[tuple[int, ...], Sequence[int]]
+    model: LogitModel, split: _Split, groups: Mapping[tuple[int, ...], Sequence[int]]
 ) -> Iterator[tuple[int, float]]:
     """Numbers and scores of pairs grouped by context: each context is read once, then copied to its continuations."""
     heads = list(groups)

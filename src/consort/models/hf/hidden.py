@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -13,9 +13,7 @@ from torch import Tensor, nn
 
 from consort.core.errors import Unsupported
 from consort.models.abilities import States
-
-if TYPE_CHECKING:
-    from consort.models.hf.model import HFModel
+from consort.models.hf.host import Host
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class Readout:
 _KNOWN: WeakKeyDictionary[nn.Module, Readout] = WeakKeyDictionary()
 
 
-def readout_of(model: HFModel) -> Readout:
+def readout_of(model: Host) -> Readout:
     """The readout of a model, found once. Raises Unsupported, naming the model, where there is none to be found.
 
     The norm is whatever part gave the last hidden states; that the head makes the model's logits of them is checked.
@@ -70,7 +68,7 @@ def _find(module: Any) -> Readout | None:
     return found if torch.allclose(found(final, False), out.logits.float(), rtol=1e-3, atol=1e-3) else None
 
 
-def no_states(model: HFModel, layers: int) -> States:
+def no_states(model: Host, layers: int) -> States:
     """What an empty feed gives."""
     size = model.module.get_input_embeddings().weight.shape[1]
     return States(model.no_logits(), torch.empty(layers, 0, size, device=model.device))

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from transformers.cache_utils import DynamicCache, DynamicSlidingWindowLayer
 
 from consort.models.hf.packing import Place, packed, padded, write
+from consort.models.hf.products import FORMS, forms_of
 
 FAMILIES = frozenset(("bitnet", "llama", "mistral", "qwen2", "qwen3"))
 """Values of `model_type` whose modules have this shape."""
@@ -25,13 +26,12 @@ FAMILIES = frozenset(("bitnet", "llama", "mistral", "qwen2", "qwen3"))
 STATIC_ROPE = frozenset(("default", "linear", "llama3", "yarn"))
 """Kinds of rotary embeddings in which a position's angles do not depend on the length of the text."""
 
-WIDE_FEW, TALL_FEW, LARGE, CACHED = 6, 3, 2**17, 2**22
-"""Up to so many tokens a CPU is faster at W x^T than at x W^T, for matrices of so many numbers that widen or narrow.
+CACHED = 2**22
+"""Weights of a model of up to so many numbers stay in a processor's cache from pass to pass, where x W^T is fastest."""
 
-Measured with torch 2.13, one thread, 384 to 1280: 2 tokens 2.9 times, 4 tokens 2.2, 6 tokens 1.4, 12 tokens 0.7;
-a single token is 2 times as fast if it is computed twice. That holds for weights that come from memory: those of a
-model of up to `CACHED` numbers stay in a processor's cache from pass to pass, where x W^T is 2 to 4 times as fast.
-"""
+
+MATRICES = ("query", "key", "value", "out", "gate", "up", "down")
+"""The matrices of a layer."""
 
 
 class NotLean(Exception):
@@ -40,24 +40,23 @@ class NotLean(Exception):
 
 @dataclass(slots=True)
 class Linear:
-    """A matrix, its transpose for `addmm`, its bias, and up to how many tokens it is multiplied from the left."""
+    """A matrix, its transpose for `addmm`, its bias, and the form of its product with 1, 2, ... tokens."""
 
     weight: Tensor
     turned: Tensor
     bias: Tensor | None
-    few: int
+    forms: tuple[str, ...] = ()
 
     def __call__(self, x: Tensor) -> Tensor:
-        if x.shape[0] > self.few:
+        if x.shape[0] > len(self.forms):
             return F.linear(x, self.weight, self.bias)
-        y = torch.mm(self.weight, (x if x.shape[0] > 1 else x.repeat(2, 1)).t())[:, : x.shape[0]].t().contiguous()
-        return y if self.bias is None else y.add_(self.bias)
+        return FORMS[self.forms[x.shape[0] - 1]](x, self.weight, self.bias)
 
     def onto(self, total: Tensor, x: Tensor) -> Tensor:
         """total + self(x), in place."""
-        if self.bias is not None or x.shape[0] <= self.few:
-            return total.add_(self(x))
-        return total.addmm_(x, self.turned)
+        if self.bias is None and (x.shape[0] > len(self.forms) or self.forms[x.shape[0] - 1] == "linear"):
+            return total.addmm_(x, self.turned)
+        return total.add_(self(x))
 
 
 @dataclass(slots=True)
@@ -112,12 +111,13 @@ class LeanModule:
         _untouched(module)
         _untouched(module.model)
         self.module, self.embedding = module, _typed(module.model.embed_tokens, nn.Embedding).weight
-        large = sum(p.numel() for p in module.parameters()) > CACHED
         self.layers = [
-            _layer(layer, kind, large)
+            _layer(layer, kind)
             for layer, kind in zip(module.model.layers, DynamicCache(config=config).layers, strict=True)
         ]
-        self.norm, self.head = _norm(module.model.norm), _linear(module.lm_head, large)
+        self.norm, self.head = _norm(module.model.norm), _linear(module.lm_head)
+        if sum(p.numel() for p in module.parameters()) > CACHED:
+            self._choose_forms()
         attention = module.model.layers[0].self_attn
         self.size: int = attention.head_dim
         self.heads = self.layers[0].query.weight.shape[0] // self.size
@@ -125,6 +125,17 @@ class LeanModule:
         self.scale: float = attention.scaling
         self.windows = sorted({layer.sliding for layer in self.layers}, key=lambda w: w or 0)
         self._angles: tuple[Tensor, Tensor] | None = None
+
+    def matrices(self) -> list[Linear]:
+        """All matrices, the output head last."""
+        found = [getattr(layer, name) for layer in self.layers for name in MATRICES]
+        return [*found, self.head]
+
+    def _choose_forms(self) -> None:
+        """Let each matrix be multiplied in the way that is fastest here."""
+        forms = forms_of([matrix.weight for matrix in self.matrices()])
+        for matrix in self.matrices():
+            matrix.forms = forms.get((matrix.weight.shape[0], matrix.weight.shape[1]), ())
 
     def angles(self, length: int) -> tuple[Tensor, Tensor]:
         """Cosines and sines of all positions below at least `length`, the sines signed for a swap of halves."""
@@ -218,8 +229,8 @@ def _turned(x: Float[Tensor, "token head size"], turn: tuple[Tensor, Tensor]) ->
 
 
 def _untouched(module: Any) -> None:
-    if module.training or module._forward_hooks or module._forward_pre_hooks:
-        raise NotLean("is in training or has hooks")
+    if module.training or module._forward_hooks or module._forward_pre_hooks or hasattr(module, "_hf_hook"):
+        raise NotLean("is in training, has hooks, or is spread over devices")
 
 
 def _typed(module: Any, kind: type) -> Any:
@@ -229,12 +240,9 @@ def _typed(module: Any, kind: type) -> Any:
     return module
 
 
-def _linear(module: Any, large: bool) -> Linear:
-    """`large`: the model is too large for a cache."""
+def _linear(module: Any) -> Linear:
     found = _typed(module, nn.Linear)
-    weight = found.weight
-    quick = large and weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() >= LARGE
-    return Linear(weight, weight.t(), found.bias, quick * (WIDE_FEW if len(weight) >= weight.shape[1] else TALL_FEW))
+    return Linear(found.weight, found.weight.t(), found.bias)
 
 
 def _norm(module: Any) -> Norm:
@@ -243,7 +251,7 @@ def _norm(module: Any) -> Norm:
     return Norm(weight, torch.tensor(module.variance_epsilon, device=weight.device))
 
 
-def _layer(layer: Any, kind: Any, large: bool) -> Layer:
+def _layer(layer: Any, kind: Any) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
     for part in (layer, attention, mlp):
         _untouched(part)
@@ -253,18 +261,18 @@ def _layer(layer: Any, kind: Any, large: bool) -> Layer:
 
     return Layer(
         before=_norm(layer.input_layernorm),
-        query=_linear(attention.q_proj, large),
-        key=_linear(attention.k_proj, large),
-        value=_linear(attention.v_proj, large),
+        query=_linear(attention.q_proj),
+        key=_linear(attention.k_proj),
+        value=_linear(attention.v_proj),
         query_norm=optional(attention, "q_norm"),
         key_norm=optional(attention, "k_norm"),
         inner_norm=optional(attention, "attn_sub_norm"),
-        out=_linear(attention.o_proj, large),
+        out=_linear(attention.o_proj),
         between=_norm(layer.post_attention_layernorm),
-        gate=_linear(mlp.gate_proj, large),
-        up=_linear(mlp.up_proj, large),
+        gate=_linear(mlp.gate_proj),
+        up=_linear(mlp.up_proj),
         middle_norm=optional(mlp, "ffn_sub_norm"),
-        down=_linear(mlp.down_proj, large),
+        down=_linear(mlp.down_proj),
         act=F.silu if type(mlp.act_fn).__name__ in ("SiLU", "SiLUActivation") else mlp.act_fn,
         sliding=kind.sliding_window if isinstance(kind, DynamicSlidingWindowLayer) else None,
     )

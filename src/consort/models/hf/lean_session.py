@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
@@ -17,13 +16,11 @@ from torch import Tensor
 
 from consort.core.types import Usage
 from consort.models.abilities import States, check_trees, depths_of
+from consort.models.base import Session
 from consort.models.cost import Meter
+from consort.models.hf.host import Host
 from consort.models.hf.lean_pass import LeanModule, NotLean
 from consort.models.hf.packing import Place, last_of, portions
-
-if TYPE_CHECKING:
-    from consort.models.base import Session
-    from consort.models.hf.model import HFModel
 
 _FEWEST = 16
 """Slots of a new cache; a full one doubles."""
@@ -34,7 +31,7 @@ class LeanSession:
 
     portion = 2**60
 
-    def __init__(self, model: HFModel, lean: LeanModule, batch: int) -> None:
+    def __init__(self, model: Host, lean: LeanModule, batch: int) -> None:
         self.model, self.lean, self.lengths = model, lean, [0] * batch
         self.keys = self.values = self._cache(batch, 0)
         self.meter = Meter(model.name, batch)
@@ -266,7 +263,7 @@ def _selected(
 class LeanOpener:
     """Opens lean sessions while the module keeps its shape, else what `other` opens (found when first needed)."""
 
-    def __init__(self, model: HFModel, find_other: Callable[[], Callable[[int], Session]]) -> None:
+    def __init__(self, model: Host, find_other: Callable[[], Callable[[int], Session]]) -> None:
         self.model, self.find_other = model, find_other
         self._other: Callable[[int], Session] | None = None
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -21,9 +21,7 @@ from consort.core.types import Usage
 from consort.models.abilities import States
 from consort.models.cost import Meter
 from consort.models.hf.hidden import no_states, readout_of, states_of
-
-if TYPE_CHECKING:
-    from consort.models.hf.model import HFModel
+from consort.models.hf.host import Host
 
 ATTENTION_CACHES = ("cache", "past_key_values")
 """What `forward` calls its cache of keys and values: transformers from 5.24 on, and before."""
@@ -33,14 +31,22 @@ _GROWTH = 32
 """Slots added at a time when a cache is full."""
 
 
+_PASS = 32
+"""What a pass of its own costs, in tokens of padding that it saves."""
+
+
 @dataclass(slots=True)
 class _Place:
-    """Where the tokens of the current pass go: slots[row, i], and how many slots there are then."""
+    """Where the tokens of the current pass go: slots[row, i], and how many slots there are then.
+
+    `rows` are the rows that take part, None for all of them.
+    """
 
     slots: Tensor
     width: int
     first: int | None
     """The first slot if it is the same for all rows, which makes writing a copy."""
+    rows: Tensor | None = None
 
 
 class _RaggedLayer(DynamicLayer):  # type: ignore[misc]
@@ -55,27 +61,32 @@ class _RaggedLayer(DynamicLayer):  # type: ignore[misc]
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         self.keys, self.values = self._written(self.keys, key_states), self._written(self.values, value_states)
-        width = self.cache.place.width
-        return self.keys[:, :, :width], self.values[:, :, :width]
+        place = self.cache.place
+        keys, values = self.keys[:, :, : place.width], self.values[:, :, : place.width]
+        return (keys, values) if place.rows is None else (keys[place.rows], values[place.rows])
 
     def _written(self, store: Tensor | None, new: Tensor) -> Tensor:
         place = self.cache.place
         had = 0 if store is None else store.shape[2]
         if had < place.width:
-            batch, heads, _, size = new.shape
-            larger = new.new_zeros(batch, heads, place.width + _GROWTH, size)
+            _, heads, _, size = new.shape
+            larger = new.new_zeros(self.cache.batch, heads, place.width + _GROWTH, size)
             if store is not None:
                 larger[:, :, :had] = store
             store = larger
         assert store is not None
-        if place.first is not None:
+        slots = place.slots.to(new.device)
+        if place.rows is not None:
+            store[place.rows.to(new.device)[:, None], :, slots] = new.transpose(1, 2)
+        elif place.first is not None:
             store[:, :, place.first : place.first + new.shape[2]] = new
         else:
-            store.scatter_(2, place.slots[:, None, :, None].expand_as(new), new)
+            store.scatter_(2, slots[:, None, :, None].expand_as(new), new)
         return store
 
     def select(self, rows: Tensor, width: int) -> None:
         if self.keys is not None and self.values is not None:
+            rows = rows.to(self.keys.device)
             self.keys = self.keys[:, :, : width + _GROWTH].index_select(0, rows)
             self.values = self.values[:, :, : width + _GROWTH].index_select(0, rows)
 
@@ -89,18 +100,22 @@ class _RaggedLayer(DynamicLayer):  # type: ignore[misc]
 class _RaggedCache(Cache):  # type: ignore[misc]
     """The layers of a ragged batch, and where the current pass writes."""
 
-    def __init__(self, layers: int) -> None:
-        self.place = _Place(torch.zeros(1, 0, dtype=torch.long), 0, 0)
-        super().__init__(layers=[_RaggedLayer(self) for _ in range(layers)])
+    def __init__(self, attention: Attention, batch: int) -> None:
+        self.place, self.batch = _Place(torch.zeros(1, 0, dtype=torch.long), 0, 0), batch
+        super().__init__(layers=[_RaggedLayer(self) if kind is None else kind() for kind in attention.layers])
 
 
 @dataclass(frozen=True, slots=True)
-class Windows:
-    """How the layers attend: `layers` in number, to everything before (`full`) and/or to the last `sliding` tokens."""
+class Attention:
+    """How the layers of a module attend.
 
-    layers: int
-    full: bool
-    sliding: int | None
+    `reach` has the kinds of layers by the names that transformers gives their masks: how many of the last tokens one
+    sees, or how many tokens are in a chunk, None for all. `layers` are the classes of those that keep nothing of
+    their own, None for all others.
+    """
+
+    layers: tuple[Callable[[], Any] | None, ...]
+    reach: Mapping[str, int | None]
 
 
 def cache_argument(module: Any) -> str | None:
@@ -109,30 +124,67 @@ def cache_argument(module: Any) -> str | None:
     return next((name for name in CACHES if name in parameters), None)
 
 
-def windows_of(module: Any) -> Windows | None:
+def attention_of(module: Any) -> Attention | None:
     """How a module attends, or None if its layers keep something other than keys and values of all tokens."""
     if cache_argument(module) not in ATTENTION_CACHES:
         return None
     try:
         layers = DynamicCache(config=module.config).layers
-    except (KeyError, AttributeError, TypeError, ValueError):  # a config of its own kind tells nothing of its layers
+    except (LookupError, AttributeError, TypeError, ValueError):  # a config of its own kind tells nothing of its layers
         return None
-    if not layers or any(type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers):
+    kept: list[Callable[[], Any] | None] = []
+    sizes: dict[str, set[int | None]] = {}
+    text = module.config.get_text_config(decoder=True)
+    for number, layer in enumerate(layers):
+        if type(layer).__name__ == "DummyLayer":  # it reads the keys of another
+            kept.append(type(layer))
+        elif type(layer) in (DynamicLayer, DynamicSlidingWindowLayer):
+            kept.append(None)
+            size = layer.sliding_window if isinstance(layer, DynamicSlidingWindowLayer) else None
+            sizes.setdefault(_kind_of(text, number, size), set()).add(size)
+        else:
+            return None
+    if not sizes or any(len(found) > 1 for found in sizes.values()):
         return None
-    sliding = {layer.sliding_window for layer in layers if isinstance(layer, DynamicSlidingWindowLayer)}
-    if len(sliding) > 1:
-        return None
-    full = any(type(layer) is DynamicLayer for layer in layers)
-    return Windows(len(layers), full, sliding.pop() if sliding else None)
+    return Attention(tuple(kept), {kind: found.pop() for kind, found in sizes.items()})
+
+
+def _kind_of(text: Any, layer: int, size: int | None) -> str:
+    """What transformers calls the mask of a layer."""
+    if size is None:
+        return "full_attention"
+    kinds = getattr(text, "layer_types", None)
+    if kinds is None:
+        sliding = getattr(text, "sliding_window", None) is not None
+        return "sliding_attention" if sliding else "chunked_attention"
+    return "chunked_attention" if kinds[layer] == "chunked_attention" else "sliding_attention"
+
+
+def passes(counts: Sequence[int]) -> list[list[int]]:
+    """Rows in groups that are read in one pass each, so that little is padding; longest rows first.
+
+    >>> passes([3, 100, 2, 90])
+    [[1, 3], [0, 2]]
+    """
+    groups: list[list[int]] = []
+    padding = 0
+    for row in sorted(range(len(counts)), key=lambda row: -counts[row]):
+        more = counts[groups[-1][0]] - counts[row] if groups else 0
+        if not groups or padding + more > _PASS:
+            groups.append([])
+            padding = more = 0
+        groups[-1].append(row)
+        padding += more
+    return [sorted(group) for group in groups if any(counts[row] for row in group)]
 
 
 class RaggedSession:
-    """A batch on the ragged cache, one forward pass for each feed."""
+    """A batch on the ragged cache, one forward pass for each feed; two or more where that saves much padding."""
 
-    def __init__(self, model: HFModel, batch: int, windows: Windows) -> None:
-        self.model, self.windows = model, windows
+    def __init__(self, model: Host, batch: int, attention: Attention) -> None:
+        self.model, self.attention = model, attention
         self.lengths = [0] * batch
-        self.cache = _RaggedCache(windows.layers)
+        self.cache = _RaggedCache(attention, batch)
         self.cache_argument = cache_argument(model.module) or ""
         self.meter = Meter(model.name, batch)
 
@@ -143,12 +195,11 @@ class RaggedSession:
         self, tokens: Sequence[Sequence[int]], layers: Sequence[int] = (-1,), *, last: bool = False
     ) -> list[States]:
         """As `feed`, with hidden states of `layers` (see `abilities.HiddenSession`)."""
-        hidden: list[Tensor] = []
-        found = []
-        for row, logits in enumerate(self._feed(tokens, last, hidden)):
-            read = [layer[row, : len(tokens[row])] for layer in hidden]
-            found.append(states_of(logits, read, layers) if len(logits) else no_states(self.model, len(layers)))
-        return found
+        hidden: list[list[Tensor]] = [[] for _ in tokens]
+        return [
+            states_of(logits, read, layers) if len(logits) else no_states(self.model, len(layers))
+            for logits, read in zip(self._feed(tokens, last, hidden), hidden, strict=True)
+        ]
 
     @torch.no_grad()
     def layer_logits(
@@ -159,38 +210,55 @@ class RaggedSession:
 
     @torch.no_grad()
     def _feed(
-        self, tokens: Sequence[Sequence[int]], last: bool, hidden: list[Tensor] | None = None
+        self, tokens: Sequence[Sequence[int]], last: bool, hidden: list[list[Tensor]] | None = None
     ) -> list[Float[Tensor, "new vocab"]]:
-        """The logits; `hidden` is filled with the states `row new size` of all layers, if it is given."""
+        """The logits; `hidden[row]` is filled with the states `new size` of all layers, if it is given."""
         begun, counts = time.perf_counter(), [len(new) for new in tokens]
         self.model.check_feed(self.lengths, tokens)
-        new = max(counts, default=0)
-        if new == 0:
-            return [self.model.no_logits()] * len(counts)
-        device = self.model.device
-        ids = torch.tensor([[*row, *[0] * (new - len(row))] for row in tokens], device=device)
-        slots = torch.tensor(self.lengths, device=device)[:, None] + torch.arange(new, device=device)
-        same = len(set(self.lengths)) == 1
-        self.cache.place = _Place(slots, max(self.lengths) + new, self.lengths[0] if same else None)
-        keep = sorted({n - 1 for n in counts if n}) if last else list(range(new))
-        logits = self._forward(ids, slots, keep, same, hidden)
+        found = [self.model.no_logits()] * len(counts)
+        groups = passes(counts)
+        for rows in groups if len(groups) > 1 else [list(range(len(counts)))] * len(groups):
+            states: list[Tensor] = []
+            logits = self._read([tokens[row] for row in rows], rows, last, None if hidden is None else states)
+            for i, row in enumerate(rows):
+                found[row] = logits[i]
+                if hidden is not None:
+                    hidden[row] = [layer[i, : counts[row]] for layer in states]
         self.lengths = [length + n for length, n in zip(self.lengths, counts, strict=True)]
         self.meter.add(tokens, last, time.perf_counter() - begun)
+        return found
+
+    def _read(
+        self, tokens: Sequence[Sequence[int]], rows: Sequence[int], last: bool, hidden: list[Tensor] | None
+    ) -> list[Float[Tensor, "new vocab"]]:
+        """Logits of new tokens of some of the rows; `hidden` is filled with the states `row new size` of all layers."""
+        device, counts = self.model.device, [len(new) for new in tokens]
+        lengths, most = [self.lengths[row] for row in rows], max(map(len, tokens))
+        ids = torch.tensor([[*row, *[0] * (most - len(row))] for row in tokens], device=device)
+        starts = torch.tensor(lengths, device=device)[:, None]
+        slots = starts + torch.arange(most, device=device)
+        same, whole = len(set(lengths)) == 1, len(rows) == len(self.lengths)
+        chosen = None if whole else torch.tensor(rows, device=device)
+        first = lengths[0] if same and whole else None
+        self.cache.place = _Place(slots, max(lengths) + most, first, chosen)
+        keep = sorted({n - 1 for n in counts if n}) if last else list(range(most))
+        # padding must not lie beyond the row: it may be past the last position, or switch the rotary angles
+        ends = (starts + torch.tensor(counts, device=device)[:, None] - 1).clamp(min=0)
+        plain = same and (lengths[0] == 0 or most == 1)
+        logits = self._forward(ids, slots.minimum(ends), keep, plain, hidden)
         if not last:
             return [logits[row, :n] for row, n in enumerate(counts)]
         at = {position: i for i, position in enumerate(keep)}
-        rows = logits.unbind(0)
-        return [x[at[n - 1] : at[n - 1] + 1] if n else x[:0] for x, n in zip(rows, counts, strict=True)]
+        return [x[at[n - 1] : at[n - 1] + 1] if n else x[:0] for x, n in zip(logits.unbind(0), counts, strict=True)]
 
     def _forward(
-        self, ids: Tensor, slots: Tensor, keep: list[int], same: bool, hidden: list[Tensor] | None
+        self, ids: Tensor, positions: Tensor, keep: list[int], plain: bool, hidden: list[Tensor] | None
     ) -> Float[Tensor, "row kept vocab"]:
-        model = self.model
-        plain = same and self.windows.sliding is None and (self.lengths[0] == 0 or ids.shape[1] == 1)
+        """`plain`: all rows see all that is before them, and nothing has to be masked where no layer has a window."""
+        model, reach = self.model, self.attention.reach
         arguments: dict[str, Any] = {self.cache_argument: self.cache, "use_cache": True}
-        arguments["attention_mask"] = None if plain else self._mask(slots)
-        # padding may lie past the last position that the model knows
-        positions = slots if model.window is None else slots.clamp(max=model.window - 1)
+        masked = not plain or any(size is not None for size in reach.values())
+        arguments["attention_mask"] = self._mask(self.cache.place.slots) if masked else None
         if len(keep) < ids.shape[1]:
             arguments["logits_to_keep"] = torch.tensor(keep, device=ids.device)
         if "position_ids" in model.arguments:
@@ -206,14 +274,16 @@ class RaggedSession:
     def _mask(self, slots: Tensor) -> Tensor | dict[str, Tensor]:
         """What is added to attention scores: 0 for slots a query may see, -inf for the others."""
         all_slots = torch.arange(self.cache.place.width, device=slots.device)
-        back = slots[:, None, :, None] - all_slots
-        full = back >= 0
-        masks = {"full_attention": full} if self.windows.full else {}
-        if self.windows.sliding is not None:
-            masks["sliding_attention"] = full & (back < self.windows.sliding)
-        dtype = self.model.module.dtype
-        zero, never = torch.zeros((), dtype=dtype), torch.full((), -torch.inf, dtype=dtype)
-        added = {name: torch.where(mask, zero.to(mask.device), never.to(mask.device)) for name, mask in masks.items()}
+        asking = slots[:, None, :, None]
+        added = {}
+        zero = torch.zeros((), dtype=self.model.module.dtype, device=slots.device)
+        for kind, size in self.attention.reach.items():
+            seen = asking >= all_slots
+            if size is not None and kind == "chunked_attention":
+                seen = seen & (asking // size == all_slots // size)
+            elif size is not None:
+                seen = seen & (asking - all_slots < size)
+            added[kind] = torch.where(seen, zero, zero - torch.inf)
         return added if len(added) > 1 else next(iter(added.values()))
 
     def rollback(self, lengths: Sequence[int]) -> None:
@@ -223,8 +293,10 @@ class RaggedSession:
     def select(self, rows: Sequence[int]) -> RaggedSession:
         self.lengths = [self.lengths[row] for row in rows]
         width = max(self.lengths, default=0)
+        self.cache.batch = len(rows)
         for layer in self.cache.layers:
-            layer.select(torch.tensor(rows, dtype=torch.long, device=self.model.device), width)
+            if isinstance(layer, _RaggedLayer):
+                layer.select(torch.tensor(rows, dtype=torch.long), width)
         self.meter.select(rows)
         return self
 

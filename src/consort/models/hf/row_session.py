@@ -1,30 +1,23 @@
-"""Sessions on transformers modules: the lean pass or the ragged cache where right, else row by row."""
+"""Sessions on transformers modules that read each row by itself, with whatever state the module keeps."""
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from consort.core.errors import BadCheckpoint
 from consort.core.types import Usage
 from consort.models.abilities import States
-from consort.models.base import Session
 from consort.models.cost import Meter
 from consort.models.hf.hidden import no_states, readout_of, states_of
-from consort.models.hf.lean_pass import LeanModule, NotLean
-from consort.models.hf.lean_session import LeanOpener, LeanSession
-from consort.models.hf.ragged_session import RaggedSession, cache_argument, windows_of
-
-if TYPE_CHECKING:
-    from consort.models.hf.model import HFModel
+from consort.models.hf.host import Host
+from consort.models.hf.kept_state import Keeper
 
 
 @dataclass(slots=True)
@@ -39,12 +32,12 @@ class _Kept:
 class RowSession:
     """Each row by itself, with whatever state the model keeps; after a rollback a row is read anew from its tokens.
 
-    `state` is the argument by which the model takes its state (None: it has none, and all is read anew each time);
-    with `single` the model goes on from a state by one token at a time only.
+    `keeper` lends the state to a pass and takes it back; with `single` the model goes on from a state by one token at a
+    time only. Where nothing is kept, all of a text is read anew each time.
     """
 
-    def __init__(self, model: HFModel, batch: int, state: str | None, single: bool = False) -> None:
-        self.model, self.state, self.single = model, state, single
+    def __init__(self, model: Host, batch: int, keeper: Keeper, single: bool = False) -> None:
+        self.model, self.keeper, self.single = model, keeper, single
         self.rows = [_Kept() for _ in range(batch)]
         self.meter = Meter(model.name, batch)
 
@@ -88,13 +81,19 @@ class RowSession:
         return states_of(logits, [torch.cat(parts, 1)[0] for parts in by_layer], layers)
 
     def _forward(self, row: _Kept, piece: list[int], hidden: bool) -> Any:
-        given = {} if self.state is None or row.state is None else {self.state: row.state}
         ids = torch.tensor([piece], device=self.model.device)
+        given = self.keeper.arguments(row.state, ids)
+        places = torch.arange(row.read, row.read + len(piece), device=ids.device)
+        if "position_ids" in self.model.arguments:  # not every module counts what its state has read
+            given["position_ids"] = places[None]
+        if "cache_position" in self.model.arguments:
+            given["cache_position"] = places
         if hidden:
             given["output_hidden_states"] = True
-        out = self.model.module(input_ids=ids, use_cache=self.state is not None, **given)
-        if self.state is not None:
-            row.state, row.read = getattr(out, self.state), row.read + len(piece)
+        out = self.model.module(input_ids=ids, **given)
+        row.state = self.keeper.taken(out, given)
+        if row.state is not None:
+            row.read += len(piece)
         return out
 
     def rollback(self, lengths: Sequence[int]) -> None:
@@ -110,57 +109,3 @@ class RowSession:
 
     def spent(self) -> list[dict[str, Usage]]:
         return self.meter.spent()
-
-
-Opener = Callable[[int], Session]
-
-
-def find_opener(model: HFModel) -> Opener:
-    """The fastest kind of session on which `model` gives the logits of a plain forward pass.
-
-    Not every module takes masks, positions or its own state in the way the others do, and one that ignores them is
-    silently wrong; so a short text decides, read in pieces beside another row. Raises BadCheckpoint for a model whose
-    logits of that text are not finite.
-    """
-    if is_lean(model):
-        return LeanOpener(model, partial(find_stock_opener, model))
-    return find_stock_opener(model)
-
-
-def is_lean(model: HFModel) -> bool:
-    """Whether the lean forward pass is right for `model`."""
-    try:
-        lean = LeanModule(model.module)
-    except (NotLean, AttributeError):
-        return False
-    return _agrees(model, partial(LeanSession, model, lean), 1e-4)
-
-
-def find_stock_opener(model: HFModel) -> Opener:
-    """The fastest kind of session that runs the module's own code."""
-    windows = windows_of(model.module)
-    kinds: list[Opener] = [partial(RaggedSession, model, windows=windows)] if windows else []
-    if state := cache_argument(model.module):
-        kinds += [partial(RowSession, model, state=state, single=single) for single in (False, True)]
-    for kind in kinds:
-        if _agrees(model, kind):
-            return kind
-    return partial(RowSession, model, state=None)
-
-
-@torch.no_grad()
-def _agrees(model: HFModel, opener: Opener, near: float = 1e-3) -> bool:
-    text = [(7 * i + 3) % model.vocabulary for i in range(min(12, model.window or 12))]
-    ids = torch.tensor([text], device=model.device)
-    wanted = model.module(input_ids=ids, use_cache=False).logits[0].float()
-    if not torch.isfinite(wanted).all():
-        hint = "look for NaN or infinity in its weights; lower the coefficients of a merge"
-        raise BadCheckpoint("its logits are NaN or infinite", field=model.name, hint=hint)
-    try:
-        session = opener(2)
-        parts = [session.feed([text[:3], text[:5]])[0], session.feed([text[3:5], text[5:6]])[0]]
-        parts += [session.feed([text[5:], []])[0]]
-    except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError, NotImplementedError):
-        return False
-    near = near if wanted.dtype == model.module.dtype else 0.1
-    return torch.allclose(torch.cat(parts), wanted, atol=near * float(wanted.abs().max().clamp(min=1)), rtol=0)

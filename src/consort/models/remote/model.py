@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from consort.core.errors import BadParameter, Unsupported
+from consort.core.prompts import check_list
 from consort.core.types import Completion, Prompt, Sampling
 from consort.models.remote.wire import completion_of, echoed_logprob, payload, stream_of
 
@@ -84,6 +85,7 @@ class RemoteModel:
         """One completion for each prompt, in order. The first failure is raised; what is under way is let finish."""
         from consort.models.decoding.sampling import check
 
+        check_list(prompts)
         check(sampling, len(prompts))
         with ThreadPoolExecutor(max_workers=max(1, min(self.concurrency, len(prompts)))) as pool:
             return list(pool.map(lambda item: self._answer(item[1], sampling, item[0]), enumerate(prompts)))

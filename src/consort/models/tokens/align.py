@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from consort.models.base import Tokenizer, TokenModel
+from consort.models.base import Tokenizer
+from consort.models.token_model import TokenModel
 from consort.models.tokens.edit_distance import Nearest as Nearest
 from consort.models.tokens.tokenizer import read_chat
 

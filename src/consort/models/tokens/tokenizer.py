@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
-from consort.core.errors import BadCheckpoint, BadData
+from consort.core.errors import BadCheckpoint, BadData, MissingExtra
 from consort.core.types import Message, Prompt
 from consort.models.hf.quiet import quiet
 from consort.weights.disk.paths import read_json
+
+_LOG = logging.getLogger(__name__)
 
 
 def vocabulary_key(ids: Mapping[str, int]) -> str:
@@ -28,8 +32,10 @@ def plain_chat(messages: Sequence[Message]) -> str:
 class HFTokenizer:
     """A fast tokenizer of transformers. `bos` and `eos` are used where the tokenizer does not name its own."""
 
-    def __init__(self, tokenizer: Any, *, bos: int | None = None, eos: int | None = None) -> None:
-        self.tokenizer = tokenizer
+    def __init__(
+        self, tokenizer: Any, *, bos: int | None = None, eos: int | None = None, name: str = "the tokenizer"
+    ) -> None:
+        self.tokenizer, self.name, self._told = tokenizer, name, False
         ids: dict[str, int] = tokenizer.get_vocab()
         self.vocabulary_key = vocabulary_key(ids)
         self.vocab_size = max(ids.values(), default=-1) + 1
@@ -76,6 +82,9 @@ class HFTokenizer:
         if isinstance(prompt, str):
             return prompt
         if not self.tokenizer.chat_template:
+            if not self._told:
+                self._told = True
+                _LOG.warning("%s has no chat template: its chats are written as lines `role: content`", self.name)
             return plain_chat(prompt)
         from jinja2.exceptions import TemplateError
 
@@ -176,8 +185,32 @@ def load_tokenizer(
         with quiet():
             tokenizer = _read_tokenizer(folder, allow_remote_code)
     except (*kinds, StrictDataclassError) as error:
+        if missing := _missing_package(folder):
+            hint = f"pip install {missing}, or add the tokenizer.json that the model's fast tokenizer is saved as"
+            raise MissingExtra(f"its tokenizer.model is read by {missing}", field=label, hint=hint) from error
         raise BadCheckpoint(f"its tokenizer cannot be read: {one_line(error)}", field=label) from error
-    return HFTokenizer(tokenizer, bos=first_id(config, "bos_token_id"), eos=first_id(config, "eos_token_id"))
+    return HFTokenizer(
+        tokenizer, bos=first_id(config, "bos_token_id"), eos=first_id(config, "eos_token_id"), name=label
+    )
+
+
+def _missing_package(folder: Path) -> str | None:
+    """The package that reads a folder's tokenizer.model, if there is no other file and the package is not there."""
+    file = folder / "tokenizer.model"
+    if (folder / "tokenizer.json").is_file() or not file.is_file():
+        return None
+    # SentencePiece writes a protocol buffer, tiktoken lines of a base64 word and a number
+    with file.open("rb") as opened:
+        lines = re.fullmatch(rb"[A-Za-z0-9+/=]+ \d+\s*", opened.readline(200)) is not None
+    needed = {"tiktoken": "tiktoken"} if lines else {"sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}
+    return " ".join(package for module, package in needed.items() if not _is_there(module)) or None
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package whose parent is missing
+        return False
 
 
 def _read_tokenizer(folder: Path, allow_remote_code: bool) -> Any:

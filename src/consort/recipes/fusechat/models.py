@@ -12,7 +12,8 @@ from consort.core.errors import BadCheckpoint, BadParameter, Incompatible
 from consort.distil.corpus import Document
 from consort.fuse.training import LAYERS
 from consort.models.base import Tokenizer
-from consort.models.hf.model import HFModel, load_model, own_tokenizer
+from consort.models.hf.loading import load_model, own_tokenizer
+from consort.models.hf.model import HFModel
 from consort.plan.build import Builder
 from consort.plan.expression import Node, Reference
 from consort.weights import Checkpoint

@@ -11,7 +11,7 @@ from consort.core.errors import ConsortError
 from consort.core.journal import Journal, key_of
 from consort.data import Task
 from consort.evaluate import Comparison, Result, compare, evaluate
-from consort.models.hf.model import load_model
+from consort.models.hf.loading import load_model
 from consort.plan.build import Builder
 from consort.plan.expression import Reference, dump, parse
 from consort.recipes.fusechat.preference import BEST, PREFERRED

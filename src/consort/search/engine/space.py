@@ -11,7 +11,8 @@ from torch import Tensor
 
 from consort.core.errors import Incompatible
 from consort.models.hf.lean_pass import NotLean
-from consort.models.hf.model import HFModel, load_model
+from consort.models.hf.loading import load_model
+from consort.models.hf.model import HFModel
 from consort.search.engine.domain import Domain
 from consort.search.packed.lora import Form, PackedLora
 from consort.weights.adapters.changes import fit_changes, read_changes, where

@@ -14,12 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.types import Completion, Prompt, Sampling
-from consort.models.base import Session, TokenModel
+from consort.models.base import Session
 from consort.models.decoding.decode import completion_of, decode, rows_of
 from consort.models.hf.lean_pass import LeanModule, NotLean
 from consort.models.hf.lean_session import LeanSession
 from consort.models.hf.model import HFModel
 from consort.models.hf.packing import Place
+from consort.models.token_model import TokenModel
 from consort.search.packed.linear import MixedLinear, Mixture
 from consort.weights.adapters.changes import Changes, LowRank
 from consort.weights.checkpoint import Checkpoint

@@ -15,8 +15,9 @@ from consort.cooperate.speculate.drafters.draft import EMPTY, Draft, Start
 from consort.cooperate.speculate.rounds.pipeline import Pipeline, Prefix, number
 from consort.cooperate.speculate.rounds.vocabulary import Pairing
 from consort.core.types import Sampling, Usage
-from consort.models.base import Session, TokenModel
+from consort.models.base import Session
 from consort.models.decoding.sampling import draw, uniform
+from consort.models.token_model import TokenModel
 
 _LOG = logging.getLogger("consort.speculate")
 _LITTLE = 0.5

@@ -14,8 +14,9 @@ from consort.cooperate.speculate.drafters.model_draft import Follower, Followers
 from consort.cooperate.speculate.rounds.pipeline import Pipeline
 from consort.cooperate.speculate.rounds.vocabulary import Pairing, written
 from consort.core.types import Usage
-from consort.models.base import Tokenizer, TokenModel
+from consort.models.base import Tokenizer
 from consort.models.decoding.decode import answer_text
+from consort.models.token_model import TokenModel
 
 _BEHIND = 10
 """Tokens before the new text that are split together with it, so that both splits agree at the seam."""

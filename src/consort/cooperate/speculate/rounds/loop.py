@@ -21,10 +21,11 @@ from consort.cooperate.speculate.rounds.verify import Verdict, emitted_by
 from consort.core.errors import BadCheckpoint
 from consort.core.types import Usage
 from consort.models.abilities import able
-from consort.models.base import Session, TokenModel
+from consort.models.base import Session
 from consort.models.cost import joined
 from consort.models.decoding.decode import cancel_if_asked, notes_of
 from consort.models.decoding.sampling import uniform
+from consort.models.token_model import TokenModel
 
 _SHRINK = 0.75
 """Finished rows leave a batch once at most this share of it still runs, as in plain decoding."""

@@ -8,11 +8,11 @@ from typing import Any
 
 from consort.cooperate.speculate.rounds.controller import Controller
 from consort.core.types import Completion, Prompt, Sampling
-from consort.models.base import TokenModel
 
 # an answer ends, reads and costs as in plain decoding, so it is plain decoding's own row
 from consort.models.decoding.decode import Row as PlainRow
 from consort.models.decoding.decode import answer_text, completion_of, content_of, finish, rows_of
+from consort.models.token_model import TokenModel
 
 
 @dataclass(slots=True)

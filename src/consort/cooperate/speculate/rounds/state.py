@@ -9,7 +9,7 @@ from consort.cooperate.speculate.drafters.draft import Drafter
 from consort.cooperate.speculate.rounds.controller import Controller
 from consort.cooperate.speculate.rounds.costs import Costs
 from consort.cooperate.speculate.rounds.verify import Lossy
-from consort.models.base import TokenModel
+from consort.models.token_model import TokenModel
 
 
 @dataclass(slots=True)

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from consort.cooperate.speculate.rounds.pipeline import widened
 from consort.core.errors import BadData, Incompatible
-from consort.models.base import Tokenizer, TokenModel
+from consort.models.base import Tokenizer
 from consort.models.decoding.decode import start
+from consort.models.token_model import TokenModel
 from consort.models.tokens.align import token_bytes
 
 _LONGEST_CHARACTER = 4
