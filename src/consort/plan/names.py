@@ -9,6 +9,7 @@ from consort.cooperate.speculate import speculate
 from consort.cooperate.transfer import transfer
 from consort.core.errors import UnknownName, did_you_mean
 from consort.core.registry import Entry, Registry
+from consort.data.registry import METRICS
 from consort.ensemble.after import after
 from consort.ensemble.before import before
 from consort.ensemble.during import during
@@ -39,7 +40,7 @@ REGISTRIES: tuple[Registry[Any], ...] = (
 )
 
 
-LISTED = (*REGISTRIES, optimizers)
+LISTED = (*REGISTRIES, METRICS, optimizers)
 """What `consort methods` shows: all that a plan's expressions name, and what a search names."""
 
 
