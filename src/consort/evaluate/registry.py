@@ -75,6 +75,10 @@ class Metric:
 
     def __call__(self, **options: Any) -> Metric:
         """The same with these options, checked. Raises BadParameter."""
+        return self.with_options(options)
+
+    def with_options(self, options: Mapping[str, Any]) -> Metric:
+        """The same with these options, checked. Raises BadParameter."""
         return replace(self, options=bind(f"the metric {self.name}", signature_of(self.row), options))
 
     def statistics(self, given: Any, beside: Any) -> tuple[float, ...]:
@@ -134,7 +138,7 @@ def find_metric(name: str, options: Mapping[str, Any] | None = None) -> Metric:
     Naming a function in a task file runs that function's module. Raises UnknownName, BadParameter.
     """
     found: Metric = _own(name) if FUNCTION.fullmatch(name) else METRICS.get(rule_of(name, allow_code=True).name)
-    return found if options is None else found(**options)
+    return found if options is None else found.with_options(options)
 
 
 def _own(name: str) -> Metric:
@@ -142,5 +146,6 @@ def _own(name: str) -> Metric:
     function = users_function(name)
     said = declared(function)
     if said:
-        return replace(METRICS.get(name_of(function.__name__)), name=name)
+        found: Metric = METRICS.get(name_of(function.__name__))
+        return replace(found, name=name)
     return Metric(name, "generate", function)
