@@ -16,10 +16,11 @@ import numpy as np
 from consort.core.errors import BadParameter, Unsupported, did_you_mean
 from consort.core.journal import key_of
 from consort.core.types import Example
+from consort.data.registry import METRICS
 from consort.data.settings import Options
 from consort.data.task import Task, key_of_examples
 from consort.evaluate.measure import measure, require
-from consort.evaluate.registry import METRICS, Metric, find_metric
+from consort.evaluate.registry import Metric, find_metric
 
 Row = tuple[float, ...]
 BATCH = 256
