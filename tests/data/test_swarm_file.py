@@ -33,7 +33,8 @@ def test_choices_are_shown_by_letter(file):
 def test_answers_and_prompts(file):
     entry = {"question": "2 + 2?", "answer": "4"}
     task = load_task(file({"dataset": "GSM8k", "dev": [], "test": [entry]}))
-    assert (task.metric, task.options) == ("contains", Options(max_tokens=200, last_words=5))
+    assert (task.metric, task.options) == ("contains", Options(max_tokens=200))
+    assert task.metric_options == {"last_words": 5}
     assert (task.test[0].prompt, task.test[0].target) == ("2 + 2?", ("4",))
     assert load_task(file({"dataset": "NLGraph", "dev": [entry]})).options == Options(max_tokens=10)
     prompts = load_task(file({"dataset": "rm", "dev": [{"prompt": "Hello", "id": 0}]}))

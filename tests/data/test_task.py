@@ -66,7 +66,7 @@ def test_folder_with_options(file, tmp_path):
     text = "dev: dev.jsonl\ntest: ../{}/test.jsonl\nmetric: numeric\nmax_tokens: 8\nstop: ';'\ntolerance: 1e-2\n"
     (tmp_path / "task.yml").write_text(text.format(tmp_path.name))
     task = load_task(tmp_path)
-    assert task.options == Options(max_tokens=8, stop=(";",), tolerance=0.01)
+    assert task.options == Options(max_tokens=8, stop=(";",)) and task.metric_options == {"tolerance": 0.01}
     assert (len(task.dev), len(task.test), task.name) == (1, 1, tmp_path.name)
     assert load_task(tmp_path / "task.yml").key == task.key
 

@@ -150,7 +150,7 @@ def test_it_is_off_by_default(tmp_path):
 @confined
 def test_a_task_with_consent(tmp_path):
     task = load_task(write_task(tmp_path), allow_code=True)
-    assert task.options.timeout_s == 5
+    assert task.metric_options == {"timeout_s": 5}
     assert evaluate(FakeModel(lambda _: "    return a + b"), task).score == 1.0
     assert evaluate(FakeModel(lambda _: "    return a"), task).score == 0.0
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from consort.core.errors import BadData, UnknownName
 from consort.core.types import Example
-from consort.data.task import NEEDED, Options
 from consort.evaluate.metrics.bleu import bleu, bleu_of_sums
 from consort.evaluate.metrics.choice import choice
 from consort.evaluate.metrics.contains import contains
@@ -28,8 +27,15 @@ def corpus_bleu(*pairs: tuple[str, Example]) -> float:
     return float(bleu_of_sums(np.array([bleu(*pair) for pair in pairs]).sum(0)))
 
 
-def test_task_files_know_every_metric():
-    assert sorted(METRICS) == sorted(NEEDED)
+def test_what_a_metric_asks_of_rows_stands_beside_it_and_in_its_source():
+    for name, entry in METRICS.entries().items():
+        live = find_metric(name)
+        assert live.needs == tuple(entry.options.get("needs", ())) and live.name == name
+        assert live.asks == entry.options.get("asks", "generate")
+    assert {n for n in METRICS if find_metric(n).unit and find_metric(n).is_ours} == {
+        "choice", "code", "contains", "exact_match", "multiple_choice", "numeric", "token_f1"
+    }  # fmt: skip
+    assert find_metric("perplexity").numbers == 3 and find_metric("abstain").span == (-1, 1)
 
 
 @pytest.mark.parametrize(("answer", "score"), [(" 4\n", 1), ("5", 1), ("4.", 0), ("", 0), ("FOUR", 0)])
@@ -108,18 +114,36 @@ def test_bleu_by_hand():
 def test_bleu_clips_takes_the_nearest_reference_and_sums_over_the_corpus():
     row = bleu("the the the the", to("the cat", "the the dog on the hill"))
     assert row[:4] == (3, 1, 0, 0) and row[4:8] == (4, 3, 2, 1) and row[8:] == (4, 2)
-    assert corpus_bleu(("the the the the", to("the"))) == 0 and corpus_bleu(("", to("x"))) == 0
+    # orders without a match count 1/2, 1/4 and 1/8
+    assert corpus_bleu(("the the the the", to("the"))) == pytest.approx((1 / 4 * 1 / 6 * 1 / 8 * 1 / 8) ** 0.25)
+    assert corpus_bleu(("", to("x"))) == 0
     pairs = ("a b c d", to("a b c d")), ("x y", to("x y"))
     assert corpus_bleu(*pairs) == pytest.approx(1)
+
+
+WORDS = ["the", "cat", "don't", "well-known", "U.S.", "3.5", "1,000", "dogs", "run!", "(now)", "€", "naïve", '"x"']
+TEXTS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=9).map(" ".join)
+
+
+@given(st.lists(st.tuples(TEXTS | st.just(""), TEXTS, TEXTS), min_size=1, max_size=4))
+def test_D15_bleu_and_chrf_are_sacrebleus(rows):
+    sacrebleu = pytest.importorskip("sacrebleu")
+    answers, first, second = map(list, zip(*rows, strict=True))
+    examples = [to(*pair) for _, *pair in rows]
+    for metric, corpus in (("bleu", sacrebleu.corpus_bleu), ("chrf", sacrebleu.corpus_chrf)):
+        found = find_metric(metric)
+        sums = np.array([found.statistics(a, e) for a, e in zip(answers, examples, strict=True)]).sum(0)
+        wanted = corpus(answers, [first, second], **({"force": True} if metric == "bleu" else {})).score
+        assert float(found.aggregate(sums)) * 100 == pytest.approx(wanted, abs=1e-6)
 
 
 def test_a_users_function(tmp_path, monkeypatch):
     code = "def length(answer, example): return len(answer)\ndef bad(answer, example): return 1 / 0\nnumber = 1\n"
     (tmp_path / "own_metric.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
-    assert find_metric("own_metric:length").statistics("abc", to("x"), Options()) == (3.0, 1.0)
+    assert find_metric("own_metric:length").statistics("abc", to("x")) == (3.0, 1.0)
     with pytest.raises(BadData, match="ZeroDivisionError") as caught:
-        find_metric("own_metric:bad").statistics("abc", to("x"), Options())
+        find_metric("own_metric:bad").statistics("abc", to("x"))
     assert caught.value.field == "metric own_metric:bad, line 3"
     for name in ("own_metric:none", "own_metric:number", "no_such_module_here:f", "exact_mach", "reward"):
         with pytest.raises(UnknownName) as unknown:

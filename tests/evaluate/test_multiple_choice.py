@@ -6,7 +6,7 @@ import pytest
 
 from consort.core.errors import BadData
 from consort.core.types import Completion, Example
-from consort.data.task import Options, Task
+from consort.data.task import Task
 from consort.evaluate import evaluate
 from consort.evaluate.metrics.abstain import abstain
 from consort.evaluate.metrics.contains import contains
@@ -58,4 +58,3 @@ def test_only_the_last_words_are_looked_at():
     assert contains("18 is wrong, so I say it is 9", example) == 1
     assert contains("18 is wrong, so I say it is 9", example, last_words=5) == 0
     assert contains("well: the answer is\n $18.", example, last_words=5) == 1
-    assert Options().last_words == 0

@@ -21,26 +21,43 @@ SUBJECTS = ("prompt", "messages", "text")
 SPLITS = ("dev", "test")
 ROLES = ("system", "user", "assistant")
 NEAR = 0.8
+MOST_LINE = 1 << 24
+"""Bytes of one line: a file that is no text is refused in its first read."""
 
 Row = dict[str, Any]
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Line number (from 1) and content of every line that is not blank. Raises BadData when there is no such file."""
+def read_lines(path: Path, *, raw: bool = False) -> Iterator[tuple[int, bytes]]:
+    """Line number (from 1) and content of every line that is not blank; of every line as it stands where `raw`.
+
+    Raises BadData when there is no such file, and for a line that is no text or longer than 16 MiB.
+    """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"
         raise BadData(what, field=str(path), hint="give the path of a JSONL file")
+    number = 0
     with machine_errors(path), open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            content = line.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else line.strip()
+        while line := file.readline(MOST_LINE + 1):
+            number += 1
+            _check_text(line, f"{path.name}:{number}")
+            content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            if not raw:
+                content = content.strip()
             if content:
                 yield number, content
+
+
+def _check_text(line: bytes, where: str) -> None:
+    if b"\0" in line:
+        raise BadData("not text: it holds zero bytes", field=where, hint="give a text file, one JSON object a line")
+    if len(line) > MOST_LINE:
+        raise BadData(f"a line of more than {MOST_LINE >> 20} MiB", field=where, hint="one JSON object a line")
 
 
 def parse_row(line: bytes, where: str) -> Row:
     """The known columns of one line of a task; `where` is "file:line". Raises BadData."""
     row = parse_object(line, where)
-    _check_names(row, where)
+    check_names(row, where)
     return {name: value for name, value in row.items() if name in COLUMNS}
 
 
@@ -111,7 +128,8 @@ class _Columns:
         return value
 
 
-def _check_names(row: Mapping[str, Any], where: str) -> None:
+def check_names(row: Mapping[str, Any], where: str) -> None:
+    """Refuse a column that is a near miss of a known one: BadData."""
     for name in row:
         near = difflib.get_close_matches(name, COLUMNS, n=1, cutoff=NEAR)
         if name not in COLUMNS and near:

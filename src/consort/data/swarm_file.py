@@ -17,6 +17,8 @@ from consort.core.files import machine_errors
 from consort.data.rows import COLUMNS, SPLITS, Row
 
 SUFFIX = ".json"
+MOST_BYTES = 1 << 28
+"""A larger file is no document; it may be one of lines."""
 CHOICE = {"max_tokens": 10}
 PROMPT = {"max_tokens": 200}
 BY_DATASET = {"gsm8k": {"max_tokens": 200, "last_words": 5}}
@@ -30,8 +32,11 @@ def read_document(path: Path) -> Mapping[str, Any] | None:
     if path.suffix != SUFFIX or not path.is_file():
         return None
     try:
-        with machine_errors(path):
-            found = json.loads(path.read_bytes())
+        with machine_errors(path), open(path, "rb") as file:
+            if path.stat().st_size > MOST_BYTES or b"\0" in file.read(1 << 16):
+                return None
+            file.seek(0)
+            found = json.loads(file.read(MOST_BYTES))
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and set(found) & set(SPLITS) else None

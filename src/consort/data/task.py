@@ -1,9 +1,9 @@
 """A task: examples to tune on (dev), examples to report on (test), a metric, and how to generate.
 
-Read from one JSONL file, a YAML file, a folder with `task.yml`, or a JSON file with `dev` and `test`, as Model Swarms
-has them (data/swarm_file.py). A single JSONL file without `split` columns is cut by crc32(line) % 5: 0 and 1 are dev,
-the rest test. Where no metric is named it follows from the first line: `choices` choice, `text` perplexity, `target`
-exact_match.
+Read from one file of rows (JSONL, CSV, Parquet), a YAML file, a folder with `task.yml`, a JSON file with `dev` and
+`test`, as Model Swarms has them (data/swarm_file.py). A single file without `split`
+columns is cut by crc32(line) % 5: 0 and 1 are dev, the rest test. Where no metric is named it follows from the first
+line: `choices` choice, `text` perplexity, `target` exact_match.
 """
 
 from __future__ import annotations
@@ -11,69 +11,42 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from consort.core.errors import BadData, BadParameter, ConsortError, UnknownName, did_you_mean
-from consort.core.params import Range, bind, params_of
+from consort.core.errors import BadData, ConsortError, UnknownName, did_you_mean
 from consort.core.types import Example
-from consort.data.rows import SPLITS, Row, example_of, parse_row, read_lines, split_of
+from consort.data.registry import Rule, inferred, rule_of
+from consort.data.rows import SPLITS, Row, example_of, split_of
+from consort.data.settings import Grading, Options, check_keys, files_of, grading_of, metric_of
+from consort.data.sources import read_rows
 from consort.data.swarm_file import read_document, rows_of
 from consort.data.yaml import load_yaml
 
 log = logging.getLogger(__name__)
 
 TASK_FILE = "task.yml"
-DEFAULT_METRIC = {"choices": "choice", "text": "perplexity", "target": "exact_match"}
-NEEDED = {
-    "abstain": ("choices", "answer"),
-    "bleu": ("target",),
-    "choice": ("choices", "answer"),
-    "code": ("target",),
-    "contains": ("target",),
-    "exact_match": ("target",),
-    "multiple_choice": ("choices", "answer"),
-    "numeric": ("target",),
-    "perplexity": ("text",),
-    "quality": (),
-    "token_f1": ("target",),
-}
-PLANNED = ("judge", "reward")
-FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 PARTS = (*SPLITS, "fit", "held_out")
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How the model is asked. `max_length` counts tokens with the beginning-of-text token that `bos` asks for.
-
-    `tolerance` is relative, for `numeric`; `timeout_s` bounds the run of one program, for `code`; of `last_words` words
-    at the end `contains` looks at nothing else (0: at all). `stop` strings end the answer and are not part of it.
-    """
-
-    max_tokens: Annotated[int, Range(1, 1000000)] = 64
-    stop: Sequence[str] = ()
-    bos: bool = True
-    max_length: Annotated[int, Range(2, 1000000)] = 256
-    tolerance: Annotated[float, Range(0, 1)] = 1e-6
-    timeout_s: Annotated[float, Range(0.1, 3600)] = 10.0
-    last_words: Annotated[int, Range(0, 1000000)] = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Task:
-    """Checked examples with all the columns that `metric` needs. `load_task` makes one."""
+    """Checked examples with all the columns that `metric` needs. `load_task` makes one.
+
+    `options` say how models are asked, `metric_options` are the metric's own, all of them.
+    """
 
     name: str
     metric: str
     dev: tuple[Example, ...]
     test: tuple[Example, ...]
     options: Options = Options()
+    metric_options: Mapping[str, Any] = field(default_factory=dict)
 
     def split(self, name: str, *, seed: int = 0) -> tuple[Example, ...]:
         """The examples of "dev" or "test", or of "fit" or "held_out", the two parts of dev under `seed`.
@@ -114,7 +87,8 @@ class Task:
     @property
     def key(self) -> str:
         """A hash (16 hexadecimal digits) of everything that scores depend on; names and paths are not part of it."""
-        return _digest([self.metric, asdict(self.options), key_of_examples(self.dev), key_of_examples(self.test)])
+        how = [self.metric, dict(self.metric_options), asdict(self.options)]
+        return _digest([how, key_of_examples(self.dev), key_of_examples(self.test)])
 
 
 def key_of_examples(examples: Sequence[Example]) -> str:
@@ -123,37 +97,44 @@ def key_of_examples(examples: Sequence[Example]) -> str:
 
 
 def load_task(path: Path | str, *, allow_code: bool = False) -> Task:
-    """The task of a JSONL file, a YAML file, a folder with `task.yml`, or a JSON file with `dev` and `test`.
+    """The task of a JSONL, CSV or Parquet file, a YAML file, a folder with `task.yml`, or JSON with `dev` and `test`.
 
-    A metric that is a function, which could be any on this machine, is refused unless `allow_code`.
+    A metric that is a function, which could be any on this machine,
+    is refused unless `allow_code`, and so is one that runs what models write.
 
     Raises BadData (with file and line), UnknownName for a metric, BadParameter for an option out of range. The same
     prompt in dev and test is reported as a warning in the log.
     """
-    path = Path(path)
-    if path.is_dir() or path.suffix in (".yml", ".yaml"):
-        task = _from_yaml(path, allow_code)
-    else:
-        document = read_document(path)
-        task = _from_jsonl(path) if document is None else _from_document(path, document)
+    task = _read(str(path), allow_code)
     if not task.dev and not task.test:
         raise BadData("no examples", field=str(path), hint="a task has at least one line")
     _warn_of_contamination(task)
     return task
 
 
-def _from_jsonl(path: Path) -> Task:
-    parts, metric = _read_parts({"dev": path, "test": path}, None)
-    return Task(path.stem, metric, parts["dev"], parts["test"])
+def _read(text: str, allow_code: bool) -> Task:
+    path = Path(text)
+    if path.is_dir() or path.suffix in (".yml", ".yaml"):
+        return _from_yaml(path, allow_code)
+    document = read_document(path)
+    if document is not None:
+        return _from_document(path, document)
+    rule = _first_rule(path)
+    return _task(path.stem, grading_of({}, rule), _read_parts({"dev": path, "test": path}, rule))
+
+
+def _task(name: str, grading: Grading, parts: Mapping[str, Sequence[Example]]) -> Task:
+    dev, test = (tuple(parts.get(split, ())) for split in SPLITS)
+    return Task(name, grading.rule.name, dev, test, grading.options, grading.own)
 
 
 def _from_document(path: Path, document: Mapping[str, Any]) -> Task:
-    metric, options, rows = rows_of(document, path.name)
-    dev, test = (
-        tuple(example_of(row, f"{path.name}: {name}[{i}]", i + 1) for i, row in enumerate(rows[name]))
+    metric, settings, rows = rows_of(document, path.name)
+    parts = {
+        name: [example_of(row, f"{path.name}: {name}[{i}]", i + 1) for i, row in enumerate(rows[name])]
         for name in SPLITS
-    )
-    return Task(path.stem, metric, dev, test, Options(**options))
+    }
+    return _task(path.stem, grading_of(settings, rule_of(metric)), parts)
 
 
 def _from_yaml(path: Path, allow_code: bool) -> Task:
@@ -163,101 +144,69 @@ def _from_yaml(path: Path, allow_code: bool) -> Task:
     settings = load_yaml(file, error=BadData)
     if not isinstance(settings, dict) or not settings:
         raise BadData("not a mapping", field=str(file), hint="write dev:, test: and metric:")
+    with _inside(file):
+        files = {name: file.parent / value for name, value in files_of(settings).items()}
+        rule, nested = metric_of(settings.get("metric"), allow_code=allow_code)
+        if not files:
+            check_keys(settings, rule)
+            raise BadData("neither dev: nor test:", hint="name at least one file of rows")
+    rule = rule or _first_rule(next(iter(files.values())))
+    with _inside(file):
+        grading = grading_of(settings, rule, nested)
+    return _task(path.resolve().name if path.is_dir() else path.stem, grading, _read_parts(files, rule))
+
+
+@contextmanager
+def _inside(file: Path) -> Iterator[None]:
+    """Errors within the block name the file before their field."""
     try:
-        files, metric, options = _checked(settings)
-        _check_consent(metric, allow_code)
+        yield
     except ConsortError as error:
         error.field = f"{file}: {error.field}" if error.field else str(file)
         raise
-    parts, metric = _read_parts({name: file.parent / f for name, f in files.items()}, metric)
-    return Task(path.resolve().name if path.is_dir() else path.stem, metric, parts["dev"], parts["test"], options)
 
 
-def _checked(settings: dict[Any, Any]) -> tuple[dict[str, str], str | None, Options]:
-    params = params_of(Options, positional=True)
-    known = (*SPLITS, "metric", *(p.name for p in params))
-    for key in settings:
-        if key not in known:
-            raise BadData(f"unknown key {key!r}", hint=did_you_mean(str(key), known))
-    files = {name: settings[name] for name in SPLITS if settings.get(name) is not None}
-    for name, file in files.items():
-        if not isinstance(file, str):
-            raise BadData(f"{file!r} is not a path", field=name, hint="give one JSONL file")
-    if not files:
-        raise BadData("neither dev: nor test:", hint="name at least one JSONL file")
-    metric = settings.get("metric")
-    given = {name: value for name, value in settings.items() if name not in (*SPLITS, "metric")}
-    return files, None if metric is None else check_metric(metric), _options(given)
+def _first_rule(path: Path) -> Rule:
+    """The rule of the metric that a file's first row asks for."""
+    for found in read_rows(path):
+        return rule_of(inferred(found.row, found.where))
+    raise _empty(path)
 
 
-def _options(given: dict[str, Any]) -> Options:
-    if isinstance(given.get("stop"), str):
-        given = given | {"stop": [given["stop"]]}
-    options = Options(**bind("a task", params_of(Options, positional=True), given))
-    if "" in options.stop:
-        raise BadParameter("an empty string cannot end an answer", field="stop", hint="give non-empty strings")
-    return options
-
-
-def check_metric(name: Any) -> str:
-    """The name itself if it is a metric's or a `package.module:function`; raises UnknownName."""
-    if isinstance(name, str) and (name in NEEDED or FUNCTION.fullmatch(name)):
-        return name
-    if name in PLANNED:
-        hint = f"use {', '.join(sorted(NEEDED))} or package.module:function"
-        raise UnknownName(f"the metric {name!r} is not available yet", field="metric", hint=hint)
-    raise UnknownName(f"no metric named {name!r}", field="metric", hint=did_you_mean(str(name), NEEDED))
-
-
-def _check_consent(metric: str | None, allow_code: bool) -> None:
-    if metric == "code" and not allow_code:
-        hint = "it runs in a sandbox; if that will do, pass --allow-task-code (allow_code=True)"
-        raise BadData("grading runs what models write", field="metric", hint=hint)
-    if metric is not None and ":" in metric and not allow_code:
-        hint = "where you trust the task and that code, pass --allow-task-code (allow_code=True)"
-        raise BadData(f"{metric!r} is code, which a task does not run by itself", field="metric", hint=hint)
-
-
-def _read_parts(files: dict[str, Path], metric: str | None) -> tuple[dict[str, tuple[Example, ...]], str]:
-    """The examples of each split and the metric, given or inferred; one file for both splits is cut."""
+def _read_parts(files: Mapping[str, Path], rule: Rule) -> dict[str, list[Example]]:
+    """The examples of each split; one file for both splits is cut."""
     parts: dict[str, list[Example]] = {"dev": [], "test": []}
     is_shared = len(files) == 2 and files["dev"] == files["test"]
     for split, path in list(files.items())[: 1 if is_shared else 2]:
         own_splits: set[bool] = set()
-        for number, line in read_lines(path):
-            where = f"{path.name}:{number}"
-            row = parse_row(line, where)
-            metric = metric or _infer(row, where)
-            _check_needed(row, metric, where)
+        for found in read_rows(path):
+            row, where = found.row, found.where
+            _check_needed(row, rule, where)
             stated = split_of(row, where)
             own_splits.add(stated is not None)
             if len(own_splits) == 2:
                 raise BadData("some lines have a split, some have none", field=where, hint="give it to all or to none")
             if not is_shared and stated not in (None, split):
                 raise BadData(f"split {stated!r} in the {split} file", field=where, hint="move the line")
-            chosen = (stated or ("dev" if zlib.crc32(line) % 5 < 2 else "test")) if is_shared else split
-            parts[chosen].append(example_of(row, where, number))
+            chosen = (stated or ("dev" if zlib.crc32(found.line) % 5 < 2 else "test")) if is_shared else split
+            parts[chosen].append(example_of(row, where, found.number))
         if not own_splits:
-            raise BadData("no examples", field=str(path), hint="a task file has at least one line")
-    return {name: tuple(examples) for name, examples in parts.items()}, metric or "exact_match"
+            raise _empty(path)
+    return parts
 
 
-def _infer(row: Row, where: str) -> str:
-    for column, metric in DEFAULT_METRIC.items():
-        if row.get(column) is not None:
-            return metric
-    raise BadData("no target, choices or text", field=where, hint="add a target, or name a metric: in a YAML file")
+def _empty(path: Path) -> BadData:
+    return BadData("no examples", field=str(path), hint="a task file has at least one line")
 
 
-def _check_needed(row: Row, metric: str, where: str) -> None:
-    subjects = ("text",) if metric == "perplexity" else ("prompt", "messages")
-    missing = [c for c in NEEDED.get(metric, ()) if row.get(c) is None]
-    if not any(row.get(c) is not None for c in subjects):
+def _check_needed(row: Row, rule: Rule, where: str) -> None:
+    subjects = ("text",) if "text" in rule.needs else ("prompt", "messages")
+    missing = [column for column in rule.needs if row.get(column) is None]
+    if not any(row.get(column) is not None for column in subjects):
         missing.append(" or ".join(subjects))
     for column in dict.fromkeys(missing):
-        raise BadData(
-            f"the column {column} is missing", field=where, hint=f"the metric {metric} needs it in every line"
-        )
+        hint = f"the metric {rule.name} needs it in every line"
+        raise BadData(f"the column {column} is missing", field=where, hint=hint)
 
 
 def _subject(example: Example) -> str:

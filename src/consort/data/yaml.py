@@ -134,6 +134,8 @@ def _build_all(text: str) -> list[Any]:
     try:
         while loader.check_node():
             node = loader.get_node()
+            if node is None:
+                break
             _count(node, {}, set())
             documents.append(loader.construct_document(node))
     finally:

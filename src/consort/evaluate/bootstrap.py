@@ -1,14 +1,24 @@
-"""The percentile bootstrap (Efron 1979) over examples, for any score that is a function of summed statistics."""
+"""Intervals of a score: by its known range where it has one, else the percentile bootstrap (Efron 1979).
+
+Resamples of answers that are all right are all right too, so the bootstrap calls three right answers out of three
+certain. Scores in a known range therefore get Wilson's interval (1927), and differences of two systems the adjusted
+one of Agresti and Min (2005); for scores of 0 and 1 these are the published formulas.
+"""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from consort.evaluate.registry import Aggregate
+from consort.evaluate.registry import UNIT, Aggregate, ratio
 
 RESAMPLES = 10_000
 LEVEL = 0.95
 BLOCK = 1_000_000
+Z = 1.959963984540054
+"""The normal quantile that belongs to LEVEL."""
+Span = tuple[float, float]
 
 
 def replicates(
@@ -37,9 +47,74 @@ def interval(scores: np.ndarray, *, level: float = LEVEL) -> tuple[float, float]
     return float(low), float(high)
 
 
-def interval_of(statistics: np.ndarray, aggregate: Aggregate, *, seed: int = 0) -> tuple[float, float]:
-    """The 95 % interval of a score; a point where all examples have the same statistics."""
-    if (statistics == statistics[0]).all():
-        score = float(aggregate(statistics[0]))
-        return score, score
-    return interval(replicates(statistics, aggregate, seed=seed))
+def interval_of(
+    statistics: np.ndarray, aggregate: Aggregate, *, span: Span | None = None, seed: int = 0
+) -> tuple[float, float]:
+    """The 95 % interval of a score, `span` being the range of scores where it is known.
+
+    Without a range it is the percentile bootstrap, a point where all examples have the same statistics. Scores of which
+    each is 0 or 1 have the range [0, 1].
+    """
+    score, n = float(aggregate(statistics.sum(0))), len(statistics)
+    if span is None and aggregate is ratio and _are_binary(statistics):
+        span = UNIT
+    if span is None:
+        if (statistics == statistics[0]).all():
+            score = float(aggregate(statistics[0]))
+            return score, score
+        return interval(replicates(statistics, aggregate, seed=seed))
+    low, high = span
+    if _are_means(statistics, aggregate):
+        variance = float(statistics[:, 0].var())
+    else:
+        variance = n * float(replicates(statistics, aggregate, seed=seed).var())
+    bounds = wilson((score - low) / (high - low), variance / (high - low) ** 2, n)
+    return low + (high - low) * bounds[0], low + (high - low) * bounds[1]
+
+
+def wilson(p: float, variance: float, n: int) -> tuple[float, float]:
+    """Wilson's score interval of a mean p of n scores in [0, 1] whose variance is given.
+
+    Scores between 0 and 1 vary less than p (1 - p): n is divided by the ratio of the two variances, both taken with
+    z^2 / 2 more scores at each end. Of scores of 0 and 1 the ratio is 1, and it is Wilson's formula.
+
+    >>> [round(bound, 3) for bound in wilson(1.0, 0.0, 3)]
+    [0.438, 1.0]
+    """
+    more = Z * Z
+    middle = (n * p + more / 2) / (n + more)
+    spread = (n * (variance + (p - middle) ** 2) + more / 2 * (middle**2 + (1 - middle) ** 2)) / (n + more)
+    effective = n * middle * (1 - middle) / spread
+    centre = (p + more / (2 * effective)) / (1 + more / effective)
+    half = Z / (1 + more / effective) * math.sqrt(max(p * (1 - p), 0.0) / effective + more / (4 * effective**2))
+    return max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))
+
+
+def difference_interval(
+    ours: np.ndarray, theirs: np.ndarray, aggregate: Aggregate, drawn: np.ndarray, span: Span | None
+) -> tuple[float, float]:
+    """The 95 % interval of a paired difference; `drawn` are bootstrap replicates of it, used without a range.
+
+    Means in a range: a Wald interval with two more examples of difference 0 and half of one at each end (Agresti and
+    Min 2005, section 3), bounded by what is possible.
+    """
+    if span is None and aggregate is ratio and _are_binary(ours) and _are_binary(theirs):
+        span = UNIT
+    if span is None or not (_are_means(ours, aggregate) and _are_means(theirs, aggregate)):
+        return interval(drawn)
+    width = span[1] - span[0]
+    gained = (ours[:, 0] - theirs[:, 0]) / width
+    n = len(gained) + 2
+    centre = float(gained.sum()) / n
+    half = Z * math.sqrt(max(0.0, (float((gained**2).sum()) + 1) / n - centre**2) / n)
+    return width * max(-1.0, centre - half), width * min(1.0, centre + half)
+
+
+def _are_binary(statistics: np.ndarray) -> bool:
+    return statistics.shape[1] == 2 and bool(
+        np.isin(statistics[:, 0], (0.0, 1.0)).all() and (statistics[:, 1] == 1).all()
+    )
+
+
+def _are_means(statistics: np.ndarray, aggregate: Aggregate) -> bool:
+    return aggregate is ratio and statistics.shape[1] == 2 and bool((statistics[:, 1] == 1).all())

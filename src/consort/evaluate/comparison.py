@@ -1,4 +1,4 @@
-"""Systems side by side on the same examples: paired bootstrap differences, and the gate that never returns worse."""
+"""Systems side by side on the same examples: paired differences, and the gate that never returns worse."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from consort.core.errors import BadData, Incompatible, UnknownName, did_you_mean
-from consort.evaluate.bootstrap import interval, interval_of, replicates
+from consort.evaluate.bootstrap import difference_interval, interval_of, replicates
 from consort.evaluate.registry import ratio
 from consort.evaluate.result import Result, aggregate_of
 
@@ -95,10 +95,11 @@ def compare(
     unit = _unit(results, unit)
     tables = [_table(r, unit) for r in results]
     best = _reference(results, tables, reference, singles)
+    span = aggregate_of(results[best].metric).span
     baseline = replicates(*tables[best], seed=seed)
     systems = []
     for i, (result, table) in enumerate(zip(results, tables, strict=True)):
-        difference = None if i == best else _difference(table, tables[best], baseline, seed)
+        difference = None if i == best else _difference(table, tables[best], baseline, span, seed)
         bounds = result.interval if unit == "score" else interval_of(*table, seed=seed)
         systems.append(System(result, _score(table), bounds, difference))
     first = results[0]
@@ -109,13 +110,15 @@ def gate(candidate: Result, fallback: Result, *, seed: int = 0) -> Decision:
     """Keep the candidate only if its score is at least the fallback's on the same examples."""
     unit = _unit([candidate, fallback], None)
     ours, theirs = _table(candidate, unit), _table(fallback, unit)
-    difference = _difference(ours, theirs, replicates(*theirs, seed=seed), seed)
+    span = aggregate_of(fallback.metric).span
+    difference = _difference(ours, theirs, replicates(*theirs, seed=seed), span, seed)
     scores = _score(ours), _score(theirs)
     names = candidate.model, fallback.model
     return Decision(*names, scores[0] >= scores[1], *scores, difference, unit, candidate.split, candidate.count)
 
 
 Table = tuple[np.ndarray, Any]
+Span = tuple[float, float]
 
 
 def _table(result: Result, unit: Unit) -> Table:
@@ -130,9 +133,10 @@ def _score(table: Table) -> float:
     return float(table[1](table[0].sum(0)))
 
 
-def _difference(table: Table, reference: Table, baseline: np.ndarray, seed: int) -> Difference:
+def _difference(table: Table, reference: Table, baseline: np.ndarray, span: Span | None, seed: int) -> Difference:
     drawn = replicates(*table, seed=seed) - baseline
-    return Difference(_score(table) - _score(reference), interval(drawn), float((drawn <= 0).mean()))
+    bounds = difference_interval(table[0], reference[0], table[1], drawn, span)
+    return Difference(_score(table) - _score(reference), bounds, float((drawn <= 0).mean()))
 
 
 def _unit(results: Sequence[Result], wanted: Unit | None) -> Unit:
@@ -144,7 +148,7 @@ def _unit(results: Sequence[Result], wanted: Unit | None) -> Unit:
             if getattr(other, name) != getattr(first, name):
                 what = f"{first.model} and {other.model} were not measured on the same {name.removesuffix('_key')}"
                 raise Incompatible(what, field=other.model, hint="evaluate both on the same task, split and limit")
-    is_token_score = first.metric == "perplexity"
+    is_token_score = aggregate_of(first.metric).asks == "logprobs"
     crosses = is_token_score and len({r.vocabulary for r in results}) > 1
     if wanted == "score" and crosses:
         what = "perplexities of different tokenizers cannot be compared"

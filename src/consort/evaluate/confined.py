@@ -1,10 +1,11 @@
 """The process in which `sandbox` runs a program of which nothing is known: limits itself, runs it, says how it went.
 
 Run as a script (`python -I -S confined.py`), it imports the standard library alone. Read from standard input, a job is
-    {"program": str, "token": str, "cpu_s", "memory_bytes", "file_bytes": int}
+    {"program", "token", "filter": str, "cpu_s", "memory_bytes", "file_bytes", "disk_bytes", "disk_files": int}
 and the answer, on standard output, a line of JSON: {"confined": [...]} before the program starts, {"failed": "why"} or
 {"passed": token} after. The program sees neither stream. Files: only what Python itself needs can be read, only the
-working folder written (Landlock, Linux 5.13). Network, new processes, signals and the like: refused (seccomp).
+working folder written (Landlock, Linux 5.13); where the system gives user namespaces, nothing else is there at all, and
+the folder is a file system of its own that cannot grow. System calls: those of `filter` alone (seccomp).
 """
 
 from __future__ import annotations
@@ -18,49 +19,20 @@ import resource
 import struct
 import sys
 import sysconfig
+import types
 from typing import Any
 
-NO_NEW_PRIVILEGES, SET_SECCOMP, FILTER = 38, 22, 2
-NEW_USER, NEW_NETWORK, NEW_IPC = 0x10000000, 0x40000000, 0x08000000
+DIES_WITH_PARENT, NO_NEW_PRIVILEGES, SET_SECCOMP, FILTER, KILL = 1, 38, 22, 2, 9
+NEW_MOUNTS, NEW_USER, NEW_NETWORK, NEW_IPC = 0x20000, 0x10000000, 0x40000000, 0x08000000
+NO_SETUID, NO_DEVICES, NO_PROGRAMS, BIND, RECURSIVE, PRIVATE, DETACH = 2, 4, 8, 0x1000, 0x4000, 0x40000, 2
+SET_MOUNT, FROM_HERE, WHOLE_TREE = 442, -100, 0x8000
+PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+HOME = "/box"
+"""The program's folder where it has a root of its own."""
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
 FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 """How many rights over files each version of Landlock knows; later ones know as many as the last."""
-EPERM, ENOSYS, THREAD = 1, 38, 0x10000
-
-REFUSED = {
-    "x86_64": {
-        "arch": 0xC000003E,
-        "clone": 56,
-        "clone3": 435,
-        "others": (
-            *(41, 42, 57, 58, 59, 322),  # socket, connect, fork, vfork, execve, execveat
-            *(62, 200, 234, 129, 297, 424, 434),  # kill, tkill, tgkill, *sigqueueinfo, pidfd_send_signal, pidfd_open
-            *(101, 310, 311, 272, 308, 165, 425),  # ptrace, process_vm_*, unshare, setns, mount, io_uring_setup
-            *(321, 298, 248, 249, 250, 323),  # bpf, perf_event_open, add_key, request_key, keyctl, userfaultfd
-            *(29, 64, 68, 319, 160, 302),  # shmget, semget, msgget, memfd_create, setrlimit, prlimit64
-            *(90, 91, 268, 452, 92, 93, 94, 260),  # chmod and chown in all their forms, which Landlock leaves alone
-            *(132, 235, 261, 280, 188, 189, 190, 197, 198, 199),  # utime*, setxattr*, removexattr*
-            *(161, 155, 166, 170, 141, 304),  # chroot, pivot_root, umount2, sethostname, setpriority, open_by_handle_at
-        ),
-    },
-    "aarch64": {
-        "arch": 0xC00000B7,
-        "clone": 220,
-        "clone3": 435,
-        "others": (
-            *(198, 203, 221, 281),
-            *(129, 130, 131, 138, 240, 424, 434),
-            *(117, 270, 271, 97, 268, 40, 425),
-            *(280, 241, 217, 218, 219, 282),
-            *(194, 190, 186, 279, 164, 261),
-            *(52, 53, 452, 54, 55),
-            *(88, 5, 6, 7, 14, 15, 16),
-            *(51, 41, 39, 161, 140, 265),
-        ),
-    },
-}
-"""System calls that answer EPERM; clone works for threads alone, and clone3 seems not to exist."""
 
 
 def limit(job: dict[str, Any]) -> None:
@@ -80,18 +52,86 @@ def limit(job: dict[str, Any]) -> None:
             resource.setrlimit(getattr(resource, name), (most, most))
 
 
-def confine(libc: Any) -> list[str]:
+def confine(libc: Any, job: dict[str, Any]) -> list[str]:
     """Gives up files, network and processes; the names of what the system let it give up."""
-    if libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0) != 0:
+    if libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0) != 0 or libc.prctl(DIES_WITH_PARENT, KILL, 0, 0, 0) != 0:
         return []
     done = []
-    if libc.unshare(NEW_USER | NEW_NETWORK | NEW_IPC) == 0:
+    user, group = os.getuid(), os.getgid()
+    if libc.unshare(NEW_USER | NEW_NETWORK | NEW_IPC | NEW_MOUNTS) == 0:
+        done.append("namespaces")
+        if own_root(libc, job, user, group):
+            done.append("root")
+    elif libc.unshare(NEW_USER | NEW_NETWORK | NEW_IPC) == 0:
         done.append("namespaces")
     if restrict_files(libc):
         done.append("files")
-    if filter_calls(libc):
+    drop_capabilities(libc)
+    if filter_calls(libc, bytes.fromhex(job["filter"])):
         done += ["network", "processes"]
     return done
+
+
+def own_root(libc: Any, job: dict[str, Any], user: int, group: int) -> bool:
+    """A root with what Python reads and a folder of bounded size; False where the system allows none of it.
+
+    What was mounted before a refusal is seen by this process alone and goes with it.
+    """
+    old = os.getcwd()
+    try:
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+        _mount(libc, None, "/", None, RECURSIVE | PRIVATE)
+        _mount(libc, "tmpfs", old, "tmpfs", NO_SETUID | NO_DEVICES, "size=1m,mode=755")
+        for path in sorted(readable() | {"/dev/null", "/dev/urandom"}):
+            _show(libc, path, old + path)
+        read_only = struct.pack("4Q", 1, 0, 0, 0)
+        for path in readable():
+            if os.path.isdir(path) and not os.path.islink(path):
+                where = (FROM_HERE, (old + path).encode(), WHOLE_TREE, read_only, len(read_only))
+                _succeed(libc.syscall(SET_MOUNT, *where))
+        os.makedirs(old + HOME)
+        size = f"size={job['disk_bytes']},nr_inodes={job['disk_files']},mode=700"
+        _mount(libc, "tmpfs", old + HOME, "tmpfs", NO_SETUID | NO_DEVICES | NO_PROGRAMS, size)
+        os.makedirs(old + "/old")
+        _succeed(libc.syscall(PIVOT_ROOT[platform.machine()], old.encode(), (old + "/old").encode()))
+        os.chdir(HOME)
+        _succeed(libc.umount2(b"/old", DETACH))
+        os.rmdir("/old")
+    except (KeyError, OSError):
+        return False
+    return True
+
+
+def _show(libc: Any, path: str, place: str) -> None:
+    """Let what stands at `path` stand at `place` too."""
+    if os.path.islink(path):
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        os.symlink(os.readlink(path), place)
+    elif os.path.isdir(path):
+        os.makedirs(place, exist_ok=True)
+        _mount(libc, path, place, None, BIND | RECURSIVE)
+    elif os.path.exists(path):
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        open(place, "w").close()
+        _mount(libc, path, place, None, BIND)
+
+
+def _mount(libc: Any, source: str | None, place: str, kind: str | None, flags: int, options: str | None = None) -> None:
+    texts = [None if text is None else text.encode() for text in (source, place, kind, options)]
+    _succeed(libc.mount(*texts[:3], ctypes.c_ulong(flags), texts[3]))
+
+
+def _succeed(answer: int) -> None:
+    if answer != 0:
+        raise OSError(ctypes.get_errno(), "refused")
+
+
+def drop_capabilities(libc: Any) -> None:
+    """What the namespaces gave this process over themselves is given back."""
+    header, nothing = struct.pack("=Ii", 0x20080522, 0), bytes(24)
+    libc.capset(header, nothing)
 
 
 def restrict_files(libc: Any) -> bool:
@@ -125,23 +165,19 @@ def readable() -> set[str]:
     return {path for path in (*own, "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/lib", "/lib64") if path}
 
 
-def filter_calls(libc: Any) -> bool:
-    """A seccomp filter for this machine's system calls; False where it is not known or not allowed."""
-    known: Any = REFUSED.get(platform.machine())
-    if known is None:
+def filter_calls(libc: Any, code: bytes) -> bool:
+    """Leaves this process the system calls that the filter allows; False where there is none for this machine."""
+    if not code:
         return False
-    load, equal, at_least, test, give = 0x20, 0x15, 0x35, 0x45, 0x06
-    refuse, allow, kill = 0x00050000 | EPERM, 0x7FFF0000, 0x80000000
-    code = [(load, 0, 0, 4), (equal, 1, 0, known["arch"]), (give, 0, 0, kill), (load, 0, 0, 0)]
-    code += [(at_least, 0, 1, 0x40000000), (give, 0, 0, refuse)]
-    for number in known["others"]:
-        code += [(equal, 0, 1, number), (give, 0, 0, refuse)]
-    code += [(equal, 0, 1, known["clone3"]), (give, 0, 0, 0x00050000 | ENOSYS)]
-    code += [(equal, 0, 3, known["clone"]), (load, 0, 0, 16), (test, 1, 0, THREAD), (give, 0, 0, refuse)]
-    code += [(give, 0, 0, allow)]
-    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in code))
-    header = struct.pack("HL", len(code), ctypes.addressof(program))
+    program = ctypes.create_string_buffer(code, len(code))
+    header = struct.pack("HL", len(code) // 8, ctypes.addressof(program))
     return bool(libc.prctl(SET_SECCOMP, FILTER, header, 0, 0) == 0)
+
+
+def main_module() -> types.ModuleType:
+    """A module of its own for the program, so that what looks it up (pickle, dataclasses) finds its names."""
+    sys.modules["__main__"] = made = types.ModuleType("__main__")
+    return made
 
 
 def main() -> None:
@@ -151,13 +187,13 @@ def main() -> None:
         os.dup2(nothing, stream)
     write, leave = os.write, os._exit
     limit(job)
-    done = confine(ctypes.CDLL(None, use_errno=True)) if sys.platform == "linux" else []
+    done = confine(ctypes.CDLL(None, use_errno=True), job) if sys.platform == "linux" else []
     write(report, json.dumps({"confined": done}).encode() + b"\n")
     if not {"files", "network"} <= set(done):
         leave(0)
     answer = {"passed": job.pop("token")}
     try:
-        exec(compile(job["program"], "<program>", "exec"), {"__name__": "__main__"})
+        exec(compile(job["program"], "<program>", "exec"), main_module().__dict__)
     except BaseException as fault:
         answer = {"failed": f"{type(fault).__name__}: {str(fault)[:300]}"}
     write(report, json.dumps(answer).encode() + b"\n")

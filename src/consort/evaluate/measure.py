@@ -13,7 +13,7 @@ import numpy as np
 from consort.core.errors import BadCheckpoint, BadData, Unsupported
 from consort.core.progress import track
 from consort.core.types import Completion, Example, Prompt, Sampling, Usage, add_cost
-from consort.data.task import Options
+from consort.data.settings import Options
 from consort.evaluate.registry import Metric
 from consort.models.cost import cost_of, scored, shared
 
@@ -51,11 +51,11 @@ def measure(model: Any, examples: Sequence[Example], metric: Metric, options: Op
     graded, both before the model is asked; BadCheckpoint where it answers with NaN or infinity.
     """
     require(model, metric, examples)
-    if metric.needs == "generate" and ":" not in metric.name:
+    if metric.asks == "generate" and metric.is_ours:
         for example in examples:
-            metric.statistics("", example, options)
+            metric.statistics("", example)
     asks = {"generate": _generate, "completion": _generate, "score": _score, "logprobs": _logprobs}
-    ask: Callable[..., None] = asks[metric.needs]
+    ask: Callable[..., None] = asks[metric.asks]
     found = Measured()
     with track(f"evaluating {model.name}", len(examples)) as advance:
         for part in _batches(examples, batch):
@@ -69,8 +69,8 @@ def measure(model: Any, examples: Sequence[Example], metric: Metric, options: Op
 
 def require(model: Any, metric: Metric, examples: Sequence[Example]) -> None:
     """Raise Unsupported unless the model can do what the metric asks of it."""
-    needed = ABILITIES[metric.needs]
-    if metric.needs == "score" and any(e.messages for e in examples):
+    needed = ABILITIES[metric.asks]
+    if metric.asks == "score" and any(e.messages for e in examples):
         needed = (*needed, "tokenizer")
     missing = [name for name in needed if not hasattr(model, name)]
     if missing:
@@ -80,14 +80,14 @@ def require(model: Any, metric: Metric, examples: Sequence[Example]) -> None:
 
 def check_lengths(model: Any, examples: Sequence[Example], metric: Metric) -> None:
     """Raise BadData for the first example that does not fit into the model's window; nothing is asked."""
-    if getattr(model, "window", None) is None or metric.needs == "logprobs":
+    if getattr(model, "window", None) is None or metric.asks == "logprobs":
         return
     from consort.models.decoding.decode import check_window, prompt_tokens
     from consort.models.decoding.score import split_pair
 
     for example in examples:
         field = f"line {example.line}"
-        if metric.needs != "score":
+        if metric.asks != "score":
             check_window(model, len(prompt_tokens(model.tokenizer, prompt_of(example))), field)
             continue
         for choice in example.choices:
@@ -99,8 +99,8 @@ def _generate(model: Any, examples: Sequence[Example], metric: Metric, options: 
     sampling = Sampling(max_tokens=options.max_tokens, stop=tuple(options.stop))
     completions: list[Completion] = model.generate([prompt_of(e) for e in examples], sampling)
     for example, completion in zip(examples, completions, strict=True):
-        given = completion if metric.needs == "completion" else completion.text
-        found.rows.append(metric.statistics(given, example, options))
+        given = completion if metric.asks == "completion" else completion.text
+        found.rows.append(metric.statistics(given, example))
         found.answers.append(completion.text)
         found.pay(completion.usage, cost_of(model, completion))
 
@@ -110,7 +110,7 @@ def _score(model: Any, examples: Sequence[Example], metric: Metric, options: Opt
     values, usage, cost = scored(model, pairs)
     likelihoods = iter(values)
     for example in examples:
-        found.rows.append(metric.statistics(list(islice(likelihoods, len(example.choices))), example, options))
+        found.rows.append(metric.statistics(list(islice(likelihoods, len(example.choices))), example))
     found.pay(usage, cost)
 
 
@@ -128,7 +128,7 @@ def _logprobs(model: Any, examples: Sequence[Example], metric: Metric, options: 
     usage = Usage(sum(map(len, kept)), 0, len(kept), perf_counter() - started)
     for text, all_tokens, tokens, row in zip(texts, encoded, kept, logprobs, strict=True):
         covered = _bytes_after_first(model.tokenizer, text, tokens, is_whole=len(tokens) == len(all_tokens))
-        found.rows.append(metric.statistics(np.asarray(row, dtype=np.float64).ravel(), covered, options))
+        found.rows.append(metric.statistics(np.asarray(row, dtype=np.float64).ravel(), covered))
         found.truncated += len(tokens) < len(all_tokens)
         found.unknown += tokens.count(unknown) if unknown is not None else 0
     found.pay(usage, shared(model, usage))

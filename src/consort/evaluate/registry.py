@@ -1,6 +1,10 @@
 """What a metric is: a pure function from what a model gave for one example to numbers that can be summed.
 
-By what it `needs` of the model, a metric is called with
+    @metric(needs=("target",), unit=True)
+    def contains(answer: str, example: Example, *, last_words: Annotated[int, Range(0, 1000000)] = 0) -> float: ...
+
+One file is one metric: its keyword-only arguments are its options in a task file, its decorator says what it asks of
+the model and of every row, so that no table elsewhere knows it. By what it `asks`, it is called with
     generate   (answer: str, example)                             the text of the answer
     completion (completion: Completion, example)                  the answer with what is told beside it
     score      (log_likelihoods: Sequence[float], example)        nats, one for each choice
@@ -12,84 +16,135 @@ bootstrap serves means and corpus measures alike. Larger is better.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
+from consort.core.errors import BadData
+from consort.core.guard import users_code
+from consort.core.params import bind, name_of
+from consort.core.visible import visible
+from consort.data.registry import FUNCTION, METRICS, declared, rule_of, signature_of, users_function
 
-from consort.core.errors import BadData, UnknownName
-from consort.core.params import name_of, params_of
-from consort.core.types import Example
-from consort.data.task import Options, check_metric
-from consort.evaluate.metrics import METRICS
+if TYPE_CHECKING:
+    import numpy as np
 
-Need = Literal["generate", "completion", "score", "logprobs"]
-Aggregate = Callable[[np.ndarray], np.ndarray]
+Asks = Literal["generate", "completion", "score", "logprobs"]
+Aggregate = Callable[["np.ndarray"], "np.ndarray"]
+UNIT = (0.0, 1.0)
 
 
 def ratio(sums: np.ndarray) -> np.ndarray:
     """First sum over second: a mean when rows are (score, 1), a rate per token when they are (total, tokens, …)."""
-    return np.asarray(sums[..., 0] / sums[..., 1])
+    quotient: np.ndarray = sums[..., 0] / sums[..., 1]
+    return quotient
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """`row` is the metric's function; `options` names the task options that it takes as keywords."""
+    """A metric with its options.
+
+    `needs` are the columns of every row; `span` is the range of scores where one is known, (0, 1) of a `unit` metric;
+    `numbers` is the length of a row of statistics.
+    """
 
     name: str
-    needs: Need
+    asks: Asks
     row: Callable[..., Any]
     aggregate: Aggregate = ratio
-    options: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    span: tuple[float, float] | None = None
+    numbers: int = 2
+    options: Mapping[str, Any] = field(default_factory=dict)
 
-    def statistics(self, given: Any, beside: Any, options: Options) -> tuple[float, ...]:
-        """The row of one example as finite floats; a plain score s becomes (s, 1)."""
-        row = self.row(given, beside, **{name: getattr(options, name) for name in self.options})
-        return tuple(map(float, row)) if isinstance(row, tuple) else (float(row), 1.0)
+    @property
+    def is_mean(self) -> bool:
+        """Whether the score of many examples is the mean of their own."""
+        return self.aggregate is ratio and self.numbers == 2
+
+    @property
+    def unit(self) -> bool:
+        """Whether the score of one example lies in [0, 1], and of many is the mean."""
+        return self.span == UNIT and self.is_mean
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it comes with consort; others are run as the user's code."""
+        return str(getattr(self.row, "__module__", "")).startswith("consort.")
+
+    def __call__(self, **options: Any) -> Metric:
+        """The same with these options, checked. Raises BadParameter."""
+        return self.with_options(options)
+
+    def with_options(self, options: Mapping[str, Any]) -> Metric:
+        """The same with these options, checked. Raises BadParameter."""
+        return replace(self, options=bind(f"the metric {self.name}", signature_of(self.row), options))
+
+    def statistics(self, given: Any, beside: Any) -> tuple[float, ...]:
+        """The row of one example as floats; a plain score s becomes (s, 1).
+
+        Raises BadData that names metric and line for whatever a metric from elsewhere raises, and for an answer that is
+        not `numbers` finite numbers, or outside `span`.
+        """
+        if self.is_ours:
+            return _floats(self.row(given, beside, **self.options))
+        where = f"metric {self.name}" + (f", line {beside.line}" if hasattr(beside, "line") else "")
+        with users_code(where, "return a number"):
+            made = self.row(given, beside, **self.options)
+            row = _floats(made)
+        if not all(map(math.isfinite, row)):
+            raise BadData(f"returned {visible(repr(made))[:60]}", field=where, hint="return a finite number")
+        if len(row) != self.numbers:
+            raise BadData(f"returned {len(row)} numbers", field=where, hint=f"return {self.numbers} numbers")
+        if self.span and self.is_mean and not self.span[0] <= row[0] <= self.span[1]:
+            hint = f"it says that its scores are in [{self.span[0]:g}, {self.span[1]:g}]"
+            raise BadData(f"returned {row[0]:g}", field=where, hint=hint)
+        return row
 
 
-def _metric(function: Callable[..., Any], *, needs: Need, aggregate: Aggregate = ratio) -> Metric:
-    options = tuple(p.name for p in params_of(function))
-    return Metric(name_of(function.__name__), needs, function, aggregate, options)
+def _floats(made: Any) -> tuple[float, ...]:
+    return tuple(map(float, made)) if isinstance(made, tuple) else (float(made), 1.0)
+
+
+def _metric(
+    function: Callable[..., Any],
+    *,
+    needs: tuple[str, ...] = (),
+    asks: Asks = "generate",
+    aggregate: Aggregate = ratio,
+    unit: bool = False,
+    span: tuple[float, float] | None = None,
+    numbers: int = 2,
+    consent: str = "",
+    default_for: str = "",
+) -> Metric:
+    """What `@metric(…)` makes of a function.
+
+    `needs`: columns that every row must have; `asks`: what of the model; `unit`: scores in [0, 1], or `span` another
+    range; `numbers`: how many a row of statistics has; `consent`: what the user must allow, in words; `default_for`:
+    the column from which this metric follows where a task names none.
+    """
+    span = UNIT if unit else span
+    return Metric(name_of(function.__name__), asks, function, aggregate, tuple(needs), span, numbers)
 
 
 metric = METRICS.registrar(_metric)
 
 
-def find_metric(name: str) -> Metric:
-    """A metric by name, or the user's own `package.module:function`, called with (answer, example).
+def find_metric(name: str, options: Mapping[str, Any] | None = None) -> Metric:
+    """A metric by name with its options, or the user's own `package.module:function`.
 
-    Naming a function in a task file runs that function's module. Raises UnknownName.
+    Naming a function in a task file runs that function's module. Raises UnknownName, BadParameter.
     """
-    check_metric(name)
-    return _own(name) if ":" in name else METRICS.get(name)
+    found: Metric = _own(name) if FUNCTION.fullmatch(name) else METRICS.get(rule_of(name, allow_code=True).name)
+    return found if options is None else found.with_options(options)
 
 
 def _own(name: str) -> Metric:
-    module, _, attribute = name.partition(":")
-    try:
-        function = getattr(import_module(module), attribute)
-    except ImportError as fault:
-        raise UnknownName(str(fault), field=f"metric {name}", hint="install the module or set PYTHONPATH") from fault
-    except AttributeError:
-        raise UnknownName(
-            f"{module} has no {attribute}", field=f"metric {name}", hint="name a function of it"
-        ) from None
-    if not callable(function):
-        raise UnknownName("not a function", field=f"metric {name}", hint="a function of (answer, example)")
-
-    def row(answer: str, example: Example) -> float:
-        try:
-            score = float(function(answer, example))
-        except Exception as fault:
-            what = f"raised {type(fault).__name__}: {fault}"
-            raise BadData(what, field=f"metric {name}, line {example.line}", hint="return a number") from fault
-        if not math.isfinite(score):
-            raise BadData(
-                f"returned {score}", field=f"metric {name}, line {example.line}", hint="return a finite number"
-            )
-        return score
-
-    return Metric(name, "generate", row)
+    """A function of (answer, example), with what its decorator says of it, if it has one."""
+    function = users_function(name)
+    said = declared(function)
+    if said:
+        found: Metric = METRICS.get(name_of(function.__name__))
+        return replace(found, name=name)
+    return Metric(name, "generate", function)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -20,11 +21,11 @@ Row = tuple[float, ...]
 class Result:
     """One model on one split of a task. Larger scores are better.
 
-    `statistics` has one row for each example (evaluate/registry.py); `interval` is the 95 % bootstrap interval of
-    `score`. `groups` are the scores by group, empty without groups. `usage` counts the model's own answers, `cost` the
-    work of every inner model, `seconds` the wall time of all examples. `figures` are what is reported beside the score
-    (perplexity, bits_per_byte, truncated, unknown_tokens). `examples_key` says which examples, `vocabulary` which
-    tokens.
+    `statistics` has one row for each example (evaluate/registry.py); `interval` is the 95 % interval of `score`
+    (evaluate/bootstrap.py). `groups` are the scores by group, empty without groups. `usage` counts the model's own
+    answers, `cost` the work of every inner model, `seconds` the wall time of all examples. `figures` are what is
+    reported beside the score (perplexity, bits_per_byte, truncated, unknown_tokens). `examples_key` says which
+    examples, `vocabulary` which tokens.
     """
 
     model: str
@@ -90,13 +91,15 @@ class Result:
 
 
 def aggregate_of(metric: str) -> Metric:
-    """The metric for its `aggregate` only: a user's own function is a mean and is not imported for that."""
-    return Metric(metric, "generate", float) if ":" in metric else find_metric(metric)
+    """The metric for its `aggregate` and `span` only: a user's own function is a mean unless it has been imported."""
+    if ":" in metric and metric.partition(":")[0] not in sys.modules:
+        return Metric(metric, "generate", float)
+    return find_metric(metric)
 
 
 def _check_rows(found: Mapping[str, Any]) -> None:
     widths = {len(row) for row in found["statistics"]}
-    wanted = {"bleu": 10, "perplexity": 3}.get(found["metric"], 2)
+    wanted = aggregate_of(found["metric"]).numbers
     if widths != {wanted}:
         raise BadData(f"not rows of {wanted} numbers", field="statistics", hint="let consort write the result")
 

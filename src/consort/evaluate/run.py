@@ -37,7 +37,7 @@ def evaluate(
     """
     if limit is not None and limit < 1:
         raise BadParameter(f"{limit} examples cannot be measured", field="limit", hint="give 1 or more")
-    metric = find_metric(task.metric)
+    metric = find_metric(task.metric, task.metric_options)
     examples = task.split(split, seed=seed)[:limit]
     started = perf_counter()
     try:
@@ -54,7 +54,7 @@ def evaluate(
         split=split,
         metric=metric.name,
         score=float(metric.aggregate(rows.sum(0))),
-        interval=interval_of(rows, metric.aggregate, seed=seed),
+        interval=interval_of(rows, metric.aggregate, span=metric.span, seed=seed),
         statistics=tuple(found.rows),
         examples_key=key_of_examples(examples),
         groups=_by_group(examples, rows, metric),
@@ -84,7 +84,7 @@ def _by_group(examples: Sequence[Example], rows: np.ndarray, metric: Metric) -> 
 
 
 def _figures(rows: np.ndarray, metric: Metric, found: Measured) -> dict[str, float]:
-    if metric.needs != "logprobs":
+    if metric.asks != "logprobs":
         return {}
     total, tokens, n_bytes = map(float, rows.sum(0))
     return {

@@ -1,9 +1,10 @@
 """Runs a program that a model wrote: in a process of its own that can reach neither files, network nor processes.
 
 What holds: time, processor time, memory, size of files (kernel limits and a clock); an empty environment, an isolated
-interpreter without installed packages, a folder of its own that is removed; and what `confined` gives up before the
-program starts. Where the system cannot confine files and network (Linux before 5.13, other systems), nothing is run.
-A program that is written to cheat the grader can still do so: it shares its interpreter with the tests.
+interpreter without installed packages, a folder of its own that is removed; a list of the system calls that are allowed
+(`system_calls`); and what `confined` gives up before the program starts. Where the system cannot confine files and
+network (Linux before 5.13, other systems), nothing is run. A program that is written to cheat the grader can still do
+so: it shares its interpreter with the tests.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import secrets
 import selectors
 import signal
@@ -18,19 +20,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from consort.core.errors import Unsupported
 from consort.core.files import machine_errors
+from consort.evaluate.own_folder import MOST_BYTES, MOST_FILES, is_full, remove
+from consort.evaluate.system_calls import filter_of
 
 SCRIPT = Path(__file__).with_name("confined.py")
 MOST_ANSWER = 1 << 16
 """Bytes read from the process."""
-MOST_FILES, MOST_BYTES = 256, 1 << 24
-"""What the program may leave in its folder."""
+OVERFULL = "left too many or too large files"
 LOOK = 0.05
 """Seconds between two looks at the folder."""
 
@@ -65,13 +67,19 @@ def run_program(program: str, limits: Limits = Limits()) -> Outcome:
         "cpu_s": int(limits.timeout_s) + 1,
         "memory_bytes": limits.memory_bytes,
         "file_bytes": limits.file_bytes,
+        "disk_bytes": MOST_BYTES,
+        "disk_files": MOST_FILES,
     }
-    with machine_errors("sandbox"), tempfile.TemporaryDirectory(prefix="consort-", ignore_cleanup_errors=True) as own:
-        lines, ended = _talk(json.dumps(job).encode(), Path(own), limits.timeout_s)
+    with machine_errors("sandbox"):
+        own = Path(tempfile.mkdtemp(prefix="consort-"))
+        try:
+            lines, ended = _talk(job, own, limits)
+        finally:
+            remove(own)
     return _outcome(lines, ended, token)
 
 
-def _talk(job: bytes, folder: Path, timeout_s: float) -> tuple[list[bytes], str]:
+def _talk(job: dict[str, object], folder: Path, limits: Limits) -> tuple[list[bytes], str]:
     """What the process answers, and what ended it: "" for itself, else the limit that was passed."""
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", "-B", str(SCRIPT)],
@@ -83,10 +91,11 @@ def _talk(job: bytes, folder: Path, timeout_s: float) -> tuple[list[bytes], str]
         start_new_session=True,
     )
     assert process.stdin is not None and process.stdout is not None
+    whole = job | {"filter": filter_of(platform.machine(), process.pid).hex()}
     try:
         with contextlib.suppress(BrokenPipeError), process.stdin as given:
-            given.write(job)
-        answer, ended = _listen(process.stdout.fileno(), folder, time.monotonic() + timeout_s)
+            given.write(json.dumps(whole).encode())
+        answer, ended = _listen(process, folder, limits)
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -95,40 +104,23 @@ def _talk(job: bytes, folder: Path, timeout_s: float) -> tuple[list[bytes], str]
     return answer.splitlines(), ended
 
 
-def _listen(pipe: int, folder: Path, deadline: float) -> tuple[bytes, str]:
-    answer = b""
+def _listen(process: subprocess.Popen[bytes], folder: Path, limits: Limits) -> tuple[bytes, str]:
+    answer, deadline = b"", time.monotonic() + limits.timeout_s
+    assert process.stdout is not None
+    pipe = process.stdout.fileno()
     with selectors.DefaultSelector() as ready:
         ready.register(pipe, selectors.EVENT_READ)
         while (left := deadline - time.monotonic()) > 0:
             if ready.select(min(left, LOOK)):
                 piece = os.read(pipe, MOST_ANSWER)
                 if not piece:
-                    return answer, ""
+                    return answer, OVERFULL if is_full(folder) else ""
                 answer += piece
                 if len(answer) > MOST_ANSWER:
                     return answer, "wrote too much"
-            if _overfull(folder):
-                return answer, "left too many or too large files"
+            if is_full(folder, process.pid, file_bytes=limits.file_bytes):
+                return answer, OVERFULL
     return answer, "timeout"
-
-
-def _overfull(folder: Path) -> bool:
-    files = size = 0
-    with contextlib.suppress(OSError):
-        for path in _walk(folder):
-            files += 1
-            size += path.stat(follow_symlinks=False).st_size
-            if files > MOST_FILES or size > MOST_BYTES:
-                return True
-    return False
-
-
-def _walk(folder: Path) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            yield entry
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(Path(entry.path))
 
 
 def _outcome(lines: list[bytes], ended: str, token: str) -> Outcome:

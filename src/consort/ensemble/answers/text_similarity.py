@@ -6,7 +6,6 @@ matching of token vectors (BERTScore, 1904.09675, here over a small sentence enc
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
@@ -18,7 +17,7 @@ from jaxtyping import Float
 
 from consort.core.errors import BadParameter, did_you_mean
 from consort.ensemble.routing.sentence_encoder import SentenceEncoder
-from consort.evaluate.metrics.bleu import ORDER, ngrams
+from consort.evaluate.metrics.bleu import sacre_bleu
 
 Matrix = Float[np.ndarray, "text text"]
 Utility = Callable[[Sequence[str]], Matrix]
@@ -100,22 +99,18 @@ def _subsequence(a: Sequence[str], b: Sequence[str]) -> int:
 
 
 def bleu(texts: Sequence[str]) -> Matrix:
-    """Sentence BLEU-4 of text i against reference j; counts of n > 1 are smoothed by one (Lin and Och 2004)."""
-    lists = [words_of(t) for t in texts]
-    bags = [[ngrams(words, n) for n in range(1, ORDER + 1)] for words in lists]
+    """sacreBLEU's sentence BLEU of text i against reference j, over 100 (13a words, exponential smoothing).
 
-    def score(i: int, j: int) -> float:
-        if not lists[i] or not lists[j]:
-            return float(lists[i] == lists[j])
-        logs = []
-        for n in range(ORDER):
-            matched, counted, more = (bags[i][n] & bags[j][n]).total(), bags[i][n].total(), int(n > 0)
-            if matched + more == 0:
-                return 0.0
-            logs.append(math.log((matched + more) / (counted + more)))
-        return math.exp(sum(logs) / ORDER + min(0.0, 1 - len(lists[j]) / len(lists[i])))
+    Orders that a short text has no n-gram of are left out. Two empty texts agree.
+    """
+    scorer = sacre_bleu()
 
-    return _pairwise(range(len(texts)), score)
+    def score(a: str, b: str) -> float:
+        if not a.strip() or not b.strip():
+            return float(a.strip() == b.strip())
+        return float(scorer.sentence_score(a, [b]).score) / 100
+
+    return _pairwise(texts, score)
 
 
 def tfidf(texts: Sequence[str]) -> Matrix:

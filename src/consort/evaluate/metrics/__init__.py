@@ -1,12 +1,1 @@
-"""Metrics, one a file: the registry. Importing it imports no numpy."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from consort.core.registry import Registry
-
-if TYPE_CHECKING:
-    from consort.evaluate.registry import Metric
-
-METRICS: Registry[Metric] = Registry("metric", "consort.evaluate.metrics", decorator="metric", produces="metric")
+"""Metrics, one a file; their registry is consort.data.registry, since task files are checked by what they declare."""

@@ -7,7 +7,7 @@ from consort.evaluate.metrics.multiple_choice import LETTERS, NO_OPTION, option_
 from consort.evaluate.registry import metric
 
 
-@metric(needs="generate")
+@metric(needs=("choices", "answer"), span=(-1.0, 1.0))
 def abstain(answer: str, example: Example) -> float:
     """1 for the right option, -1 for a wrong one, 0 for none; options are read as in `multiple_choice`."""
     named = option_of(answer, options_of(example))

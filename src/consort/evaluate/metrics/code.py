@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+from typing import Annotated
 
 from consort.core.errors import BadData
+from consort.core.params import Range
 from consort.core.types import Example
 from consort.evaluate.registry import metric
 from consort.evaluate.sandbox import Limits, run_program
@@ -13,8 +15,8 @@ from consort.evaluate.sandbox import Limits, run_program
 FENCE = re.compile(r"```[^\n`]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
 
 
-@metric(needs="generate")
-def code(answer: str, example: Example, *, timeout_s: float = 10.0) -> float:
+@metric(needs=("target",), unit=True, consent="grading runs what models write")
+def code(answer: str, example: Example, *, timeout_s: Annotated[float, Range(0.1, 3600)] = 10.0) -> float:
     """1 if the program and then every target, each a piece of Python that asserts, run to their end, else 0.
 
     The program is the answer where that defines something, after the prompt where that is Python too (imports), and

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from consort.core.errors import BadData
+from consort.core.params import Range
 from consort.core.types import Example
 from consort.evaluate.registry import metric
 
 
-@metric(needs="generate")
-def contains(answer: str, example: Example, *, last_words: int = 0) -> float:
+@metric(needs=("target",), unit=True)
+def contains(answer: str, example: Example, *, last_words: Annotated[int, Range(0, 1000000)] = 0) -> float:
     """1 if a stripped target is a substring of the answer, else 0; case counts. An empty target is BadData.
 
-    With `last_words` only so many words at the end of the answer are looked at.
+    With `last_words` only so many words at the end of the answer are looked at; 0 stands for all.
     """
     targets = [target.strip() for target in example.target]
     if not all(targets):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 from consort.core.errors import BadData
+from consort.core.params import Range
 from consort.core.types import Example
 from consort.evaluate.registry import metric
 
@@ -27,8 +29,8 @@ def last_number(text: str) -> float | None:
     return -value if sign in ("-", "−") else value
 
 
-@metric(needs="generate")
-def numeric(answer: str, example: Example, *, tolerance: float = 1e-6) -> float:
+@metric(needs=("target",), unit=True)
+def numeric(answer: str, example: Example, *, tolerance: Annotated[float, Range(0, 1)] = 1e-6) -> float:
     """1 if |last number of the answer - t| <= tolerance * max(1, |t|) for a target's last number t, else 0."""
     targets = [last_number(target) for target in example.target]
     if None in targets:

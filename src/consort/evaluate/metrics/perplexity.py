@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from consort.evaluate.registry import metric
 
 
-@metric(needs="logprobs")
+@metric(needs=("text",), asks="logprobs", numbers=3, default_for="text")
 def perplexity(logprobs: Sequence[float], n_bytes: float) -> tuple[float, float, float]:
     """(sum of log-probabilities, tokens, bytes); their ratio over all texts is the score.
 

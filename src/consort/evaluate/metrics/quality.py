@@ -7,7 +7,7 @@ from consort.core.types import Completion, Example
 from consort.evaluate.registry import metric
 
 
-@metric(needs="completion")
+@metric(asks="completion")
 def quality(completion: Completion, example: Example) -> float:
     """The answer's `quality`, a number in [0, 1] that a table of cached answers has for it."""
     found = completion.details.get("quality")

@@ -6,14 +6,24 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from consort.core.errors import BadParameter, BadPlan, ConsortError
+from consort.core.registry import Entry
+from consort.data.registry import METRICS
 
 if TYPE_CHECKING:
     from consort.plan.fuse.plan import FusePlan
 
 BY_ROWS, BY_ANSWERS = ("collect", "align", "fuse", "merge", "control"), ("reward", "sample", "prefer")
 """Keys that mean something in the modes pairwise and together, and in the mode preference."""
-METRICS = ("contains", "exact_match", "numeric", "token_f1")
-"""Rewards that compare an answer with the prompt's target."""
+
+
+def reward_metrics() -> list[str]:
+    """Metrics that are rewards: they give an answer a score in [0, 1] by the prompt's target, and run nothing."""
+    found = METRICS.entries().items()
+    return [n for n, e in found if e.options.get("unit") and e.options.get("needs") == ("target",) and not _risks(e)]
+
+
+def _risks(entry: Entry) -> bool:
+    return bool(entry.options.get("consent"))
 
 
 def strangers(document: Mapping[str, Any]) -> list[ConsortError]:
@@ -43,7 +53,7 @@ def check_preference(plan: FusePlan) -> None:
     if "" in plan.sample.stop:
         raise BadParameter("an empty string cannot end an answer", field="sample.stop", hint="give non-empty strings")
     if not plan.settings.reward:
-        raise BadPlan("is empty", field="plan.reward", hint=f"a reward model, or {', '.join(METRICS)}")
+        raise BadPlan("is empty", field="plan.reward", hint=f"a reward model, or {', '.join(reward_metrics())}")
     if plan.by_preference and any(teacher.rows for teacher in plan.sources):
         raise BadPlan("rows mean nothing in the mode preference", field="plan.sources", hint="name the models alone")
     _ = plan.reward_model  # raises for what is no model

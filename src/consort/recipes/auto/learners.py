@@ -79,7 +79,7 @@ def learners(
 
 def needs_of(metric: str) -> str:
     """What a metric needs of a model: answers ("generate", "completion"), "score" or "logprobs"."""
-    return "generate" if ":" in metric else find_metric(metric).needs
+    return "generate" if ":" in metric else find_metric(metric).asks
 
 
 def observe(results: Sequence[Result], prices: Sequence[float | None], examples: Sequence[Example]) -> Observed:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from consort.data.task import Options
 from consort.distil.corpus import Asked
 from consort.evaluate.registry import find_metric
 from consort.models.judges.classifiers import RewardModel
@@ -41,7 +40,7 @@ def _by_metric(name: str) -> Judge:
     metric = find_metric(name)
 
     def reward(asked: Asked, answer: str) -> float:
-        score, weight = metric.statistics(answer, asked.example, Options())
+        score, weight = metric.statistics(answer, asked.example)
         return score / weight
 
     return Judge(reward, name, (0.01, 1.0), 0.5)

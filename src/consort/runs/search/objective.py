@@ -153,7 +153,7 @@ def judged(model: Any, utility: Utility, ask: Ask) -> Result:
         split=ask.split,
         metric=UNGRADED,
         score=utility.score(rows),
-        interval=interval_of(np.array(rows), ratio, seed=ask.seed),
+        interval=interval_of(np.array(rows), ratio, span=utility.span, seed=ask.seed),
         statistics=tuple(rows),
         examples_key=key_of_examples(ask.examples),
         usage=sum((answer.usage for answer in heard.answers), Usage()),
@@ -200,13 +200,17 @@ def make_evaluator(
     return Evaluator(open_space(plan, builder, pack=ask.pack), utility_of(plan, ask, builder))
 
 
+def _graded(task: Task) -> tuple[Any, ...]:
+    return task.metric, task.metric_options, task.options
+
+
 def joined(tasks: Sequence[Task]) -> Task:
     """Several tasks as one whose groups are their names. Raises Incompatible where they are measured differently."""
     first = tasks[0]
     if len(tasks) == 1:
         return first
     for task in tasks[1:]:
-        if (task.metric, task.options) != (first.metric, first.options):
+        if _graded(task) != _graded(first):
             hint = "tasks that are searched together have one metric and equal options"
             raise Incompatible(f"is not measured as {first.name} is", field=task.name, hint=hint)
     names = [
@@ -217,4 +221,4 @@ def joined(tasks: Sequence[Task]) -> Task:
         tuple(replace(e, group=name) for name, task in zip(names, tasks, strict=True) for e in getattr(task, split))
         for split in ("dev", "test")
     )
-    return Task(" + ".join(names), first.metric, dev, test, first.options)
+    return Task(" + ".join(names), first.metric, dev, test, first.options, first.metric_options)

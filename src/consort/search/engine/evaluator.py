@@ -51,7 +51,7 @@ class Evaluator:
     def _generates(self) -> bool:
         """Whether examples are asked by generating, which is what rows of several particles can do."""
         utility = self.utility
-        return not isinstance(utility, TaskUtility) or all(p.metric.needs == "generate" for p in utility.parts)
+        return not isinstance(utility, TaskUtility) or all(p.metric.asks == "generate" for p in utility.parts)
 
     def __call__(self, job: Job) -> list[Outcome]:
         packed = self.space.packed(job.points) if hasattr(self.space, "packed") and self._generates else None

@@ -16,7 +16,9 @@ import numpy as np
 from consort.core.errors import BadParameter, Unsupported, did_you_mean
 from consort.core.journal import key_of
 from consort.core.types import Example
-from consort.data.task import Options, Task, key_of_examples
+from consort.data.registry import METRICS
+from consort.data.settings import Options
+from consort.data.task import Task, key_of_examples
 from consort.evaluate.measure import measure, require
 from consort.evaluate.registry import Metric, find_metric
 
@@ -24,8 +26,6 @@ Row = tuple[float, ...]
 BATCH = 256
 FLOOR = 0.01
 """What two scores of zero count as in a harmonic mean (Model Swarms, released code)."""
-UNIT_METRICS = frozenset(("choice", "contains", "exact_match", "multiple_choice", "numeric", "token_f1"))
-"""Metrics whose score of one example lies in [0, 1], and of many is the mean."""
 COMBINATIONS = ("mean", "harmonic")
 
 
@@ -73,12 +73,15 @@ class TaskUtility:
         if self.combine not in COMBINATIONS:
             hint = did_you_mean(self.combine, COMBINATIONS)
             raise BadParameter(f"{self.combine!r} is no combination", field="combine", hint=hint)
-        bounded = all(part.metric.name in UNIT_METRICS for part in self.parts)
+        bounded = all(part.metric.unit for part in self.parts)
         if not bounded and len(self.parts) > 1:
-            names = sorted({part.metric.name for part in self.parts} - UNIT_METRICS)
-            hint = f"combine tasks of {', '.join(sorted(UNIT_METRICS))}"
+            names = sorted({part.metric.name for part in self.parts if not part.metric.unit})
+            units = [name for name, entry in METRICS.entries().items() if entry.options.get("unit")]
+            hint = f"combine tasks of {', '.join(units)}"
             raise BadParameter(f"{', '.join(names)} is not on a scale from 0 to 1", field="task", hint=hint)
-        described = [[p.metric.name, asdict(p.options), key_of_examples(p.examples)] for p in self.parts]
+        described = [
+            [p.metric.name, dict(p.metric.options), asdict(p.options), key_of_examples(p.examples)] for p in self.parts
+        ]
         object.__setattr__(self, "key", key_of([self.combine, described]))
         object.__setattr__(self, "size", sum(len(part.examples) for part in self.parts))
         object.__setattr__(self, "span", (0.0, 1.0) if bounded else None)
@@ -123,7 +126,7 @@ def task_utility(
     parts = []
     for task in tasks:
         examples = task.split(split, seed=seed)[:limit]
-        whole = Part(task.name, tuple(examples), find_metric(task.metric), task.options)
+        whole = Part(task.name, tuple(examples), find_metric(task.metric, task.metric_options), task.options)
         parts += _by_group(whole) if combine == "harmonic" and len(tasks) == 1 else [whole]
     return TaskUtility(tuple(parts), combine)
 
