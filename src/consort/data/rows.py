@@ -9,8 +9,9 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from itertools import count
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from consort.core.errors import BadData
 from consort.core.files import machine_errors
@@ -25,16 +26,43 @@ NEAR = 0.8
 Row = dict[str, Any]
 
 
+MAX_LINE = 2**26
+"""Longest line, in bytes, that is read."""
+
+HEAD = 2**16
+"""How much of a file is looked at before it is read."""
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Line number (from 1) and content of every line that is not blank. Raises BadData when there is no such file."""
+    """Line number (from 1) and content of every line that is not blank.
+
+    Raises BadData when there is no such file, and, before more is read, for one that is no text.
+    """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"
         raise BadData(what, field=str(path), hint="give the path of a JSONL file")
-    with machine_errors(path), open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            content = line.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else line.strip()
-            if content:
-                yield number, content
+    with machine_errors(path), open(path, "rb", buffering=HEAD) as file:
+        check_text(file.peek(HEAD), path)
+        yield from lines_of(file, path)
+
+
+def lines_of(file: IO[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
+    """The same of an open file."""
+    for number in count(1):
+        line = file.readline(MAX_LINE + 1)
+        if not line:
+            return
+        if len(line) > MAX_LINE:
+            raise BadData(f"a line of more than {MAX_LINE} bytes", field=f"{path}:{number}", hint="one row a line")
+        content = line.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else line.strip()
+        if content:
+            yield number, content
+
+
+def check_text(head: bytes, path: Path) -> None:
+    """Raises BadData for what begins with bytes that no text has: an empty stretch of a sparse file, an archive."""
+    if b"\0" in head:
+        raise BadData("is not text: it has zero bytes", field=str(path), hint="give JSON lines, saved as UTF-8")
 
 
 def parse_row(line: bytes, where: str) -> Row:
@@ -44,11 +72,12 @@ def parse_row(line: bytes, where: str) -> Row:
     return {name: value for name, value in row.items() if name in COLUMNS}
 
 
-def parse_object(line: bytes, where: str) -> Row:
+def parse_object(line: bytes, where: str, decoder: json.JSONDecoder | None = None) -> Row:
     """The JSON object of one line. Raises BadData."""
     try:
-        row = DECODER.decode(line.decode())
-        json.dumps(row, ensure_ascii=False).encode()
+        row = (decoder or DECODER).decode(line.decode())
+        if b"\\u" in line:  # else there can be no lone surrogate
+            json.dumps(row, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as fault:
         raise json_fault(fault, where) from None
     if not isinstance(row, dict):
@@ -154,7 +183,7 @@ def _short(value: Any) -> str:
 
 def _no_twins(pairs: list[tuple[str, Any]]) -> Row:
     found = dict(pairs)
-    if len(found) < len(pairs):
+    if len(found) != len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"the column {next(n for n in names if names.count(n) > 1)!r} stands twice")
     return found
@@ -164,4 +193,11 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON value")
 
 
+def _unknown(name: str) -> None:
+    if name != "NaN":
+        _no_constant(name)
+
+
 DECODER = json.JSONDecoder(object_pairs_hook=_no_twins, parse_constant=_no_constant)
+TABLES = json.JSONDecoder(object_pairs_hook=_no_twins, parse_constant=_unknown)
+"""Of tables, where NaN is written for what is not known."""

@@ -32,8 +32,8 @@ def _sums(statistics: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def interval(scores: np.ndarray, *, level: float = LEVEL) -> tuple[float, float]:
-    """The central `level` of the replicates, by linear interpolation between order statistics."""
-    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
+    """The central `level` of the replicates, by linear interpolation between order statistics; NaN are left out."""
+    low, high = np.nanquantile(scores, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

@@ -30,8 +30,12 @@ Aggregate = Callable[[np.ndarray], np.ndarray]
 
 
 def ratio(sums: np.ndarray) -> np.ndarray:
-    """First sum over second: a mean when rows are (score, 1), a rate per token when they are (total, tokens, …)."""
-    return np.asarray(sums[..., 0] / sums[..., 1])
+    """First sum over second: a mean when rows are (score, 1), a rate per token when they are (total, tokens, …).
+
+    NaN of rows of nothing, (0, 0): what is not known.
+    """
+    with np.errstate(invalid="ignore"):
+        return np.asarray(sums[..., 0] / sums[..., 1])
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,19 +21,21 @@ class Untold(Exception):
 def echoed_logprob(choice: Mapping[str, Any], context: str, continuation: str) -> float:
     """Summed log-probability (nats) of the continuation's tokens in an echo of both. Raises Untold.
 
-    As in models/decoding/score.py trailing spaces of the context move over; the token that lies across the boundary is
-    the continuation's. The echoed tokens must spell the text: where they are not told, the echoed text cut at the
-    offsets of its tokens.
+    As in models/decoding/score.py trailing spaces of the context move over, so a token that begins with them is the
+    continuation's. One that begins with the context's letters would have to be shared: a local model, which reads the
+    context's own tokens, has another figure for that, so it is refused. The echoed tokens must spell the text: where
+    they are not told, the echoed text cut at the offsets of its tokens.
     """
     found = choice.get("logprobs")
     values = found.get("token_logprobs") if isinstance(found, dict) else None
     if not isinstance(found, dict) or not isinstance(values, list) or not values:
         raise Untold("does not tell log-probabilities of given text")
     text, kept = (context + continuation).encode("utf-8", "replace"), len(context.rstrip().encode("utf-8", "replace"))
+    spans = _spans(choice, found, values, text)
+    if any(start < kept < end for start, end in spans):
+        raise Untold("has a token with letters of both context and continuation; end the context with a word")
     chosen = [
-        logprob_of(value)
-        for (start, end), value in zip(_spans(choice, found, values, text), values, strict=True)
-        if end > kept and start < len(text)
+        logprob_of(value) for (start, end), value in zip(spans, values, strict=True) if end > kept and start < len(text)
     ]
     known = [value for value in chosen if value is not None]
     if len(known) < len(chosen):
@@ -52,7 +54,7 @@ def _spans(
         if begin is not None and begin + len(text) in ends:
             spans = [(end - len(token) - begin, end - begin) for token, end in zip(tokens, ends, strict=True)]
             for i in range(len(spans) - 2, -1, -1):  # a token without letters belongs to what the next one writes
-                if not tokens[i]:
+                if not tokens[i] and (i or values[0] is not None):
                     spans[i] = spans[i + 1]
             return spans
     raise Untold("echoes another text than it was given, or tokens that do not spell it")
