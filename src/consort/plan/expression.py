@@ -18,6 +18,7 @@ from consort.core.files import read_stdin
 from consort.core.params import Param, bind
 from consort.core.schedule import plain
 from consort.data.yaml import load_documents
+from consort.plan.elsewhere import mapped_reference
 from consort.plan.mergekit.translate import is_mergekit, translate
 from consort.plan.names import find
 from consort.plan.search.refuse import check_settled
@@ -191,6 +192,8 @@ class _Reader:
     def _read(self, value: Any, path: str) -> Node:
         if isinstance(value, str):
             return self._reference(value, path)
+        if text := mapped_reference(value, path):
+            return Reference(text)
         if isinstance(value, Mapping) and "hf" in value:
             _only(value, REFERENCE_KEYS, path)
             return _described(value, path)

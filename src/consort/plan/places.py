@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from consort.core.errors import BadData, ConsortError, together
+from consort.models.cached.reference import split_file
+from consort.models.remote.reference import split_reference
 from consort.plan.expression import Call, Part, Plan, Reference
 from consort.plan.references import HUB, TABLE, folder_of, is_remote, is_table
 
@@ -25,10 +27,12 @@ def check_places(plans: Iterable[Plan]) -> None:
 
 def _check(text: str) -> None:
     if is_table(text):
-        file = text.removeprefix(TABLE).partition("#")[0]
+        file, _ = split_file(text.removeprefix(TABLE).partition("#")[0])
         if file and not Path(file).is_file():
             raise BadData("no such file", field=file, hint="give a JSONL, JSON or CSV file of cached answers")
-    elif not (is_remote(text) or text.startswith(HUB)):
+    elif is_remote(text):
+        split_reference(text)
+    elif not text.startswith(HUB):
         folder_of(text)
 
 

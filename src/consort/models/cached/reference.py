@@ -77,7 +77,7 @@ def described(value: Mapping[str, Any], path: str) -> str:
     """The reference that a mapping `{table: FILE, column: …}` stands for. Raises BadPlan, BadParameter."""
     for key in (KEY, "column"):
         if not isinstance(value.get(key), str) or not value[key]:
-            raise BadPlan(f"{value.get(key)!r} is not a string", field=f"{path}.{key}", hint="a file, and a column")
+            raise BadPlan("is not a string", field=f"{path}.{key}", hint="write {table: FILE, column: COLUMN}")
     try:
         options = checked({str(key): v for key, v in value.items() if key not in (KEY, "column")})
     except ConsortError as error:

@@ -53,14 +53,14 @@ def reference_text(name: str, base_url: str, options: Mapping[str, Any]) -> str:
 
 def is_described(value: Any) -> bool:
     """Whether a plan's value is a mapping that describes an endpoint."""
-    return isinstance(value, Mapping) and KEY in value and "url" in value
+    return isinstance(value, Mapping) and KEY in value
 
 
 def described(value: Mapping[str, Any], path: str) -> str:
     """The reference that a mapping `{openai: NAME, url: …}` stands for. Raises BadPlan, BadParameter."""
     for key in (KEY, "url"):
         if not isinstance(value.get(key), str) or not value[key]:
-            raise BadPlan(f"{value.get(key)!r} is not a string", field=f"{path}.{key}", hint="a name, and a base URL")
+            raise BadPlan("is not a string", field=f"{path}.{key}", hint="write {openai: NAME, url: https://HOST/v1}")
     if "?" in value["url"]:
         raise BadPlan("a base URL has no query", field=f"{path}.url", hint="write options as keys beside it")
     try:
