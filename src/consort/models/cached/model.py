@@ -41,10 +41,20 @@ _OPEN: WeakValueDictionary[Any, Table] = WeakValueDictionary()
 
 
 class RowText(str):
-    """The text of a prompt that knows which row of which table it is."""
+    """The text of a prompt that knows which row of which table it is; the table stays in use while it is."""
 
-    table = ""
+    path = ""
     row = -1
+    held: Table | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _row_text, (str(self), self.path, self.row)
+
+
+def _row_text(text: str, path: str, row: int, held: Table | None = None) -> RowText:
+    found = RowText(text)
+    found.path, found.row, found.held = path, row, held
+    return found
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -94,8 +104,7 @@ class Table:
         return Task(Path(self.path).name, "quality", tuple(parts["dev"]), tuple(parts["test"]))
 
     def _asked(self, prompt: Prompt, row: int) -> dict[str, Any]:
-        first = RowText(prompt if isinstance(prompt, str) else prompt[0]["content"])
-        first.table, first.row = self.path, row
+        first = _row_text(prompt if isinstance(prompt, str) else prompt[0]["content"], self.path, row, self)
         if isinstance(prompt, str):
             return {"prompt": first}
         return {"messages": (Message(role=prompt[0]["role"], content=first), *prompt[1:])}
@@ -107,7 +116,7 @@ class Table:
         """
         text = text_of(prompt)
         own: Any = prompt if isinstance(prompt, str) else prompt[0]["content"] if prompt else ""
-        if isinstance(own, RowText) and own.table == self.path and text == text_of(self.prompts[own.row]):
+        if isinstance(own, RowText) and own.path == self.path and text == text_of(self.prompts[own.row]):
             return own.row
         rows = self.rows.get(text, ())
         told = {(self.answers[r][column], *np.nan_to_num([self.quality[r, column]], nan=-1)) for r in rows}
