@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from io import BufferedReader, FileIO
 from itertools import count
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -41,7 +42,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"
         raise BadData(what, field=str(path), hint="give the path of a JSONL file")
-    with machine_errors(path), open(path, "rb", buffering=HEAD) as file:
+    with machine_errors(path), BufferedReader(FileIO(path), HEAD) as file:
         check_text(file.peek(HEAD), path)
         yield from lines_of(file, path)
 

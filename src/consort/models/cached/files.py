@@ -52,7 +52,7 @@ def raw_rows(path: Path) -> Iterator[Raw]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     try:
-        with machine_errors(path), open(path, "rb", buffering=HEAD) as file:
+        with machine_errors(path), io.BufferedReader(io.FileIO(path), HEAD) as file:
             if file.peek(2)[:2] == b"\x1f\x8b":
                 with gzip.GzipFile(fileobj=file) as packed, io.BufferedReader(packed, HEAD) as unpacked:
                     yield unpacked
@@ -73,7 +73,7 @@ def _whole(path: Path, file: IO[bytes]) -> str:
 
 def _csv_rows(path: Path, file: IO[bytes]) -> Iterator[Raw]:
     csv.field_size_limit(2**31 - 1)
-    text = io.TextIOWrapper(file, "utf-8-sig", newline="")  # type: ignore[type-var]
+    text = io.TextIOWrapper(file, "utf-8-sig", newline="")
     reader = csv.reader(text, strict=True)
     try:
         names = next(reader, [])

@@ -268,8 +268,8 @@ def _without_contamination(table: Table, file: str, drops: bool) -> Table:
     if not doubled or not drops:
         return table
     kept = [row for row in range(len(table.prompts)) if row not in doubled]
-    parts = {name: tuple(getattr(table, name)[row] for row in kept) for name in _BY_ROW}
-    arrays = {name: getattr(table, name)[kept] for name in ("quality", "cost", "tokens")}
+    parts: dict[str, Any] = {name: tuple(getattr(table, name)[row] for row in kept) for name in _BY_ROW}
+    arrays: dict[str, Any] = {name: getattr(table, name)[kept] for name in ("quality", "cost", "tokens")}
     return replace(table, rows=_by_text(parts["prompts"]), **parts, **arrays)
 
 

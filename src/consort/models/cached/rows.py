@@ -56,7 +56,7 @@ class Columns:
         split = raw.get("split") or None
         self.prompts.append(_prompt(raw, where))
         self.groups.append(next((str(raw[name]) for name in GROUPS if raw.get(name)), ""))
-        self.splits.append(split if split in SPLITS else split_of({"split": split}, where) or "")  # type: ignore[arg-type]
+        self.splits.append(split if split in SPLITS else split_of({"split": split}, where) or "")
         self.lines.append(number)
         for name, value in raw.items():
             if name in WIDE and isinstance(value, dict):
@@ -80,7 +80,8 @@ class Columns:
         size = _SIZES.get(kind, 1)
         missing = row * size - len(column)
         if missing > 0:
-            column.extend(([NAN] if kind in _SIZES else [None]) * missing)
+            empty: list[Any] = [NAN if kind in _SIZES else None]
+            column.extend(empty * missing)
         column[row * size : (row + 1) * size] = self._read(kind, value, f"{where}: {model}")
 
     def _read(self, kind: str, value: Any, where: str) -> Any:
