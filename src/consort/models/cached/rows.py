@@ -69,29 +69,37 @@ class Columns:
                     self._put(name.removesuffix(suffix), SUFFIXES.get(suffix, ""), value, where)
 
     def _put(self, model: str, kind: str, value: Any, where: str) -> None:
-        row, key = len(self.prompts) - 1, (model, kind)
-        column = self.cells.get(key)
+        column = self.cells.get((model, kind))
         if column is None:
-            column = self.cells[key] = array("d") if kind in _SIZES else []
-            self.models.setdefault(model)
-            if len(self.models) * len(self.prompts) > MAX_CELLS:
-                hint = "one column or one name for each model"
-                raise BadData(f"more than {MAX_CELLS} rows times models", field=where, hint=hint)
-        size = _SIZES.get(kind, 1)
-        missing = row * size - len(column)
-        if missing > 0:
+            column = self._new(model, kind, where)
+        size = 2 if kind == "tokens" else 1
+        at = (len(self.prompts) - 1) * size
+        cell = self._read(kind, value, where, model)
+        if size == 1 and len(column) == at:
+            column.append(cell)
+            return
+        if len(column) < at:
             empty: list[Any] = [NAN if kind in _SIZES else None]
-            column.extend(empty * missing)
-        column[row * size : (row + 1) * size] = self._read(kind, value, f"{where}: {model}")
+            column.extend(empty * (at - len(column)))
+        column[at : at + size] = array("d", cell if size == 2 else (cell,)) if kind in _SIZES else [cell]
 
-    def _read(self, kind: str, value: Any, where: str) -> Any:
+    def _new(self, model: str, kind: str, where: str) -> Any:
+        """A column of a model that has not been met, or not with this kind of cell."""
+        column = self.cells[model, kind] = array("d") if kind in _SIZES else []
+        self.models.setdefault(model)
+        if len(self.models) * len(self.prompts) > MAX_CELLS:
+            what = f"more than {MAX_CELLS} rows times models"
+            raise BadData(what, field=where, hint="one column or one name for each model")
+        return column
+
+    def _read(self, kind: str, value: Any, where: str, model: str) -> Any:
+        if kind == "answer":
+            return value if type(value) is str else answer_of(value, f"{where}: {model}")
         if kind == "quality":
-            return array("d", (quality_of(value, where, self.scale),))
+            return quality_of(value, f"{where}: {model}", self.scale)
         if kind == "cost":
-            return array("d", (number_of(value, where, "a cost", 0.0, MOST),))
-        if kind == "tokens":
-            return array("d", tokens_of(value, where))
-        return [answer_of(value, where) if kind == "answer" else value]
+            return number_of(value, f"{where}: {model}", "a cost", 0.0, MOST)
+        return tokens_of(value, f"{where}: {model}") if kind == "tokens" else value
 
     def settle(self) -> None:
         """Make every plain column one of qualities or of answers; in a table of mappings they are notes."""
@@ -145,6 +153,8 @@ def read_columns(path: Path, scale: Scale) -> Columns:
     if not found.prompts:
         raise BadData("has no rows", field=str(path), hint="one prompt with its models' answers a row")
     found.settle()
+    if len(found.models) * len(found.prompts) > MAX_CELLS:
+        raise BadData(f"more than {MAX_CELLS} rows times models", field=str(path), hint="cut it into several tables")
     return found
 
 
