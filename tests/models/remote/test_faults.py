@@ -196,7 +196,13 @@ CASES = {
         flow(piece("a"), {"error": {"message": late(KEY)}}), says=r"answers with an error: x+", ask="stream"
     ),
     "filtered-stream": Case(flow(piece(TEXT, "content_filter")), TEXT, ask="stream", finish="content_filter"),
-    "E1-across": Case(echo(["The", " ca", "t ", "sat", "."], [None, -1.0, -2.0, -4.0, -8.0]), -6.0, ask="score"),
+    "E1-spaces": Case(echo(["The", " cat", " sat", "."], [None, -1.0, -4.0, -8.0]), -4.0, ask="score"),
+    "E1-across": Case(
+        echo(["The", " ca", "t ", "sat", "."], [None, -1.0, -2.0, -4.0, -8.0]),
+        error=Unsupported,
+        says="letters of both",
+        ask="score",
+    ),
     "E1-mark": Case(
         echo(["<s>", "\u2581The", "\u2581cat", "\u2581sat", "!"], [None, -1.0, -2.0, -4.0, -8.0], "x"),
         -4.0,
