@@ -104,7 +104,7 @@ def test_a_plug_in_is_a_metric_like_any_other(task, tmp_path, monkeypatch):
 import sys
 from consort.data import load_task
 from consort.core.errors import ConsortError
-from consort.plan.names import entries
+from consort.plan.kinds import entries
 assert "near_miss" in [e.name for e in entries("metric")], entries("metric")
 assert "torch" not in sys.modules
 task = load_task({str(tmp_path)!r})

@@ -9,8 +9,10 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from io import BufferedReader, FileIO
+from itertools import count
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from consort.core.errors import BadData
 from consort.core.files import machine_errors
@@ -27,6 +29,10 @@ MOST_LINE = 1 << 24
 Row = dict[str, Any]
 
 
+HEAD = 2**16
+"""How much of a file is looked at before it is read."""
+
+
 def read_lines(path: Path, *, raw: bool = False) -> Iterator[tuple[int, bytes]]:
     """Line number (from 1) and content of every line that is not blank; of every line as it stands where `raw`.
 
@@ -35,23 +41,32 @@ def read_lines(path: Path, *, raw: bool = False) -> Iterator[tuple[int, bytes]]:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"
         raise BadData(what, field=str(path), hint="give the path of a JSONL file")
-    number = 0
-    with machine_errors(path), open(path, "rb") as file:
-        while line := file.readline(MOST_LINE + 1):
-            number += 1
-            _check_text(line, f"{path.name}:{number}")
-            content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            if not raw:
-                content = content.strip()
-            if content:
-                yield number, content
+    with machine_errors(path), BufferedReader(FileIO(path), HEAD) as file:
+        check_text(file.peek(HEAD), path.name)
+        yield from lines_of(file, path.name, raw=raw)
 
 
-def _check_text(line: bytes, where: str) -> None:
-    if b"\0" in line:
+def lines_of(file: IO[bytes], name: str, *, raw: bool = False) -> Iterator[tuple[int, bytes]]:
+    """The same of an open file that is called `name`."""
+    for number in count(1):
+        line = file.readline(MOST_LINE + 1)
+        if not line:
+            return
+        where = f"{name}:{number}"
+        check_text(line, where)
+        if len(line) > MOST_LINE:
+            raise BadData(f"a line of more than {MOST_LINE >> 20} MiB", field=where, hint="one JSON object a line")
+        content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+        if not raw:
+            content = content.strip()
+        if content:
+            yield number, content
+
+
+def check_text(part: bytes, where: str) -> None:
+    """Raises BadData for bytes that no text has: an empty stretch of a sparse file, an archive."""
+    if b"\0" in part:
         raise BadData("not text: it holds zero bytes", field=where, hint="give a text file, one JSON object a line")
-    if len(line) > MOST_LINE:
-        raise BadData(f"a line of more than {MOST_LINE >> 20} MiB", field=where, hint="one JSON object a line")
 
 
 def parse_row(line: bytes, where: str) -> Row:
@@ -61,11 +76,12 @@ def parse_row(line: bytes, where: str) -> Row:
     return {name: value for name, value in row.items() if name in COLUMNS}
 
 
-def parse_object(line: bytes, where: str) -> Row:
+def parse_object(line: bytes, where: str, decoder: json.JSONDecoder | None = None) -> Row:
     """The JSON object of one line. Raises BadData."""
     try:
-        row = DECODER.decode(line.decode())
-        json.dumps(row, ensure_ascii=False).encode()
+        row = (decoder or DECODER).decode(line.decode())
+        if b"\\u" in line:  # else there can be no lone surrogate
+            json.dumps(row, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as fault:
         raise json_fault(fault, where) from None
     if not isinstance(row, dict):
@@ -172,7 +188,7 @@ def _short(value: Any) -> str:
 
 def _no_twins(pairs: list[tuple[str, Any]]) -> Row:
     found = dict(pairs)
-    if len(found) < len(pairs):
+    if len(found) != len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(f"the column {next(n for n in names if names.count(n) > 1)!r} stands twice")
     return found
@@ -182,4 +198,11 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON value")
 
 
+def _unknown(name: str) -> None:
+    if name != "NaN":
+        _no_constant(name)
+
+
 DECODER = json.JSONDecoder(object_pairs_hook=_no_twins, parse_constant=_no_constant)
+TABLES = json.JSONDecoder(object_pairs_hook=_no_twins, parse_constant=_unknown)
+"""Of tables, where NaN is written for what is not known."""

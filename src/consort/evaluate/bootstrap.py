@@ -42,8 +42,8 @@ def _sums(statistics: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def interval(scores: np.ndarray, *, level: float = LEVEL) -> tuple[float, float]:
-    """The central `level` of the replicates, by linear interpolation between order statistics."""
-    low, high = np.quantile(scores, [(1 - level) / 2, (1 + level) / 2])
+    """The central `level` of the replicates, by linear interpolation between order statistics; NaN are left out."""
+    low, high = np.nanquantile(scores, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
@@ -55,6 +55,9 @@ def interval_of(
     Without a range it is the percentile bootstrap, a point where all examples have the same statistics. Scores of which
     each is 0 or 1 have the range [0, 1].
     """
+    statistics = statistics[_are_known(statistics)]
+    if not len(statistics):
+        return math.nan, math.nan
     score, n = float(aggregate(statistics.sum(0))), len(statistics)
     if span is None and aggregate is ratio and _are_binary(statistics):
         span = UNIT
@@ -98,6 +101,8 @@ def difference_interval(
     Means in a range: a Wald interval with two more examples of difference 0 and half of one at each end (Agresti and
     Min 2005, section 3), bounded by what is possible.
     """
+    known = _are_known(ours) & _are_known(theirs)
+    ours, theirs = ours[known], theirs[known]
     if span is None and aggregate is ratio and _are_binary(ours) and _are_binary(theirs):
         span = UNIT
     if span is None or not (_are_means(ours, aggregate) and _are_means(theirs, aggregate)):
@@ -108,6 +113,12 @@ def difference_interval(
     centre = float(gained.sum()) / n
     half = Z * math.sqrt(max(0.0, (float((gained**2).sum()) + 1) / n - centre**2) / n)
     return width * max(-1.0, centre - half), width * min(1.0, centre + half)
+
+
+def _are_known(statistics: np.ndarray) -> np.ndarray:
+    """Which rows tell something: rows of nothing are (0, 0)."""
+    known: np.ndarray = statistics.any(axis=1) if statistics.shape[1] == 2 else np.ones(len(statistics), bool)
+    return known
 
 
 def _are_binary(statistics: np.ndarray) -> bool:

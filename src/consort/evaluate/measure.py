@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,6 +18,7 @@ from consort.data.settings import Options
 from consort.evaluate.registry import Metric
 from consort.models.cost import cost_of, scored, shared
 
+USUAL = ("stop", "length", "cancelled")
 ABILITIES = {
     "generate": ("generate",),
     "completion": ("generate",),
@@ -29,7 +31,8 @@ ABILITIES = {
 class Measured:
     """Rows of statistics in the order of the examples, the answers where there are any, and what they cost.
 
-    `truncated` counts texts that were cut, `unknown` the tokens read that stand for what the tokenizer cannot write.
+    `truncated` counts texts that were cut, `unknown` the tokens read that stand for what the tokenizer cannot write,
+    `ended` the answers by finish_reason, `left_out` the examples whose answer is not known.
     """
 
     rows: list[tuple[float, ...]] = field(default_factory=list)
@@ -38,6 +41,21 @@ class Measured:
     cost: dict[str, Usage] = field(default_factory=dict)
     truncated: int = 0
     unknown: int = 0
+    ended: Counter[str] = field(default_factory=Counter)
+    left_out: int = 0
+
+    @property
+    def odd(self) -> dict[str, int]:
+        """How many answers ended otherwise than answers do, by finish_reason."""
+        return {reason: n for reason, n in sorted(self.ended.items()) if reason not in USUAL}
+
+    def fill(self) -> None:
+        """Make the rows of what is not known rows of nothing. Raises BadData where nothing at all is known."""
+        width = max(map(len, self.rows), default=0)
+        if not width:
+            hint = "a table needs `scores`, or answers and a metric for them"
+            raise BadData("no answer of it is known", hint=hint)
+        self.rows = [row or (0.0,) * width for row in self.rows]
 
     def pay(self, usage: Usage, cost: Mapping[str, Usage]) -> None:
         self.usage += usage
@@ -61,6 +79,7 @@ def measure(model: Any, examples: Sequence[Example], metric: Metric, options: Op
         for part in _batches(examples, batch):
             ask(model, part, metric, options, found)
             advance(len(part))
+    found.fill()
     if not np.isfinite(np.array(found.rows)).all():
         hint = "look for NaN in its weights; lower the coefficients of a merge"
         raise BadCheckpoint("its probabilities are not finite numbers", field=model.name, hint=hint)
@@ -97,8 +116,19 @@ def check_lengths(model: Any, examples: Sequence[Example], metric: Metric) -> No
 
 def _generate(model: Any, examples: Sequence[Example], metric: Metric, options: Options, found: Measured) -> None:
     sampling = Sampling(max_tokens=options.max_tokens, stop=tuple(options.stop))
-    completions: list[Completion] = model.generate([prompt_of(e) for e in examples], sampling)
-    for example, completion in zip(examples, completions, strict=True):
+    knows = getattr(model, "knows", None)  # of a table: rows that are not known are left out, not wrong
+    known = [knows is None or knows(prompt_of(e), graded=metric.name == "quality") for e in examples]
+    asked = [prompt_of(e) for e, is_known in zip(examples, known, strict=True) if is_known]
+    completions: list[Completion] = model.generate(asked, sampling)
+    answered = iter(completions)
+    for example, is_known in zip(examples, known, strict=True):
+        if not is_known:
+            found.left_out += 1
+            found.rows.append(())
+            found.answers.append("")
+            continue
+        completion = next(answered)
+        found.ended[completion.finish_reason] += 1
         given = completion if metric.asks == "completion" else completion.text
         found.rows.append(metric.statistics(given, example))
         found.answers.append(completion.text)

@@ -35,9 +35,14 @@ UNIT = (0.0, 1.0)
 
 
 def ratio(sums: np.ndarray) -> np.ndarray:
-    """First sum over second: a mean when rows are (score, 1), a rate per token when they are (total, tokens, …)."""
-    quotient: np.ndarray = sums[..., 0] / sums[..., 1]
-    return quotient
+    """First sum over second: a mean when rows are (score, 1), a rate per token when they are (total, tokens, …).
+
+    NaN of rows of nothing, (0, 0): what is not known.
+    """
+    import numpy as np
+
+    with np.errstate(invalid="ignore"):
+        return np.asarray(sums[..., 0] / sums[..., 1])
 
 
 @dataclass(frozen=True, slots=True)

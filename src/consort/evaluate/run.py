@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from time import perf_counter
@@ -16,6 +17,8 @@ from consort.evaluate.bootstrap import interval_of
 from consort.evaluate.measure import Measured, measure
 from consort.evaluate.registry import Metric, find_metric
 from consort.evaluate.result import Result
+
+log = logging.getLogger(__name__)
 
 BATCH = 64
 
@@ -47,6 +50,9 @@ def evaluate(
             fault.field = f"{task.name} ({split}): {fault.field}"
         raise
     seconds = perf_counter() - started
+    if odd := found.odd:
+        told = ", ".join(f"{n} by {reason}" for reason, n in odd.items())
+        log.warning("%s on %s: of %d answers ended %s", model.name, task.name, len(examples), told)
     rows = np.array(found.rows)
     return Result(
         model=model.name,
@@ -80,12 +86,14 @@ def _by_group(examples: Sequence[Example], rows: np.ndarray, metric: Metric) -> 
     names = [e.group or "" for e in examples]
     if not any(names):
         return {}
-    return {name: float(metric.aggregate(rows[[n == name for n in names]].sum(0))) for name in dict.fromkeys(names)}
+    scores = {name: float(metric.aggregate(rows[[n == name for n in names]].sum(0))) for name in dict.fromkeys(names)}
+    return {name: score for name, score in scores.items() if not math.isnan(score)}
 
 
 def _figures(rows: np.ndarray, metric: Metric, found: Measured) -> dict[str, float]:
     if metric.asks != "logprobs":
-        return {}
+        left_out = {"left_out": float(found.left_out)} if found.left_out else {}
+        return {f"ended_{reason}": float(n) for reason, n in found.odd.items()} | left_out
     total, tokens, n_bytes = map(float, rows.sum(0))
     return {
         "perplexity": math.exp(-total / tokens),

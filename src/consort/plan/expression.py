@@ -22,6 +22,7 @@ from consort.core.params import Param, bind
 from consort.core.registry import Registry
 from consort.core.schedule import plain
 from consort.data.yaml import load_documents
+from consort.plan.elsewhere import mapped_reference
 from consort.plan.kinds import find, is_expression, makers
 from consort.plan.mergekit.translate import is_mergekit, translate
 from consort.plan.references import base_and_adapter, has_weights
@@ -212,6 +213,8 @@ class _Reader:
             return self._named(value, path, kind)
         if isinstance(value, str):
             return self._reference(value, path)
+        if text := mapped_reference(value, path):
+            return Reference(text)
         if isinstance(value, Mapping) and "hf" in value:
             _only(value, REFERENCE_KEYS, path)
             return _described(value, path)

@@ -106,9 +106,17 @@ def _column(text: str, opened: MutableMapping[str, Any]) -> Any:
 
 
 def _check_table(text: str) -> None:
-    file = text.removeprefix(TABLE).partition("#")[0]
+    from consort.models.cached.reference import split_file
+
+    file, _ = split_file(text.removeprefix(TABLE).partition("#")[0])
     if file and not Path(file).is_file():
         raise BadData("no such file", field=file, hint="give a JSONL, JSON or CSV file of cached answers")
+
+
+def _check_endpoint(text: str) -> None:
+    from consort.models.remote.reference import split_reference
+
+    split_reference(text)
 
 
 def _unchecked(text: str) -> None:
@@ -133,7 +141,7 @@ SCHEMES = (
     Scheme(
         REMOTE,
         _no_folder("a remote model has"),
-        _unchecked,
+        _check_endpoint,
         lambda text: text.removeprefix(REMOTE).partition("@")[0],
         _same,
         _endpoint,

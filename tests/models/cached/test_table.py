@@ -102,7 +102,7 @@ def test_bad_tables_are_refused_by_place(tmp_path, text, said):
 @pytest.mark.parametrize(
     ("row", "line", "said"),
     [
-        ('{"prompt": "p", "scores": {"a": NaN}}', 3, "NaN is not a JSON value"),
+        ('{"prompt": "p", "scores": {"a": Infinity}}', 3, "Infinity is not a JSON value"),
         ('{"prompt": "p", "id": %s}' % ("9" * 5000), 3, "a number has thousands of digits"),
         ('{"prompt": "p", "id": %s}' % ("[" * 100000), 3, "nested too deeply"),
         ('{"prompt": "p", "prompt": "q"}', 3, "stands twice"),
@@ -120,12 +120,13 @@ def test_a_bad_row_of_a_list_is_told_by_its_line(tmp_path, row, line, said):
     assert caught.value.field.startswith(f"{path}:{line}")
 
 
-def test_an_unknown_quality_is_told_by_file_and_line(tmp_path):
+def test_an_unknown_quality_is_left_out_and_told(tmp_path, caplog):
     path = tmp_path / "t.csv"
     path.write_text("prompt,a_answer,a_score,split\np,x,1,test\nq,y,,test\n")
-    with pytest.raises(BadData, match="quality is not known") as caught:
-        evaluate(table_model(f"table:{path}#a"), open_table(path).task())
-    assert caught.value.field == "t.csv (test): line 3"
+    result = evaluate(table_model(f"table:{path}#a"), open_table(path).task())
+    assert (result.score, result.interval, result.figures) == (1.0, (1.0, 1.0), {"left_out": 1.0})
+    assert np.isnan(result.scores[1])
+    assert "1 of 2 scores of a are not known" in caplog.text
 
 
 def test_bad_csv_and_names(tmp_path, file):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,11 +11,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from consort.cooperate.speculate.asked import Asked, check_call
 from consort.cooperate.speculate.rounds.loop import rounds
 from consort.cooperate.speculate.rounds.pipeline import Pipeline, Prefix
 from consort.cooperate.speculate.rounds.rows import Row
 from consort.cooperate.speculate.speculation import Speculate
-from consort.core.errors import Unsupported
 from consort.core.types import Prompt, Sampling
 from consort.models.decoding.sampling import key
 from consort.models.hf.model import HFModel
@@ -36,8 +37,9 @@ def custom_generate(
     `draft`: a transformers module with the model's token ids (padded tables may differ in height), or any token model;
     then `tokenizer` is the model's own (of transformers). Without a draft the text itself is looked up. All of
     generate's logits processors and stopping criteria are kept, each at every position of a draft; batches may be
-    padded. Sampling is seeded from torch's global generator, as generate's own. Modules are left as they were, their
-    training flags included. Raises Unsupported for beams and encoder-decoder models.
+    padded. Sampling is seeded from torch's global generator, as generate's own. A `streamer` hears the tokens of a
+    batch of one. Modules are left as they were, their training flags included. Raises Unsupported, naming it, for what
+    generate was asked and speculation does not do (speculate/asked.py): beams, guidance, scores, embeddings, ….
     """
     made: dict[int, tuple[Any, Speculate]] = {}
 
@@ -49,7 +51,8 @@ def custom_generate(
         generation_config: Any = None,
         **kwargs: Any,
     ) -> Any:
-        _check(model, generation_config)
+        asked = Asked.of(sys._getframe(1))
+        check_call(model, input_ids, logits_processor, generation_config, kwargs, asked)
         with unchanged([model] if draft is None or isinstance(draft, TokenModel) else [model, draft]):
             if id(model) not in made:
                 pair = _models(model, draft, tokenizer)
@@ -60,16 +63,10 @@ def custom_generate(
             call = _Call(
                 input_ids, kwargs.get("attention_mask"), logits_processor, stopping_criteria, generation_config
             )
+            call.streamer = asked.streamer
             return call.run(made[id(model)][1])
 
     return decode
-
-
-def _check(model: Any, config: Any) -> None:
-    if model.config.is_encoder_decoder:
-        raise Unsupported("encoder-decoder models cannot be speculated", field="model", hint="take a causal model")
-    if config.num_beams > 1:
-        raise Unsupported("beams cannot be speculated", field="num_beams", hint="num_beams=1")
 
 
 def _models(model: Any, draft: Any, tokenizer: Any) -> tuple[TokenModel, TokenModel | None]:
@@ -123,6 +120,7 @@ class _Call:
         self.mask = [[1] * ids.shape[1]] * len(ids) if mask is None else mask.tolist()
         self.sampled = bool(config.do_sample)
         self.places: dict[bytes, int] = {}
+        self.streamer: Any = None
 
     def run(self, model: Speculate) -> Any:
         rows = self._rows(model)
@@ -131,6 +129,8 @@ class _Call:
         )
         for _ in rounds(model.work, model, rows, pipeline, self._add):
             pass
+        if self.streamer is not None:
+            self.streamer.end()
         return self._shown(rows)
 
     def _rows(self, model: Speculate) -> list[Row]:
@@ -164,6 +164,8 @@ class _Call:
     def _add(self, row: Row, token: int, logprob: float) -> None:
         row.tokens.append(token)
         row.logprobs.append(logprob)
+        if self.streamer is not None:
+            self.streamer.put(torch.tensor([token]))
         if len(row.tokens) == row.limit:
             row.finish = "length"
         ids = self._padded(self.places[row.key], [*row.prompt, *row.tokens])

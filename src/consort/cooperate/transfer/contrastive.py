@@ -18,9 +18,11 @@ from consort.models.token_model import TokenModel
 class Contrastive(Combined):
     """log p_expert - strength log p_amateur, for tokens with p_expert >= alpha max p_expert (section 3).
 
-    The defaults are those of the published runs; the paper's program has strength 0.5 and amateur_temperature 1 built
-    in. With a temperature other than 1, an expert contrasted with itself would choose the least likely plausible
-    token, so that is refused unless `force`.
+    p_expert = softmax(logits) and p_amateur = softmax(logits / amateur_temperature), so up to a constant of the
+    position the amateur's log-probability at temperature 1 weighs strength / amateur_temperature. The defaults are
+    those of the published runs; the paper's program has strength 0.5 and amateur_temperature 1 built in. With a
+    temperature other than 1, an expert contrasted with itself would choose the least likely plausible token, so that is
+    refused unless `force`.
     """
 
     def __init__(

@@ -5,6 +5,7 @@ The paper's scorer is a trained text classifier; here a model's own token probab
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,8 @@ from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.after import strategy
 from consort.models.base import LanguageModel
 from consort.models.cost import cost_of, distinct, joined
+
+log = logging.getLogger(__name__)
 
 
 @strategy(paper="2305.05176")
@@ -66,13 +69,15 @@ class Cascade:
             for row, answer in zip((rows[i] for i in pending), answers, strict=True):
                 row.costs.append((model, cost_of(model, answer)))
                 self._judge(row, level, answer)
+            unsure = sum(CONFIDENCES[self.confidence](answer) is None for answer in answers)
+            if unsure and level < len(self.models) - 1:
+                what = "%s: %d of %d answers tell no probability: the next model is asked"
+                log.warning(what, self.name, unsure, len(answers))
         return [self._completion(row) for row in rows]
 
     def _judge(self, row: _Row, level: int, answer: Completion) -> None:
         last = level == len(self.models) - 1
         sure = CONFIDENCES[self.confidence](answer)
-        if sure is None and not last:
-            raise _silent(self.models[level])
         if sure is not None:
             row.confidence[self.labels[level]] = sure
         if last or (sure is not None and sure >= self.thresholds[level]):
@@ -96,7 +101,8 @@ class _Row:
 
 
 def _mean_probability(answer: Completion) -> float | None:
-    return None if answer.logprob is None else math.exp(answer.logprob / max(1, len(answer.tokens)))
+    count = len(answer.tokens) or len(answer.details.get("logprobs", ()))
+    return None if answer.logprob is None else math.exp(answer.logprob / max(1, count))
 
 
 def _min_probability(answer: Completion) -> float | None:

@@ -123,7 +123,9 @@ def from_table(table: Table, models: Sequence[str] | None = None, *, split: str 
     ).columns(columns)
     if split is None:
         return observed
-    kept = [example.line - 1 for example in table.task().split(split)]
+    kept = table.rows_of(split)
+    if not kept:
+        raise BadData(f"no {split} rows", field=table.path, hint=f"give rows of the split {split}")
     return observed.rows(kept)
 
 

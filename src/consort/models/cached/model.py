@@ -8,16 +8,20 @@ or `messages`; what each model did stands either in mappings from model to value
 (`quality` is another name of `scores`; `tokens` counts them, a number or [prompt, completion]) or in columns: `a` has
 the quality of a's answer where all its values are numbers in [0, 1], true or false, else the answer itself;
 `a_answer` (`a_response`), `a_quality` (`a_score`), `a_cost`, `a_tokens` say what they hold. What is null or empty is
-unknown. `group` (`tag`, `task`) and `split` (dev, test) are the row's own.
+unknown, and so are NaN, "nan", "None", "null", "NA" in place of a number. `group` (`tag`, `task`) and `split` (dev,
+test) are the row's own. Scores lie in [0, 1]; those of another range are read with `scale` (cached/reference.py).
 """
 
 from __future__ import annotations
 
+import logging
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from weakref import WeakValueDictionary
 
 import numpy as np
 from jaxtyping import Float
@@ -25,22 +29,43 @@ from jaxtyping import Float
 from consort.core.counted import counted
 from consort.core.errors import BadData, BadParameter, UnknownName, did_you_mean
 from consort.core.prompts import check_list
-from consort.core.types import Completion, Example, Prompt, Sampling, Usage
+from consort.core.types import Completion, Example, Message, Prompt, Sampling, Usage
 from consort.data.task import Task
-from consort.models.cached.rows import MOST, Row, answer_of, number_of, read_rows, short, tokens_of
+from consort.models.cached.cells import UNIT, Scale, short
+from consort.models.cached.reference import PREFIX, query_of, scale_of, split_file, split_reference
+from consort.models.cached.rows import read_columns
 from consort.models.tokens.tokenizer import plain_chat
 
-PREFIX = "table:"
+log = logging.getLogger(__name__)
+_OPEN: WeakValueDictionary[Any, Table] = WeakValueDictionary()
+"""Tables in use, so that a file that is named as task, as models and as data is read once."""
 
 
-@dataclass(frozen=True, slots=True)
+class RowText(str):
+    """The text of a prompt that knows which row of which table it is; the table stays in use while it is."""
+
+    path = ""
+    row = -1
+    held: Table | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _row_text, (str(self), self.path, self.row)
+
+
+def _row_text(text: str, path: str, row: int, held: Table | None = None) -> RowText:
+    found = RowText(text)
+    found.path, found.row, found.held = path, row, held
+    return found
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Table:
     """What several models answered: row i is about `prompts[i]`, column m about `models[m]`.
 
     `answers` are texts, None where unknown. `quality` is in [0, 1], larger is better; `cost` in the table's own unit;
     `tokens` [n, model, 2] of prompt and completion; NaN where unknown. `groups` and `splits` are "" where the table
-    does not say. `rows` finds a prompt's text; of equal prompts the first. `lines` are
-    where rows start in the file.
+    does not say. `rows` finds the rows of a prompt's text. `lines` are where rows start in the file, whose name is
+    `path` with the options it is read by.
     """
 
     path: str
@@ -52,7 +77,7 @@ class Table:
     tokens: Float[np.ndarray, "n model 2"]
     groups: tuple[str, ...]
     splits: tuple[str, ...]
-    rows: Mapping[str, int]
+    rows: Mapping[str, Sequence[int]]
     lines: tuple[int, ...] = ()
 
     def column(self, model: str) -> int:
@@ -62,18 +87,46 @@ class Table:
             raise UnknownName(f"has no column {model!r}", field=self.path, hint=hint)
         return self.models.index(model)
 
-    def task(self) -> Task:
-        """The table's prompts as a task whose metric is the quality that the table tells.
+    def split_of(self, row: int) -> str:
+        """A row's split. One without is cut as task files are: crc32(prompt) % 5, 0 and 1 dev, else test."""
+        return self.splits[row] or ("dev" if zlib.crc32(text_of(self.prompts[row]).encode()) % 5 < 2 else "test")
 
-        Rows without a split are cut as task files are: crc32(prompt) % 5, 0 and 1 dev, else test.
-        """
+    def rows_of(self, split: str) -> list[int]:
+        """The rows of "dev" or "test", in order."""
+        return [row for row in range(len(self.prompts)) if self.split_of(row) == split]
+
+    def task(self) -> Task:
+        """The table's prompts as a task whose metric is the quality that the table tells; prompts know their rows."""
         parts: dict[str, list[Example]] = {"dev": [], "test": []}
-        lines = self.lines or range(1, len(self.prompts) + 1)
-        for line, prompt, group, split in zip(lines, self.prompts, self.groups, self.splits, strict=True):
-            chosen = split or ("dev" if zlib.crc32(text_of(prompt).encode()) % 5 < 2 else "test")
-            asked: dict[str, Any] = {"prompt": prompt} if isinstance(prompt, str) else {"messages": tuple(prompt)}
-            parts[chosen].append(Example(**asked, group=group or None, line=line))
+        for row, (prompt, group) in enumerate(zip(self.prompts, self.groups, strict=True)):
+            line = self.lines[row] if self.lines else row + 1
+            asked = self._asked(prompt, row)
+            parts[self.split_of(row)].append(Example(**asked, group=group or None, line=line))
         return Task(Path(self.path).name, "quality", tuple(parts["dev"]), tuple(parts["test"]))
+
+    def _asked(self, prompt: Prompt, row: int) -> dict[str, Any]:
+        first = _row_text(prompt if isinstance(prompt, str) else prompt[0]["content"], self.path, row, self)
+        if isinstance(prompt, str):
+            return {"prompt": first}
+        return {"messages": (Message(role=prompt[0]["role"], content=first), *prompt[1:])}
+
+    def find(self, prompt: Prompt, column: int) -> int | None:
+        """The row that a prompt is: its own if it knows it, else by its text; None where there is none.
+
+        Raises BadData where several rows have the text, and tell different things of the model.
+        """
+        text = text_of(prompt)
+        own: Any = prompt if isinstance(prompt, str) else prompt[0]["content"] if prompt else ""
+        if isinstance(own, RowText) and own.path == self.path and text == text_of(self.prompts[own.row]):
+            return own.row
+        rows = self.rows.get(text, ())
+        told = {(self.answers[r][column], *np.nan_to_num([self.quality[r, column]], nan=-1)) for r in rows}
+        if len(told) > 1:
+            stands = ", ".join(f"{self.lines[r] if self.lines else r + 1} ({self.split_of(r)})" for r in rows[:5])
+            hint = f"ask by the table's own task: --task {PREFIX}{self.path}"
+            what = f"{short(text)} stands in lines {stands}, with different values for {self.models[column]}"
+            raise BadData(what, field=self.path, hint=hint)
+        return rows[0] if rows else None
 
 
 class TableModel:
@@ -95,14 +148,25 @@ class TableModel:
         check_list(prompts)
         return [self._answer(prompt, sampling) for prompt in prompts]
 
+    def knows(self, prompt: Prompt, *, graded: bool) -> bool:
+        """Whether the answer is told, or with `graded` its quality. Raises BadData for a prompt the table has not."""
+        row = self._row(prompt)
+        is_graded = not np.isnan(self.table.quality[row, self.column])
+        return bool(is_graded if graded else is_graded or self.table.answers[row][self.column] is not None)
+
+    def _row(self, prompt: Prompt) -> int:
+        row = self.table.find(prompt, self.column)
+        if row is None:
+            count = counted(len(self.table.rows), "prompt")
+            hint = f"the table has answers to {count}, which must be equal to the letter"
+            raise BadData(f"no answer to {short(text_of(prompt))}", field=self.source, hint=hint)
+        return row
+
     def _answer(self, prompt: Prompt, sampling: Sampling) -> Completion:
-        row = self.table.rows.get(text_of(prompt))
-        text = None if row is None else self.table.answers[row][self.column]
-        quality = np.nan if row is None else self.table.quality[row, self.column]
-        if row is None or (text is None and np.isnan(quality)):
-            hint = (
-                f"the table has answers to {counted(len(self.table.rows), 'prompt')}, which must be equal to the letter"
-            )
+        row = self._row(prompt)
+        text, quality = self.table.answers[row][self.column], self.table.quality[row, self.column]
+        if text is None and np.isnan(quality):
+            hint = "this one is not known; a task of the table leaves it out"
             raise BadData(f"no answer to {short(text_of(prompt))}", field=self.source, hint=hint)
         for stop in sampling.stop:
             text = None if text is None else text.split(stop)[0]
@@ -120,14 +184,6 @@ def text_of(prompt: Prompt) -> str:
     return prompt[0]["content"] if len(prompt) == 1 else plain_chat(prompt)
 
 
-def split_reference(reference: str) -> tuple[str, str]:
-    """File and column of `table:FILE#COLUMN`; the column is "" where none is named. Raises BadParameter."""
-    file, _, column = reference.removeprefix(PREFIX).partition("#")
-    if not reference.startswith(PREFIX) or not file:
-        raise BadParameter("names no table", field=reference, hint=f"{PREFIX}FILE#COLUMN")
-    return file, column
-
-
 def table_model(reference: str, table: Table | None = None) -> TableModel:
     """The model that `table:FILE#COLUMN` names; `table` is that file where it has been read already."""
     file, column = split_reference(reference)
@@ -137,35 +193,86 @@ def table_model(reference: str, table: Table | None = None) -> TableModel:
     return TableModel(found, column)
 
 
-def open_table(path: str | Path) -> Table:
-    """Read and check a table. Raises BadData naming file, row and column."""
-    rows = read_rows(Path(path))
-    models = tuple(dict.fromkeys(model for row in rows for model, _ in row.cells))
-    if not models:
+def open_table(
+    path: str | Path,
+    *,
+    scale: float | Sequence[float] | None = None,
+    contaminated: Literal["keep", "drop"] = "keep",
+) -> Table:
+    """Read and check a table, named by its file and, after `?`, options (cached/reference.py).
+
+    `scale` is the range of its scores, from 0 to a number or a pair; `contaminated="drop"` leaves out test rows whose
+    prompt dev has too. What is scaled, left out, doubled or not known is told in the log, once for a table in use.
+    Raises BadData naming file, row and column.
+    """
+    file, options = split_file(str(path))
+    options |= {} if scale is None else {"scale": scale_of(scale)}
+    options |= {} if contaminated == "keep" else {"contaminated": contaminated}
+    name = file + query_of(options)
+    stat = Path(file).stat() if Path(file).is_file() else None
+    key = stat and (str(Path(file).resolve()), name, stat.st_mtime_ns, stat.st_size)
+    found = _OPEN.get(key)
+    if found is None:
+        found = _read(file, name, options.get("scale", UNIT), drops=options.get("contaminated") == "drop")
+        _OPEN[key] = found
+    return found
+
+
+def _read(file: str, name: str, scale: Scale, *, drops: bool) -> Table:
+    columns = read_columns(Path(file), scale)
+    if not columns.models:
         hint = 'columns of models, or {"answers": {...}} or {"scores": {...}}'
-        raise BadData("has no answers and no qualities", field=str(path), hint=hint)
-    return _table(str(path), models, rows)
+        raise BadData("has no answers and no qualities", field=file, hint=hint)
+    table = Table(
+        name,
+        tuple(columns.models),
+        tuple(columns.prompts),
+        columns.answers(),
+        columns.numbers("quality"),
+        columns.numbers("cost"),
+        columns.numbers("tokens"),
+        tuple(columns.groups),
+        tuple(columns.splits),
+        _by_text(columns.prompts),
+        tuple(columns.lines),
+    )
+    if scale != UNIT:
+        log.warning("%s: scores of [%g, %g] are read as qualities of [0, 1]", file, *scale)
+    table = _without_contamination(table, file, drops)
+    for model, unknown, known in zip(
+        table.models, np.isnan(table.quality).sum(0), (~np.isnan(table.quality)).sum(0), strict=True
+    ):
+        if unknown and known:
+            what = "%s: %d of %d scores of %s are not known; those rows are left out for it"
+            log.warning(what, file, unknown, unknown + known, model)
+    return table
 
 
-def _table(path: str, models: tuple[str, ...], rows: Sequence[Row]) -> Table:
-    shape = (len(rows), len(models))
-    quality, cost, tokens = np.full(shape, np.nan), np.full(shape, np.nan), np.full((*shape, 2), np.nan)
-    answers: list[list[str | None]] = [[None] * len(models) for _ in rows]
-    place = {model: m for m, model in enumerate(models)}
-    for i, row in enumerate(rows):
-        for (model, kind), value in row.cells.items():
-            m, where = place[model], f"{row.where}: {model}"
-            if kind == "quality":
-                quality[i, m] = number_of(value, where, "a quality", 1.0)
-            elif kind == "cost":
-                cost[i, m] = number_of(value, where, "a cost", MOST)
-            elif kind == "tokens":
-                tokens[i, m] = tokens_of(value, where)
-            else:
-                answers[i][m] = answer_of(value, where)
-    first: dict[str, int] = {}
-    for i, row in enumerate(rows):
-        first.setdefault(text_of(row.prompt), i)
-    prompts, groups, splits = zip(*((row.prompt, row.group, row.split) for row in rows), strict=True)
-    lines = tuple(int(row.where.rpartition(":")[2]) for row in rows)
-    return Table(path, models, prompts, tuple(map(tuple, answers)), quality, cost, tokens, groups, splits, first, lines)
+def _by_text(prompts: Sequence[Prompt]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for i, prompt in enumerate(prompts):
+        found.setdefault(text_of(prompt), []).append(i)
+    return found
+
+
+def _without_contamination(table: Table, file: str, drops: bool) -> Table:
+    """The table, told how many test prompts dev has too; with `drops` without those rows of test."""
+    twins = [rows for rows in table.rows.values() if len(rows) > 1]
+    shared = [rows for rows in twins if len({table.split_of(row) for row in rows}) > 1]
+    doubled = {row for rows in shared for row in rows if table.split_of(row) == "test"}
+    again = sum(max(Counter(table.split_of(row) for row in rows).values()) > 1 for rows in twins)
+    if again:
+        log.warning("%s: %s more than once in one split", file, counted(again, "prompt stands", "prompts stand"))
+    if doubled:
+        tests = len(table.rows_of("test"))
+        done = "they are left out" if drops else "contaminated=drop leaves them out"
+        log.warning("%s: %d of %d test rows have a prompt that dev has too; %s", file, len(doubled), tests, done)
+    if not doubled or not drops:
+        return table
+    kept = [row for row in range(len(table.prompts)) if row not in doubled]
+    parts: dict[str, Any] = {name: tuple(getattr(table, name)[row] for row in kept) for name in _BY_ROW}
+    arrays: dict[str, Any] = {name: getattr(table, name)[kept] for name in ("quality", "cost", "tokens")}
+    return replace(table, rows=_by_text(parts["prompts"]), **parts, **arrays)
+
+
+_BY_ROW = ("prompts", "answers", "groups", "splits", "lines")

@@ -6,24 +6,40 @@ again here and nowhere else.
 
 from __future__ import annotations
 
-import ipaddress
+import logging
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property, partial
 from threading import Event
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+from consort.core.counted import counted
 from consort.core.errors import BadParameter, Unsupported
+from consort.core.params import Range
 from consort.core.prompts import check_list
 from consort.core.types import Completion, Prompt, Sampling
-from consort.models.remote.wire import completion_of, echoed_logprob, payload, stream_of
+from consort.models.remote.failures import Absent, Failure, Refused
+from consort.models.remote.habits import Habits
+from consort.models.remote.reference import PLAIN, PREFIX, check_url, checked, reference_text, split_reference
+from consort.models.remote.secret import Key
+from consort.models.remote.wire.answers import USUAL, answer_of, completion_of, raw_choice
+from consort.models.remote.wire.echo import Untold, echoed_logprob
+from consort.models.remote.wire.events import events_of, lines_of
+from consort.models.remote.wire.requests import CHAT, COMPLETIONS, echo_payload, payload
+from consort.models.remote.wire.stream import Heard, stream_of
+from consort.models.remote.wire.values import json_of
 
 if TYPE_CHECKING:
-    from consort.models.remote.transport import Transport
+    from consort.models.remote.transport import Flow, Transport
 
-PREFIX = "openai:"
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+GRACE_S = 1.0
+"""How long a stream whose answer has ended is listened to for its usage."""
 
 
 class RemoteModel:
@@ -31,13 +47,18 @@ class RemoteModel:
 
     A chat goes to /chat/completions, a string to /completions, or as a user's turn where the endpoint has no such path.
     Log-probabilities are asked for and used where they are offered; token ids are not known. `timeout_s` bounds a
-    request with its retries, of which there are at most `retries`: after 408, 409, 429 and 5xx (as `Retry-After` says,
-    else after 0.5, 1, 2 … seconds), unreadable answers and lost connections. After `patience` failures in a row the
-    endpoint is left alone for `cooldown_s`. The key is in the environment variable `key_variable` (by default
-    OPENAI_API_KEY for api.openai.com, else CONSORT_API_KEY); without it none is sent.
+    request or a stream with all its tries. A fault (5xx, 408, an unreadable answer, a lost connection) is tried again
+    `retries` times, as `Retry-After` says, else after 0.5, 1, 2 … seconds; a rate limit (429) is waited for and is no
+    fault. After `patience` requests in a row that failed the endpoint is left alone for `cooldown_s`. The key is in
+    the environment variable `api_key_env` (by default OPENAI_API_KEY for api.openai.com, else CONSORT_API_KEY, where
+    none is sent if there is none). `http` is an asynchronous transport of httpx to use in place of the network.
+
+    What the endpoint refuses and can be done without (logprobs, seed, stream_options, max_tokens by that name) is left
+    out from then on and told once. Answers that ended by anything but "stop" or "length" are told, and counted in
+    `ended`.
 
     Raises EnvironmentFailure where the endpoint does not answer in time or not rightly; UnknownName for a model that it
-    does not have, BadParameter for what it refuses.
+    does not have, BadParameter for what it refuses, for a URL that is none and for a key that cannot be sent.
     """
 
     source: str
@@ -48,38 +69,46 @@ class RemoteModel:
         name: str,
         base_url: str,
         *,
-        key_variable: str | None = None,
-        timeout_s: float = 120.0,
-        retries: int = 2,
-        concurrency: int = 8,
-        patience: int = 5,
-        cooldown_s: float = 30.0,
+        timeout_s: Annotated[float, Range(0.001, 86400)] = 120.0,
+        retries: Annotated[int, Range(0, 100)] = 2,
+        concurrency: Annotated[int, Range(1, 1024)] = 8,
+        api_key_env: str | None = None,
+        patience: Annotated[int, Range(1, 1000000)] = 5,
+        cooldown_s: Annotated[float, Range(0, 86400)] = 30.0,
         sleep: Callable[[float], None] = time.sleep,
+        http: Any = None,
     ) -> None:
         host = check_url(base_url)
         if not name:
             raise BadParameter("names no model", field=f"{PREFIX}@{base_url}", hint=f"{PREFIX}NAME@BASE_URL")
-        self.model, self.base_url, self.source = name, base_url.rstrip("/"), f"{PREFIX}{name}@{base_url}"
-        self.name = name
-        self.key_variable = key_variable or ("OPENAI_API_KEY" if host == "api.openai.com" else "CONSORT_API_KEY")
-        self.timeout_s, self.retries, self.concurrency = timeout_s, retries, concurrency
-        self.patience, self.cooldown_s, self.sleep = patience, cooldown_s, sleep
-        self.gives_logprob, self.speaks_completions = True, True
+        given = (timeout_s, retries, concurrency, api_key_env, patience, cooldown_s)
+        self.settings = checked(dict(zip(PLAIN, given, strict=True)))
+        self.model, self.base_url, self.source = (
+            name,
+            base_url.rstrip("/"),
+            reference_text(name, base_url, self.settings),
+        )
+        self.name, self.sleep, self.http = name, sleep, http
+        default = "OPENAI_API_KEY" if host == "api.openai.com" else "CONSORT_API_KEY"
+        self.key = Key(api_key_env or default, is_asked=api_key_env is not None)
+        self.habits, self.speaks_completions = Habits(self.source), True
+        self.ended: Counter[str] = Counter()
+
+    @property
+    def concurrency(self) -> int:
+        return int(self.settings["concurrency"])
+
+    @property
+    def gives_logprob(self) -> bool:
+        """Whether it may tell log-probabilities; that of one answer may still be None."""
+        return self.habits.gives_logprob
 
     @cached_property
     def transport(self) -> Transport:
         from consort.models.remote.transport import Transport
 
-        return Transport(
-            self.base_url,
-            key_variable=self.key_variable,
-            timeout_s=self.timeout_s,
-            retries=self.retries,
-            concurrency=self.concurrency,
-            patience=self.patience,
-            cooldown_s=self.cooldown_s,
-            sleep=self.sleep,
-        )
+        kept = {name: value for name, value in self.settings.items() if name != "api_key_env"}
+        return Transport(self.base_url, key=self.key, sleep=self.sleep, http=self.http, **kept)
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
         """One completion for each prompt, in order. The first failure is raised; what is under way is let finish."""
@@ -87,101 +116,182 @@ class RemoteModel:
 
         check_list(prompts)
         check(sampling, len(prompts))
-        with ThreadPoolExecutor(max_workers=max(1, min(self.concurrency, len(prompts)))) as pool:
-            return list(pool.map(lambda item: self._answer(item[1], sampling, item[0]), enumerate(prompts)))
-
-    def _answer(self, prompt: Prompt, sampling: Sampling, number: int) -> Completion:
-        begun = time.perf_counter()
-        found = self._posted(prompt, sampling, number, lambda answer: completion_of(answer, self.name))
-        self.gives_logprob = self.gives_logprob and found.logprob is not None
-        return _timed(found, self.name, time.perf_counter() - begun)
-
-    def _posted(self, prompt: Prompt, sampling: Sampling, number: int, read: Callable[[Any], Any]) -> Any:
-        body = payload(self.model, prompt, sampling, number, logprobs=self.gives_logprob)
-        if isinstance(prompt, str) and self.speaks_completions:
-            found = self.transport.post("/completions", body, read, absent=None)
-            if found is not None:
-                return found
-            self.speaks_completions = False
-        return self.transport.post("/chat/completions", _as_chat(body), read)
+        answers = self._each(lambda number: self._answer(prompts[number], sampling, number), len(prompts))
+        self._tell(answers)
+        return answers
 
     def stream(
         self, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Event | Callable[[], bool] | None = None
     ) -> Generator[str, None, Completion]:
-        """Pieces of the answer as they come; returns the completion. Nothing is tried again after the first piece."""
+        """Pieces of the answer as they come; returns the completion. Before the first piece all is as in `generate`.
+
+        Nothing is tried again after the first piece. `cancel` ends the answer as it is.
+        """
         from consort.models.decoding.sampling import check
 
         check(sampling, 1)
         begun = time.perf_counter()
         gone = cancel.is_set if isinstance(cancel, Event) else cancel or bool
-        path = "/completions" if isinstance(prompt, str) and self.speaks_completions else "/chat/completions"
-        body = payload(self.model, prompt, sampling, 0, logprobs=self.gives_logprob, stream=True)
-        with self.transport.stream(path, body if path == "/completions" else _as_chat(body)) as lines:
-            found = yield from stream_of(lines, self.name, gone)
+
+        def begin(path: str, body: dict[str, Any], deadline: float) -> Generator[str, None, Completion]:
+            pieces = self._pieces(path, body, deadline, gone)
+            return _started(pieces)
+
+        pieces = self._asked(prompt, sampling, 0, begin, stream=True)
+        try:
+            found = yield from pieces
+        except Failure as failure:
+            self.transport.note_fault()
+            raise self.transport.error(failure) from None
+        except (Absent, Refused) as refusal:
+            raise refusal.error from None
+        finally:
+            pieces.close()
+        self._tell([found])
         return _timed(found, self.name, time.perf_counter() - begun)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Log-likelihood (nats) of each continuation after its context, where the endpoint echoes log-probabilities.
 
-        The continuation is what follows the context's characters. Raises Unsupported where there are none.
+        The continuation is what a local model takes for it (see `decoding.score`). An empty one scores 0. Raises
+        Unsupported where the endpoint tells none, or none that are of the text.
         """
+        return self._each(lambda number: self._score(*pairs[number]), len(pairs))
 
-        def one(pair: tuple[str, str]) -> float:
-            context, continuation = pair
-            body = {"model": self.model, "prompt": context + continuation, "max_tokens": 1, "temperature": 0}
-            body |= {"logprobs": 1, "echo": True}
+    def _score(self, context: str, continuation: str) -> float:
+        if not continuation:
+            return 0.0
+        deadline = self.transport.deadline()
+        body = echo_payload(self.model, context + continuation)
+        hint = "an endpoint with echo and logprobs, or a local model"
 
-            def read(answer: Any) -> float | None:
-                return echoed_logprob(answer, len(context), len(context + continuation))
+        def attempt() -> float:
+            return self.transport.post(
+                COMPLETIONS, body, lambda answer: echoed_logprob(raw_choice(answer), context, continuation), deadline
+            )
 
-            found: float | None = self.transport.post(
-                "/completions", body, lambda answer: (read(answer),), absent=(None,)
-            )[0]
-            if found is None:
-                hint = "an endpoint with echo and logprobs, or a local model"
-                raise Unsupported("does not tell log-probabilities of given text", field=self.name, hint=hint)
-            return found
+        try:
+            return self.transport.tried(attempt, deadline)
+        except Untold as fault:
+            raise Unsupported(str(fault), field=self.name, hint=hint) from None
+        except Absent:
+            raise Unsupported("does not tell log-probabilities of given text", field=self.name, hint=hint) from None
+        except Refused as refusal:
+            if any(word in refusal.said.message.lower() for word in ("echo", "logprob")):
+                what = f"does not tell log-probabilities of given text: {refusal.error.message}"
+                raise Unsupported(what, field=self.name, hint=hint) from None
+            raise refusal.error from None
 
-        with ThreadPoolExecutor(max_workers=max(1, min(self.concurrency, len(pairs)))) as pool:
-            return list(pool.map(one, pairs))
+    def _each(self, one: Callable[[int], T], count: int) -> list[T]:
+        with ThreadPoolExecutor(max_workers=max(1, min(self.concurrency, count))) as pool:
+            return list(pool.map(one, range(count)))
+
+    def _answer(self, prompt: Prompt, sampling: Sampling, number: int) -> Completion:
+        begun = time.perf_counter()
+
+        def post(path: str, body: dict[str, Any], deadline: float) -> Completion:
+            return self.transport.post(path, body, lambda answer: completion_of(answer_of(answer)), deadline)
+
+        found = self._asked(prompt, sampling, number, post)
+        return _timed(found, self.name, time.perf_counter() - begun)
+
+    def _asked(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        number: int,
+        attempt: Callable[[str, dict[str, Any], float], T],
+        *,
+        stream: bool = False,
+    ) -> T:
+        """What `attempt` makes of the request, in the form that the endpoint wants; one deadline for all."""
+        deadline = self.transport.deadline()
+        path = COMPLETIONS if isinstance(prompt, str) and self.speaks_completions else CHAT
+        while True:
+            whole = payload(self.model, prompt, sampling, number, path=path, logprobs=True, stream=stream)
+            body = self.habits.applied(whole)
+            try:
+                found = self.transport.tried(partial(attempt, path, body, deadline), deadline)
+            except Absent as absent:
+                if path == CHAT:
+                    raise absent.error from None
+                path = CHAT
+            except Refused as refusal:
+                if not self.habits.learn(refusal, body):
+                    raise refusal.error from None
+            else:
+                self.speaks_completions = self.speaks_completions and (
+                    path == COMPLETIONS or not isinstance(prompt, str)
+                )
+                return found
+
+    def _pieces(
+        self, path: str, body: dict[str, Any], deadline: float, gone: Callable[[], bool]
+    ) -> Generator[str, None, Completion]:
+        heard = Heard()
+        with self._read_to_its_end(heard), self.transport.stream(path, body, deadline, gone) as flow:
+            if flow.kind.partition(";")[0].strip() == "application/json":
+                found = completion_of(answer_of(json_of(b"".join(flow.chunks))))
+                if found.text:
+                    yield found.text
+                return found
+            return (yield from stream_of(self._events(flow, heard), heard, gone))
+        return heard.completion()
+
+    def _events(self, flow: Flow, heard: Heard) -> Iterator[str]:
+        """The data of events; once the answer is whole, those of the next second."""
+        for data in events_of(lines_of(flow.chunks)):
+            yield data
+            if heard.finish is not None:
+                flow.deadline = min(flow.deadline, self.transport.clock() + GRACE_S)
+
+    @contextmanager
+    def _read_to_its_end(self, heard: Heard) -> Iterator[None]:
+        """What goes wrong after the answer is whole is no matter."""
+        try:
+            yield
+        except Failure:
+            if heard.finish is None:
+                raise
+
+    def _tell(self, answers: Sequence[Completion]) -> None:
+        """Count the answers that ended otherwise than answers do, and say so the first time."""
+        odd = Counter(answer.finish_reason for answer in answers if answer.finish_reason not in USUAL)
+        for reason in odd:
+            if reason not in self.ended:
+                shown = f"{odd[reason]} of {counted(len(answers), 'answer')}"
+                log.warning("%s: %s ended by %r; `finish_reason` tells which", self.name, shown, reason)
+        self.ended += odd
 
 
 def remote_model(reference: str, **options: Any) -> RemoteModel:
-    """The model that `openai:NAME@BASE_URL` names. Raises BadParameter for anything else."""
-    name, at, base_url = reference.removeprefix(PREFIX).rpartition("@")
-    if not reference.startswith(PREFIX) or not at:
-        raise BadParameter("names no endpoint", field=reference, hint=f"{PREFIX}NAME@http://HOST:PORT/v1")
-    return RemoteModel(name, base_url, **options)
+    """The model that `openai:NAME@BASE_URL` names (see remote/reference.py). Raises BadParameter for anything else."""
+    name, base_url, given = split_reference(reference)
+    return RemoteModel(name, base_url, **{**given, **options})
 
 
-def check_url(url: str) -> str:
-    """The host of a base URL; BadParameter for one that is not plain http(s), carries secrets or is link-local."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadParameter(f"{url!r} is no base URL", field="base_url", hint="https://HOST/v1")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        hint = "the key belongs into the environment"
-        raise BadParameter("a base URL has no user, password, query or fragment", field="base_url", hint=hint)
+def _started(pieces: Generator[str, None, Completion]) -> Generator[str, None, Completion]:
+    """The same pieces, the first of them already there."""
     try:
-        address = ipaddress.ip_address(parts.hostname)
-    except ValueError:
-        return parts.hostname
-    if address.is_link_local or address.is_unspecified or address.is_multicast:
-        raise BadParameter(f"{parts.hostname} is no host to ask", field="base_url", hint="https://HOST/v1")
-    return parts.hostname
+        first = next(pieces)
+    except StopIteration as end:
+        return _ended(end.value)
+    return _going(first, pieces)
 
 
-def _as_chat(body: dict[str, Any]) -> dict[str, Any]:
-    """The request to /completions as one to /chat/completions, its prompt as a user's turn."""
-    if "messages" in body:
-        return body
-    kept = {key: value for key, value in body.items() if key not in ("prompt", "logprobs")}
-    asked = {"logprobs": True} if "logprobs" in body else {}
-    return {**kept, **asked, "messages": [{"role": "user", "content": body["prompt"]}]}
+def _going(first: str, pieces: Generator[str, None, Completion]) -> Generator[str, None, Completion]:
+    try:
+        yield first
+        return (yield from pieces)
+    finally:
+        pieces.close()
+
+
+def _ended(completion: Completion) -> Generator[str, None, Completion]:
+    yield from ()
+    return completion
 
 
 def _timed(completion: Completion, name: str, seconds: float) -> Completion:
-    from dataclasses import replace
-
     usage = replace(completion.usage, seconds=seconds)
     return replace(completion, usage=usage, cost={name: usage})

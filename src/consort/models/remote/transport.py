@@ -1,223 +1,240 @@
-"""Requests to an endpoint: one client, the only retry loop, a circuit breaker; the key is read at each request."""
+"""Requests to one endpoint: one client, one deadline, the only retry loop."""
 
 from __future__ import annotations
 
-import os
+import asyncio
+import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass
 from functools import cached_property
-from threading import Lock
-from typing import Any
-from urllib.parse import urlsplit
+from threading import Semaphore
+from typing import Any, TypeVar
 
 from consort.core.counted import counted
-from consort.core.errors import BadParameter, ConsortError, EnvironmentFailure, UnknownName
-from consort.models.remote.wire import Broken, error_code, error_message, json_of
+from consort.core.errors import BadParameter, ConsortError, EnvironmentFailure
+from consort.models.remote.breaker import Breaker
+from consort.models.remote.failures import Absent, Busy, Failure, Fault, Refused, raise_for, said_in, shortened
+from consort.models.remote.loop import Loop
+from consort.models.remote.secret import Key
+from consort.models.remote.wire.errors import Reported, Said
+from consort.models.remote.wire.values import Broken, json_of
 
-RETRIED = frozenset((408, 409, 429))
+T = TypeVar("T")
 MAX_BYTES = 2**26
 """Largest answer that is read."""
 
 CONNECT_S = 5.0
-LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
-_MISSING: Any = object()
+HEADERS = {"content-type": "application/json", "accept-encoding": "gzip, identity"}
+
+
+@dataclass(slots=True)
+class Flow:
+    """A streamed answer: its bytes as they come, its content type, and when it must be at its end.
+
+    The time that the reader takes between two chunks moves the deadline on.
+    """
+
+    chunks: Iterator[bytes]
+    kind: str = ""
+    deadline: float = 0.0
 
 
 class Transport:
-    """Posts JSON to the paths of one endpoint (see `remote.RemoteModel` for the settings); safe for threads."""
+    """Posts JSON to the paths of one endpoint (see `remote.RemoteModel` for the settings); safe for threads.
+
+    `http` is an asynchronous transport of httpx to send through, in place of the network.
+    """
 
     def __init__(
         self,
         base_url: str,
         *,
-        key_variable: str,
+        key: Key,
         timeout_s: float,
         retries: int,
         concurrency: int,
         patience: int,
         cooldown_s: float,
-        sleep: Callable[[float], None],
+        sleep: Callable[[float], None] = time.sleep,
+        http: Any = None,
     ) -> None:
-        self.base_url, self.key_variable, self.timeout_s, self.retries = base_url, key_variable, timeout_s, retries
-        self.concurrency, self.patience, self.cooldown_s, self.sleep = concurrency, patience, cooldown_s, sleep
+        self.base_url, self.key, self.timeout_s, self.retries = base_url, key, timeout_s, retries
+        self.sleep, self.http = sleep, http
         self.clock: Callable[[], float] = time.monotonic
-        self._failures, self._closed_until, self._lock = 0, 0.0, Lock()
+        self._breaker, self._room = Breaker(patience, cooldown_s), Semaphore(concurrency)
 
     @cached_property
     def _client(self) -> Any:
         import httpx
 
-        limits = httpx.Limits(max_connections=self.concurrency)
-        return httpx.Client(follow_redirects=False, limits=limits, trust_env=False)
+        self.key.guard_logs()
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+        return httpx.AsyncClient(follow_redirects=False, limits=limits, trust_env=False, transport=self.http)
 
-    def post(self, path: str, body: Mapping[str, Any], read: Callable[[Any], Any], *, absent: Any = _MISSING) -> Any:
-        """What `read` makes of the JSON answer (it raises Broken); `absent` where the endpoint has no such path."""
-        deadline, trial = self.clock() + self.timeout_s, 0
-        while True:
-            self._check_breaker()
-            answer, wait, failure = self._try(path, body, deadline - self.clock())
-            if failure is None and answer is not None:
-                status, headers, content = answer
-                failure, wait = self._judge(status, headers, content, absent)
-                if failure is None and status in (404, 405):
-                    return absent
-                if failure is None:
-                    try:
-                        found = read(json_of(content))
-                    except Broken as error:
-                        failure = self._failed(str(error))
-                    else:
-                        self._note(True)
-                        return found
-            assert failure is not None
-            self._note(False)
-            pause = 0.5 * 2**trial if wait is None else wait
-            if trial >= self.retries or self.clock() + pause >= deadline:
-                raise failure
-            self.sleep(pause)
-            trial += 1
+    @cached_property
+    def _loop(self) -> Loop:
+        return Loop(self._client.aclose)
 
-    def _try(
-        self, path: str, body: Mapping[str, Any], left: float
-    ) -> tuple[tuple[int, Mapping[str, str], bytes] | None, float | None, ConsortError | None]:
-        import httpx
+    def close(self) -> None:
+        """End what is under way and the connections."""
+        self._loop.close()
 
-        try:
-            with self._opened(path, body, left) as response:
-                return (response.status_code, response.headers, _bounded(response, self.clock, left)), None, None
-        except httpx.TimeoutException:
-            return None, None, self._failed(f"has not answered within {self.timeout_s:g} s")
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            return None, None, self._failed(f"cannot be reached: {type(error).__name__}")
-        except Broken as error:
-            return None, None, self._failed(str(error))
+    def deadline(self) -> float:
+        """When a request that begins now must be at its end."""
+        _ = self._loop  # what is made once takes none of its time
+        return self.clock() + self.timeout_s
 
-    @contextmanager
-    def _opened(self, path: str, body: Mapping[str, Any], left: float) -> Iterator[Any]:
-        import httpx
+    def tried(self, attempt: Callable[[], T], deadline: float) -> T:
+        """What `attempt` returns, made again while it fails and there is time.
 
-        timeout = httpx.Timeout(max(left, 0.001), connect=min(CONNECT_S, max(left, 0.001)))
-        with self._client.stream(
-            "POST", self.base_url + path, json=body, headers=self._headers(), timeout=timeout
-        ) as response:
-            yield response
-
-    @contextmanager
-    def stream(self, path: str, body: Mapping[str, Any]) -> Iterator[Iterator[str]]:
-        """The lines of a streamed answer. Raises as `post`, and for a stream that breaks off."""
-        import httpx
-
-        self._check_breaker()
-        try:
-            with self._opened(path, body, self.timeout_s) as response:
-                if response.status_code != 200:
-                    content = _bounded(response, self.clock, self.timeout_s)
-                    failure, _ = self._judge(response.status_code, response.headers, content, _MISSING)
-                    raise failure or self._failed(f"answers with status {response.status_code}")
-                yield response.iter_lines()
-            self._note(True)
-        except httpx.TimeoutException:
-            self._note(False)
-            raise self._failed(f"has been silent for {self.timeout_s:g} s") from None
-        except (httpx.HTTPError, httpx.StreamError, UnicodeDecodeError) as error:
-            self._note(False)
-            raise self._failed(f"the stream breaks off: {type(error).__name__}") from None
-        except Broken as error:
-            self._note(False)
-            raise self._failed(str(error)) from None
-
-    def _judge(
-        self, status: int, headers: Mapping[str, str], content: bytes, absent: Any
-    ) -> tuple[ConsortError | None, float | None]:
-        """None for an answer to read (or a path that is absent), else an error, and how long to wait before a retry.
-
-        Raises at once where trying again cannot help.
+        A Fault is tried again `retries` times, after 0.5, 1, 2 … seconds or as the endpoint asks; a Busy endpoint is
+        waited for. Raises ConsortError for the last failure; Absent and Refused pass.
         """
-        if status == 200:
-            return None, None
-        try:
-            said: Any = json_of(content)
-        except Broken:
-            said = None
-        message = self._redacted(error_message(said))
-        if status in (404, 405) and absent is not _MISSING and error_code(said) != "model_not_found":
-            return None, None
-        if status in RETRIED or status >= 500:
-            failure = self._failed(f"answers with status {status}: {message}")
-            if headers.get("x-should-retry") == "false":
-                self._note(False)
-                raise failure
-            return failure, _retry_after(headers.get("retry-after"))
-        raise self._refusal(status, message)
-
-    def _refusal(self, status: int, message: str) -> ConsortError:
-        if 300 <= status < 400:
-            return self._failed("answers with a redirect, and those are not followed")
-        if status in (401, 403):
-            hint = f"put a key into the environment variable {self.key_variable}"
-            return EnvironmentFailure(f"refuses the key: {message}", field=self.base_url, hint=hint)
-        if status == 404:
-            return UnknownName(f"does not know it: {message}", field=self.base_url, hint="check name and base URL")
-        return BadParameter(f"refuses the request ({status}): {message}", field=self.base_url)
-
-    def _headers(self) -> dict[str, str]:
-        key = os.environ.get(self.key_variable, "").strip()
-        if not key:
-            return {}
-        parts = urlsplit(self.base_url)
-        if parts.scheme != "https" and parts.hostname not in LOOPBACK:
-            hint = f"use https, or unset {self.key_variable}"
-            raise BadParameter("a key is not sent over plain http", field=self.base_url, hint=hint)
-        return {"Authorization": f"Bearer {key}"}
-
-    def _redacted(self, text: str) -> str:
-        key = os.environ.get(self.key_variable, "").strip()
-        return text.replace(key, "[key]") if key else text
-
-    def _failed(self, what: str) -> ConsortError:
-        return EnvironmentFailure(
-            self._redacted(what), field=self.base_url, hint="is the endpoint up, and the URL right?"
-        )
-
-    def _check_breaker(self) -> None:
-        with self._lock:
-            left = self._closed_until - self.clock()
-        if left > 0:
-            message = f"has failed {counted(self.patience, 'time')} in a row and is left alone for {left:.0f} s more"
+        left, faults, waits = self._breaker.left(self.clock), 0, 0
+        if left:
+            message = (
+                f"has failed {counted(self._breaker.patience, 'time')} in a row and is left alone for {left:.0f} s more"
+            )
             raise EnvironmentFailure(message, field=self.base_url, hint="is the endpoint up?")
+        while True:
+            try:
+                found = attempt()
+            except Failure as failure:
+                is_busy = isinstance(failure, Busy)
+                number = waits if is_busy else faults
+                asked = 0.5 * 2 ** min(number, 5) if failure.wait is None else failure.wait
+                pause = max(asked, 0.02 * 2 ** min(number, 5))
+                is_last = failure.is_final or (not is_busy and faults >= self.retries)
+                if is_last or self.clock() + pause >= deadline:
+                    self._breaker.note(is_busy, self.clock)
+                    raise self.error(failure) from None
+                faults, waits = faults + (not is_busy), waits + is_busy
+                self.sleep(pause)
+            except (Absent, Refused):
+                self._breaker.note(True, self.clock)
+                raise
+            else:
+                self._breaker.note(True, self.clock)
+                return found
 
-    def _note(self, good: bool) -> None:
-        with self._lock:
-            self._failures = 0 if good else self._failures + 1
-            if self._failures >= self.patience:
-                self._failures, self._closed_until = 0, self.clock() + self.cooldown_s
+    def note_fault(self) -> None:
+        """Count a request that failed after its first piece had come."""
+        self._breaker.note(False, self.clock)
 
+    def error(self, failure: Failure) -> ConsortError:
+        """The error that a failure is where it is not tried again."""
+        hint = "is the endpoint up, and the URL right?"
+        if isinstance(failure, Busy):
+            hint = "ask less at a time (concurrency), or wait longer (timeout_s)"
+        return EnvironmentFailure(shortened(self.key.hide(failure.message)), field=self.base_url, hint=hint)
 
-def _bounded(response: Any, clock: Callable[[], float], left: float) -> bytes:
-    """The whole body; Broken if it is too large, or drips for longer than what is left."""
-    parts, size, deadline = [], 0, clock() + left
-    for part in response.iter_bytes():
-        parts.append(part)
-        size += len(part)
-        if size > MAX_BYTES:
-            raise Broken(f"answers with more than {MAX_BYTES} bytes")
-        if clock() > deadline:
-            raise Broken("does not come to an end in time")
-    return b"".join(parts)
+    def post(self, path: str, body: Mapping[str, Any], read: Callable[[Any], T], deadline: float) -> T:
+        """What `read` makes of the JSON answer, asked once. Raises Failure, Absent, Refused."""
+        with self._room:
+            status, headers, content = self._told(self._exchange(path, body, deadline))
+        self._judge(status, headers, content)
+        with self.reading(headers):
+            return read(json_of(content))
 
+    @contextmanager
+    def stream(self, path: str, body: Mapping[str, Any], deadline: float, gone: Callable[[], bool]) -> Iterator[Flow]:
+        """A streamed answer, asked once. Raises Failure, Absent, Refused, when it is opened and while it is read."""
+        response = self._told(self._open(path, body, deadline), gone)
+        if response is None:
+            yield Flow(iter(()))
+            return
+        try:
+            if response.status_code != 200:
+                self._judge(response.status_code, response.headers, self._told(self._rest(response, deadline)))
+            flow = Flow(iter(()), response.headers.get("content-type", ""), deadline)
+            flow.chunks = self._chunks(flow, response.aiter_bytes(), gone)
+            with self.reading(response.headers):
+                yield flow
+        finally:
+            self._loop.run(response.aclose())
 
-def _retry_after(value: str | None) -> float | None:
-    """Seconds to wait, from a number or a date; None if there is neither."""
-    if not value:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return None
+    @contextmanager
+    def reading(self, headers: Mapping[str, str]) -> Iterator[None]:
+        """Within it Broken and Reported become what they mean for the request."""
+        try:
+            yield
+        except Broken as fault:
+            raise Fault(str(fault)) from None
+        except Reported as fault:
+            said = fault.said
+            if said.status is not None:
+                raise_for(said.status, said, headers, url=self.base_url, key=self.key)
+            raise Fault(f"answers with an error: {self.key.hide(said.message)}", is_final=True) from None
+
+    def _judge(self, status: int, headers: Mapping[str, str], content: bytes) -> None:
+        if status != 200:
+            raise_for(status, said_in(content), headers, url=self.base_url, key=self.key)
+
+    def _chunks(self, flow: Flow, chunks: AsyncIterator[bytes], gone: Callable[[], bool]) -> Iterator[bytes]:
+        size = 0
+        while not gone():
+            chunk = self._told(self._next(chunks, flow.deadline), gone)
+            if chunk is None:
+                return
+            size += len(chunk)
+            if size > MAX_BYTES:
+                raise Fault(f"answers with more than {MAX_BYTES} bytes")
+            came = self.clock()
+            yield self.key.hidden(chunk)
+            flow.deadline += self.clock() - came
+
+    def _told(self, work: Any, gone: Callable[[], bool] | None = None) -> Any:
+        """What the loop makes of `work`; errors of the client and of the machine are faults of the endpoint."""
+        import httpx
+
+        try:
+            return self._loop.run(work, gone)
+        except TimeoutError:
+            raise Fault(f"has not answered within {self.timeout_s:g} s") from None
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
+            message, hint = f"is no URL to ask: {error}", "https://HOST/v1"
+            raise Refused(BadParameter(message, field=self.base_url, hint=hint), Said("")) from None
+        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+            raise Fault(f"cannot be reached: {type(error).__name__}") from None
+
+    async def _exchange(
+        self, path: str, body: Mapping[str, Any], deadline: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        async with asyncio.timeout(max(0.0, deadline - self.clock())):
+            response = await self._sent(path, body)
+            try:
+                return response.status_code, response.headers, await self._body(response)
+            finally:
+                await response.aclose()
+
+    async def _open(self, path: str, body: Mapping[str, Any], deadline: float) -> Any:
+        async with asyncio.timeout(max(0.0, deadline - self.clock())):
+            return await self._sent(path, body)
+
+    async def _rest(self, response: Any, deadline: float) -> bytes:
+        async with asyncio.timeout(max(0.0, deadline - self.clock())):
+            return await self._body(response)
+
+    async def _next(self, chunks: AsyncIterator[bytes], deadline: float) -> bytes | None:
+        async with asyncio.timeout(max(0.0, deadline - self.clock())):
+            return await anext(chunks, None)
+
+    async def _sent(self, path: str, body: Mapping[str, Any]) -> Any:
+        import httpx
+
+        timeout = httpx.Timeout(None, connect=min(CONNECT_S, self.timeout_s))
+        content, headers = json.dumps(body).encode(), {**HEADERS, **self.key.headers(self.base_url)}
+        request = self._client.build_request(
+            "POST", self.base_url + path, content=content, headers=headers, timeout=timeout
+        )
+        return await self._client.send(request, stream=True)
+
+    async def _body(self, response: Any) -> bytes:
+        found = bytearray()
+        async for chunk in response.aiter_bytes():
+            found += chunk
+            if len(found) > MAX_BYTES:
+                raise Fault(f"answers with more than {MAX_BYTES} bytes")
+        return self.key.hidden(bytes(found))

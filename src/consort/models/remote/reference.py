@@ -1,0 +1,134 @@
+"""References to endpoints: `openai:NAME@BASE_URL?timeout_s=60&retries=4`, or in a plan
+
+    {openai: NAME, url: BASE_URL, timeout_s: 60, retries: 4, concurrency: 2, api_key_env: MY_KEY}
+
+Options are the keyword arguments of RemoteModel that PLAIN names. Neither httpx nor torch is imported here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from consort.core.errors import BadParameter, BadPlan, ConsortError, did_you_mean
+from consort.core.params import Param, check, params_of
+
+PREFIX = "openai:"
+KEY = "openai"
+"""The key of a mapping that describes an endpoint."""
+
+PLAIN = ("timeout_s", "retries", "concurrency", "api_key_env", "patience", "cooldown_s")
+FORM = f"{PREFIX}NAME@http://HOST:PORT/v1"
+
+
+def split_reference(reference: str) -> tuple[str, str, dict[str, Any]]:
+    """Name, base URL and options of a reference. Raises BadParameter, and for a URL that is none."""
+    name, at, url = reference.removeprefix(PREFIX).rpartition("@")
+    if not reference.startswith(PREFIX) or not at or not name:
+        raise BadParameter("names no endpoint", field=reference, hint=FORM)
+    base_url, mark, query = url.partition("?")
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if mark else []
+    except ValueError:
+        hint = f"{FORM}?timeout_s=60&retries=4"
+        raise BadParameter("has options that cannot be read", field=reference, hint=hint) from None
+    options = checked(dict(pairs))
+    if len(options) < len(pairs):
+        raise BadParameter("gives an option twice", field=reference, hint="give each once")
+    check_url(base_url)
+    return name, base_url, options
+
+
+def reference_text(name: str, base_url: str, options: Mapping[str, Any]) -> str:
+    """The reference that `split_reference` reads; options that are not the default, in the order of PLAIN."""
+    params = _params()
+    given = {key: options[key] for key in PLAIN if key in options and options[key] != params[key].default}
+    shown = {key: int(v) if isinstance(v, float) and v.is_integer() else v for key, v in given.items()}
+    return f"{PREFIX}{name}@{base_url}" + (f"?{urlencode(shown, quote_via=quote)}" if shown else "")
+
+
+def is_described(value: Any) -> bool:
+    """Whether a plan's value is a mapping that describes an endpoint."""
+    return isinstance(value, Mapping) and KEY in value
+
+
+def described(value: Mapping[str, Any], path: str) -> str:
+    """The reference that a mapping `{openai: NAME, url: …}` stands for. Raises BadPlan, BadParameter."""
+    for key in (KEY, "url"):
+        if not isinstance(value.get(key), str) or not value[key]:
+            raise BadPlan("is not a string", field=f"{path}.{key}", hint="write {openai: NAME, url: https://HOST/v1}")
+    if "?" in value["url"]:
+        raise BadPlan("a base URL has no query", field=f"{path}.url", hint="write options as keys beside it")
+    try:
+        options = checked({str(key): v for key, v in value.items() if key not in (KEY, "url")})
+        check_url(value["url"])
+    except ConsortError as error:
+        raise error.within(path) from None
+    return reference_text(value[KEY], value["url"], options)
+
+
+def checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as RemoteModel takes them, numbers from text too. Raises BadParameter for one unknown or out of range."""
+    params, found = _params(), {}
+    for key, value in options.items():
+        if key not in PLAIN:
+            raise BadParameter(f"an endpoint has no option {key!r}", field=key, hint=did_you_mean(key, PLAIN))
+        found[key] = None if value is None and params[key].optional else check(params[key], value)
+    return found
+
+
+def _params() -> dict[str, Param]:
+    from consort.models.remote.model import RemoteModel
+
+    init: Callable[..., Any] = RemoteModel.__init__
+    return {p.name: p for p in params_of(init) if p.name in PLAIN}
+
+
+def check_url(url: str) -> str:
+    """The host of a base URL; BadParameter for one that is not plain http(s), carries secrets or is link-local."""
+    if not url.isprintable() or " " in url:
+        raise _bad(f"{url!r} has spaces or control characters")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as fault:
+        raise _bad(f"{url!r} is no base URL: {fault}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise _bad(f"{url!r} is no base URL")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise _bad("a base URL has no user, password, query or fragment", "the key belongs into the environment")
+    address = _address(parts.hostname)
+    if address is None:
+        _check_host(parts.hostname, url)
+    elif address.is_link_local or address.is_unspecified or address.is_multicast:
+        raise _bad(f"{parts.hostname} is no host to ask")
+    return parts.hostname
+
+
+def _check_host(host: str, url: str) -> None:
+    try:
+        plain = host.encode("idna").decode()
+    except UnicodeError:
+        plain = ""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", plain):
+        raise _bad(f"{url!r} names no host")
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a host stands for, in any of the ways that systems read; None for a name."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            return ipaddress.ip_address(socket.inet_aton(host))
+        except (OSError, UnicodeError):
+            return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _bad(what: str, hint: str = "https://HOST/v1") -> BadParameter:
+    return BadParameter(what, field="base_url", hint=hint)
