@@ -22,8 +22,8 @@ from consort.merge.adapters.low_rank import principal, projected, rank_of_energy
 from consort.merge.engine.once import Once
 from consort.weights.adapters.files import PREFIX, is_adapter_config
 from consort.weights.checkpoint import CHUNK, Checkpoint, ranges
-from consort.weights.disk.config_fit import tied_pair
 from consort.weights.family import layer_of, role_of, text_config
+from consort.weights.tied import ends_of
 from consort.weights.views.basic import Delta
 
 CONV1D = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer"}
@@ -63,8 +63,7 @@ class ExtractAdapter(ComputedAdapter):
                 raise BadParameter(f"{given.name} is an adapter", field="model", hint=hint)
         self._delta = Delta(model, base)
         self._fan_in_fan_out = base.config.get("model_type") in CONV1D
-        specs = {name: base.spec(name) for name in base.keys()}
-        self._tied_head = (tied_pair(base.config, specs) or ("", ""))[1]
+        self._tied_head = (ends_of(base).copy or "") if ends_of(model).tied else ""
         self._linear = [name for name in self._delta.keys() if self._is_target(name)]
         if not self._linear:
             raise BadParameter("no linear weight is called so", field="targets", hint="e.g. [q_proj, v_proj]")

@@ -15,8 +15,9 @@ import torch
 from consort.core.errors import BadParameter, Incompatible, did_you_mean, listing
 from consort.merge.engine.missing import Completed
 from consort.weights.checkpoint import Checkpoint, Spec
-from consort.weights.disk.config_fit import fitted, of_role
-from consort.weights.family import differences, layer_of, role_of, text_config
+from consort.weights.disk.config_fit import fitted
+from consort.weights.family import differences
+from consort.weights.tied import Ends, ends_among, ends_of, says_tied
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 COPIED = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
@@ -125,12 +126,13 @@ def _sources(inputs: Sequence[Checkpoint], specs: Sequence[Mapping[str, Spec]]) 
 
     A tied input contributes its embedding as its head; where all are tied, there is no head.
     """
-    result = {}
-    for name in dict.fromkeys(name for spec in specs for name in spec):
-        found = [_source(name, c.config, spec) for c, spec in zip(inputs, specs, strict=True)]
-        if name in found or "" in found:
-            result[name] = tuple(found)
-    return result
+    ends = [ends_of(c) for c in inputs]
+    heads = {end.own_head for end in ends}
+    names = dict.fromkeys(name for spec, end in zip(specs, ends, strict=True) for name in spec if name != end.copy)
+    return {
+        name: tuple(_source(name, name in heads, spec, end) for spec, end in zip(specs, ends, strict=True))
+        for name in names
+    }
 
 
 def completed(inputs: Sequence[Checkpoint]) -> list[Checkpoint]:
@@ -140,10 +142,11 @@ def completed(inputs: Sequence[Checkpoint]) -> list[Checkpoint]:
     return [Completed(c, base, names) if names else c for c, names in zip(inputs, lent, strict=True)]
 
 
-def _source(name: str, config: Mapping[str, Any], specs: Mapping[str, Spec]) -> str:
+def _source(name: str, is_head: bool, specs: Mapping[str, Spec], ends: Ends) -> str:
     """What an input has for the output's tensor `name`, "" for nothing; a tied model its embedding for the head."""
-    tied = _tied_to(name, config, specs) if _is_head(name) else None
-    return tied or (name if name in specs else "")
+    if is_head and ends.tied and ends.embedding:
+        return ends.embedding
+    return name if name in specs else ""
 
 
 def _fault(
@@ -183,19 +186,12 @@ def _job(name: str, sources: tuple[str, ...], specs: Sequence[Spec], dtype: torc
 
 
 def merged_config(donor: Checkpoint, jobs: Mapping[str, Job]) -> dict[str, Any]:
-    """The donor's config, made to fit the output; untied where the output has a head and an input had none."""
-    head_of_embedding = any(_is_head(name) and set(job.sources) - {""} != {name} for name, job in jobs.items())
-    return fitted(donor.config, {name: job.spec for name, job in jobs.items()}, untied=head_of_embedding)
+    """The donor's config, made to fit the output; untied where the output has a head and an input had none.
 
-
-def _is_head(name: str) -> bool:
-    return role_of(name) == "head" and layer_of(name) is None
-
-
-def _tied_to(head: str, config: Mapping[str, Any], specs: Mapping[str, Spec]) -> str | None:
-    """The embedding that stands for the head in a tied model, None where the model has a head of its own."""
-    tied = text_config(config).get("tie_word_embeddings", config.get("tie_word_embeddings"))
-    embeddings = of_role(specs, "embedding")
-    if tied is False or (tied is None and head in specs) or len(embeddings) != 1:
-        return None
-    return embeddings[0]
+    So is it where it says tied and the output has a head: that of an input whose file holds one of its own.
+    """
+    specs = {name: job.spec for name, job in jobs.items()}
+    head = ends_among(specs, donor.config)[1]
+    borrowed = head is not None and set(jobs[head].sources) - {""} != {head}
+    own = head is not None and says_tied(donor.config) is True
+    return fitted(donor.config, specs, untied=borrowed or own)

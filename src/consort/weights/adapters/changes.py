@@ -15,7 +15,8 @@ from typing import Any
 from consort.core.errors import BadCheckpoint, Incompatible, Unsupported, listing
 from consort.weights.adapters.files import ADAPTER_CONFIG, PREFIX
 from consort.weights.checkpoint import Checkpoint
-from consort.weights.family import layer_of, role_of, text_config
+from consort.weights.family import role_of
+from consort.weights.tied import could_be_head, ends_of
 
 FACTOR = re.compile(
     r"(?P<module>.+)\.(?:lora_(?P<embedding>embedding_)?(?P<part>[AB])|(?P<norm>lora_magnitude_vector))"
@@ -102,7 +103,7 @@ def read_changes(adapter: Checkpoint) -> Changes:
 
 def fit_changes(base: Checkpoint, adapter: Checkpoint, changes: Changes) -> Changes:
     """`changes` where each has a weight of `base` of the right shape; all faults at once as Incompatible."""
-    known = dict.fromkeys(base.keys())
+    known = dict.fromkeys(name for name in base.keys() if name != ends_of(base).copy)
     head_of = _heads(base, [name for name in (*changes.low_rank, *changes.replaced) if name not in known])
     lost = [key for name, key in changes.replaced.items() if name not in known and name not in head_of]
     for name, change in changes.low_rank.items():
@@ -122,12 +123,10 @@ def fit_changes(base: Checkpoint, adapter: Checkpoint, changes: Changes) -> Chan
 
 def _heads(base: Checkpoint, names: list[str]) -> dict[str, str]:
     """Those of `names` that are the head of a tied base, with its embedding: such a head becomes one of its own."""
-    tied = text_config(base.config).get("tie_word_embeddings", base.config.get("tie_word_embeddings"))
-    keys = base.keys()
-    embeddings = [n for n in keys if role_of(n) == "embedding" and layer_of(n) is None and len(base.spec(n).shape) == 2]
-    if not tied or len(embeddings) != 1:
+    ends = ends_of(base)
+    if not ends.tied or ends.embedding is None:
         return {}
-    return {name: embeddings[0] for name in names if role_of(name) == "head" and layer_of(name) is None}
+    return {name: ends.embedding for name in names if could_be_head(name, base)}
 
 
 def _part(match: re.Match[str]) -> str:

@@ -24,6 +24,7 @@ from consort.weights.checkpoint import BLOCK, Checkpoint, Spec, no_tensor, round
 from consort.weights.disk.folder import BESIDE, check_directory, describe_files, label, read_headers
 from consort.weights.disk.paths import inside, present, read_json
 from consort.weights.disk.shards import Shards
+from consort.weights.tied import ends_of, untied
 
 
 class Adapter:
@@ -102,17 +103,15 @@ class Adapted:
         config = self.base.config
         if not self._changes.head_of:
             return config
-        inner = config.get("text_config")
-        untied = {"tie_word_embeddings": False}
-        nested = {"text_config": {**inner, **untied}} if isinstance(inner, Mapping) else {}
-        return {**config, **untied, **nested}
+        return untied(config)
 
     @property
     def inputs(self) -> Sequence[Checkpoint]:
         return (self.base, self.adapter)
 
     def keys(self) -> list[str]:
-        return [*self.base.keys(), *self._changes.head_of]
+        copy = ends_of(self.base).copy
+        return [*(name for name in self.base.keys() if name != copy), *self._changes.head_of]
 
     def spec(self, name: str) -> Spec:
         spec = self.base.spec(self._in_base(name))

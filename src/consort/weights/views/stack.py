@@ -19,10 +19,11 @@ from consort.core.errors import BadParameter, Incompatible, listing
 from consort.core.params import Range
 from consort.weights.checkpoint import Checkpoint, Spec, no_tensor, whole
 from consort.weights.disk.config_check import LAYERS
-from consort.weights.disk.config_fit import fitted, of_role
+from consort.weights.disk.config_fit import fitted
 from consort.weights.family import differences, layer_of, role_of, text_config
 from consort.weights.layers import Layers, after_layers
 from consort.weights.registry import view
+from consort.weights.tied import ends_of
 from consort.weights.views.mean_ends import MeanEnds
 from consort.weights.vocabulary.align import align_vocabularies
 
@@ -210,20 +211,19 @@ def _origins(
             for rest, name in layers.inside[layer].items():
                 yield f"{layouts[0].prefix}{number}{rest}", (part.model, name)
             number += 1
-    yield from ((name, (high, name)) for name in above if after_layers(name))
+    copies = () if isinstance(ends, MeanEnds) else {ends_of(end.model).copy for end in ends}
+    yield from ((name, (high, name)) for name in above if after_layers(name) and name not in copies)
     if not isinstance(ends, MeanEnds):
         yield from _tied_head(*ends)
 
 
 def _tied_head(first: Layers, last: Layers) -> Iterator[tuple[str, tuple[Checkpoint, str]]]:
     """The head of a tied last model: its embedding, unless that is the output's embedding anyway."""
-    own, other = (of_role({n: la.model.spec(n) for n in la.outside}, "embedding") for la in (last, first))
-    has_head = any(role_of(name) == "head" for name in last.outside)
-    if has_head or len(own) != 1 or not other:
+    own, other = ends_of(last.model), ends_of(first.model)
+    if not own.tied or own.embedding is None or other.embedding is None:
         return
-    if identity(last.model, own[0]) != identity(first.model, other[0]):
-        head = next((name for name in first.outside if role_of(name) == "head"), "lm_head.weight")
-        yield head, (last.model, own[0])
+    if identity(last.model, own.embedding) != identity(first.model, other.embedding):
+        yield own.head or other.head or "lm_head.weight", (last.model, own.embedding)
 
 
 def _config(donor: Checkpoint, slices: Sequence[Slice], layouts: Sequence[Layers]) -> dict[str, Any]:
@@ -244,10 +244,10 @@ def _config(donor: Checkpoint, slices: Sequence[Slice], layouts: Sequence[Layers
 
 def _untied(layouts: Sequence[Layers], origins: Mapping[str, tuple[Checkpoint, str]]) -> bool:
     """Whether the output has a head of its own: that of a model of `layouts`, or the embedding of a tied one."""
-    heads = [there for name, (_, there) in origins.items() if role_of(name) == "head" and layer_of(name) is None]
-    configs = [layers.model.config for layers in layouts]
-    tied = all(text_config(c).get("tie_word_embeddings", c.get("tie_word_embeddings", False)) for c in configs)
-    return any(not tied or role_of(there) == "embedding" for there in heads)
+    ends = [ends_of(layers.model) for layers in layouts]
+    heads = {end.head or "lm_head.weight" for end in ends} & set(origins)
+    tied = all(end.tied for end in ends)
+    return any(not tied or role_of(origins[name][1]) == "embedding" for name in heads)
 
 
 def _is_by_layer(key: str, config: Mapping[str, Any], count: int) -> bool:
