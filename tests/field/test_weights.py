@@ -82,7 +82,9 @@ def llama(tmp_path: Path) -> Callable[..., Path]:
 
 def test_A1_only_the_tied_copy_is_left_out(tmp_path: Path) -> None:
     config = transformers.Gemma3Config(
-        text_config=TEXT | {"sliding_window": 4, "query_pre_attn_scalar": 8}, vision_config=VISION, mm_tokens_per_image=1
+        text_config=TEXT | {"sliding_window": 4, "query_pre_attn_scalar": 8},
+        vision_config=VISION,
+        mm_tokens_per_image=1,
     )
     config.vision_config.vision_use_head = True
     config.tie_word_embeddings = config.text_config.tie_word_embeddings = True

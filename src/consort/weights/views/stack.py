@@ -18,17 +18,15 @@ from torch import Tensor
 from consort.core.errors import BadParameter, Incompatible, listing
 from consort.core.params import Range
 from consort.weights.checkpoint import Checkpoint, Spec, no_tensor, whole
-from consort.weights.disk.config_check import LAYERS
 from consort.weights.disk.config_fit import fitted
-from consort.weights.family import differences, layer_of, role_of, text_config
+from consort.weights.family import differences, role_of, text_config
 from consort.weights.layers import Layers, after_layers
 from consort.weights.registry import view
 from consort.weights.tied import ends_of
 from consort.weights.views.mean_ends import MeanEnds
+from consort.weights.views.per_layer import depth_of, for_layers, tells_layers
 from consort.weights.vocabulary.align import align_vocabularies
 
-NUMBERED = ("mlp_only_layers",)
-"""Configuration keys that list numbers of layers."""
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 ENDS = ("outer", "first", "mean")
 DEPTHS = ("same", "sum")
@@ -227,19 +225,17 @@ def _tied_head(first: Layers, last: Layers) -> Iterator[tuple[str, tuple[Checkpo
 
 
 def _config(donor: Checkpoint, slices: Sequence[Slice], layouts: Sequence[Layers]) -> dict[str, Any]:
-    """The donor's configuration for the new depth, lists with an entry for each layer rearranged like the layers."""
-    configs = [dict(text_config(part.model.config)) for part in slices]
-    _check_alike(configs, layouts)
-    text = dict(text_config(donor.config))
-    depth = sum(stop - start for start, stop in (part.layers for part in slices))
-    text |= {key: depth for key in LAYERS if key in text}
-    for key in text:
-        if all(_is_by_layer(key, c, la.count) for c, la in zip(configs, layouts, strict=True)):
-            parts = zip(slices, layouts, configs, strict=True)
-            text[key] = [c[key][layer - la.low] for part, la, c in parts for layer in range(*part.layers)]
-        elif key in NUMBERED and text[key]:
-            text[key] = _renumbered(key, slices, layouts, configs)
-    return text if text_config(donor.config) is donor.config else {**donor.config, "text_config": text}
+    """The donor's configuration for the new depth and order of layers."""
+    configs = [part.model.config for part in slices]
+    _check_alike([text_config(config) for config in configs])
+    every = zip(slices, layouts, configs, strict=True)
+    origins = [(config, layer - la.low) for part, la, config in every for layer in range(*part.layers)]
+    for config, layer in origins:
+        depth = depth_of(text_config(config))
+        if depth is not None and layer >= depth:
+            hint = f"the layers [0, {depth}]; those after them foretell further tokens"
+            raise BadParameter(f"{layer} is no layer of {depth}", field="layers", hint=hint)
+    return for_layers(donor.config, origins)
 
 
 def _untied(layouts: Sequence[Layers], origins: Mapping[str, tuple[Checkpoint, str]]) -> bool:
@@ -250,30 +246,9 @@ def _untied(layouts: Sequence[Layers], origins: Mapping[str, tuple[Checkpoint, s
     return any(not tied or role_of(origins[name][1]) == "embedding" for name in heads)
 
 
-def _is_by_layer(key: str, config: Mapping[str, Any], count: int) -> bool:
-    """Whether a configuration value has one entry for each layer."""
-    value = config.get(key)
-    return "layer" in key and key not in NUMBERED and isinstance(value, list) and len(value) == count
-
-
-def _renumbered(
-    key: str, slices: Sequence[Slice], layouts: Sequence[Layers], configs: Sequence[Mapping[str, Any]]
-) -> list[int]:
-    """Numbers of layers as they are in the output."""
-    numbers, number = [], 0
-    for part, layers, config in zip(slices, layouts, configs, strict=True):
-        for layer in range(*part.layers):
-            numbers += [number] if layer - layers.low in (config.get(key) or []) else []
-            number += 1
-    return numbers
-
-
-def _check_alike(configs: Sequence[Mapping[str, Any]], layouts: Sequence[Layers]) -> None:
+def _check_alike(configs: Sequence[Mapping[str, Any]]) -> None:
     """Refuses models that compute differently in more than the number of their layers."""
-    alike = [
-        {k: v for k, v in c.items() if k not in (*LAYERS, *NUMBERED) and not _is_by_layer(k, c, la.count)}
-        for c, la in zip(configs, layouts, strict=True)
-    ]
+    alike = [{key: value for key, value in c.items() if not tells_layers(key, c)} for c in configs]
     faults = [f"config {difference}" for difference in differences([c for c in alike if c])]
     if faults:
         raise Incompatible(listing(faults), field="slices", hint="stack layers of one architecture and width")
