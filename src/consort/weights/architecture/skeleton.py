@@ -7,7 +7,6 @@ transformers takes a second to import. What it does not know (a configuration of
 from __future__ import annotations
 
 import json
-import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,16 +16,22 @@ from typing import Any
 import torch
 from torch import nn
 
-log = logging.getLogger(__name__)
+from consort.core.errors import Unsupported
 
 
 def expanded(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """`config` as transformers reads it, with what follows from it or is left to defaults written out."""
+    """`config` as transformers reads it, with what follows from it or is left to defaults written out.
+
+    Raises Unsupported with the reason why transformers refuses it.
+    """
     return _expanded(json.dumps(config, sort_keys=True))
 
 
 def skeleton(config: Mapping[str, Any]) -> nn.Module | None:
-    """The model of `config` on the meta device; do not change it. None where transformers has no such model."""
+    """The model of `config` on the meta device; do not change it. None where transformers has no such model.
+
+    Raises Unsupported with the reason why transformers cannot build it.
+    """
     return _skeleton(json.dumps(config, sort_keys=True))
 
 
@@ -50,8 +55,7 @@ def _skeleton(text: str) -> nn.Module | None:
             with torch.device("meta"):
                 return kind(config) if kind else transformers.AutoModelForCausalLM.from_config(config)
         except Exception as error:  # of an architecture's own code, which may raise anything
-            log.warning("transformers cannot build a %s: %s", config.model_type, error)
-            return None
+            raise _refused(config.model_type, error) from error
 
 
 def _config(config: Mapping[str, Any]) -> Any:
@@ -62,10 +66,25 @@ def _config(config: Mapping[str, Any]) -> Any:
     if kind not in CONFIG_MAPPING or config.get("auto_map"):
         return None
     try:
-        return CONFIG_MAPPING[kind].from_dict(dict(config))
+        return CONFIG_MAPPING[kind].from_dict(_with_floats(config))
     except Exception as error:  # checks of its own, of any type
-        log.warning("transformers cannot read the configuration of a %s: %s", kind, error)
-        return None
+        raise _refused(kind, error) from error
+
+
+def _refused(kind: Any, error: Exception) -> Unsupported:
+    reason = " ".join(str(error).split())
+    return Unsupported(
+        f"transformers has no such {kind}: {reason:.300}", field="config", hint="look at its config.json"
+    )
+
+
+def _with_floats(value: Any) -> Any:
+    """Infinity and NaN as transformers writes them, as numbers."""
+    if isinstance(value, Mapping):
+        if set(value) == {"__float__"}:
+            return float(value["__float__"])
+        return {key: _with_floats(inner) for key, inner in value.items()}
+    return [_with_floats(inner) for inner in value] if isinstance(value, list) else value
 
 
 @contextmanager

@@ -8,13 +8,14 @@ layer it came from, else the stack is refused by the name of what differs.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from torch import nn
 
-from consort.core.errors import Incompatible, listing
+from consort.core.errors import Incompatible, Unsupported, listing
 from consort.weights.architecture.skeleton import expanded, skeleton
 from consort.weights.disk.config_check import LAYERS
 from consort.weights.family import text_config
@@ -41,32 +42,43 @@ IN_PLACE = ("num_kv_shared_layers", "scale_attn_by_inverse_layer_idx")
 FURTHER = "num_nextn_predict_layers"
 """Layers after the others that foretell further tokens."""
 UNIFORM = frozenset(
-    ("llama", "mistral", "mixtral", "gpt2", "gpt_neox", "gptj", "phi", "phi3", "gemma", "olmo", "opt", "bloom", "rwkv")
+    ("llama", "mistral", "mixtral", "gpt2", "gpt_neox", "gptj", "phi", "phi3", "gemma", "olmo", "opt", "bloom")
 )
 """Values of `model_type` whose layers are all alike, so that there is nothing to look up."""
 RULES = (*FIRST, *(key for pair in PERIODIC for key in pair), *STEPS, *IN_PLACE, FURTHER, "moe_layer_end_index")
+HINT = "no configuration of this architecture says that; take whole periods, or layers of one kind"
 OF_NUMBER = re.compile(r".*(idx|index|layer_id|layer_number|block_id|layer_num)")
 """Attributes of a module that are its number."""
 
-Origin = tuple[Mapping[str, Any], int]
-"""A configuration and the number of a layer in it, from 0."""
+DEPTH_SCALED = "scale_depth"
+"""A key whose effect is divided by the root of the number of layers."""
+
+
+class Origin(NamedTuple):
+    """A layer by its number, from 0, in a model of `depth` layers with the configuration `config`."""
+
+    config: Mapping[str, Any]
+    layer: int
+    depth: int
 
 
 def for_layers(config: Mapping[str, Any], origins: Sequence[Origin]) -> dict[str, Any]:
     """`config` for a model whose layer i is `origins[i]`. Raises Incompatible where no configuration says that."""
-    known = {id(source): _known(source) for source, _ in origins}
-    found = [(known[id(source)], layer) for source, layer in origins]
+    known = {id(one.config): _known(one.config, one.depth) for one in origins}
+    found = [Origin(known[id(one.config)], one.layer, one.depth) for one in origins]
     text = dict(text_config(config))
     text |= {key: len(origins) for key in LAYERS if key in text}
-    text |= {key: value for key, value in found[0][0].items() if _is_listed(key, found)}
+    text |= {key: value for key, value in found[0].config.items() if _is_listed(key, found)}
     for key in text:
-        if all(is_by_layer(key, source) for source, _ in found):
-            text[key] = [source[key][layer] for source, layer in found]
-        elif key in NUMBERED and any(source.get(key) for source, _ in found):
-            text[key] = [i for i, (source, layer) in enumerate(found) if layer in (source.get(key) or ())]
+        if all(is_by_layer(key, one.config, one.depth) for one in found):
+            text[key] = [one.config[key][one.layer] for one in found]
+        elif key in NUMBERED and any(one.config.get(key) for one in found):
+            text[key] = [i for i, one in enumerate(found) if one.layer in (one.config.get(key) or ())]
+    if isinstance(text.get(DEPTH_SCALED), int | float):
+        text[DEPTH_SCALED] *= math.sqrt(len(origins) / origins[0].depth)
     text |= _rules(found)
     made = text if text_config(config) is config else {**config, "text_config": text}
-    if any(_varies(source) for source, _ in origins):
+    if any(_varies(one.config) for one in origins):
         _check(made, origins)
     return made
 
@@ -76,16 +88,16 @@ def depth_of(config: Mapping[str, Any]) -> int | None:
     return next((config[key] for key in LAYERS if isinstance(config.get(key), int)), None)
 
 
-def is_by_layer(key: str, config: Mapping[str, Any]) -> bool:
-    """Whether a configuration value has one entry for each layer."""
+def is_by_layer(key: str, config: Mapping[str, Any], depth: int) -> bool:
+    """Whether a configuration value has one entry for each of `depth` layers."""
     value = config.get(key)
     named = BY_LAYER.fullmatch(key) is not None and key not in NUMBERED
-    return named and isinstance(value, list) and len(value) == depth_of(config)
+    return named and isinstance(value, list) and len(value) == depth
 
 
-def tells_layers(key: str, config: Mapping[str, Any]) -> bool:
+def tells_layers(key: str, config: Mapping[str, Any], depth: int) -> bool:
     """Whether a key of a text configuration says which layer is of which kind, or how many there are."""
-    return key in (*LAYERS, *NUMBERED, *RULES) or is_by_layer(key, config)
+    return key in (*LAYERS, *NUMBERED, *RULES, DEPTH_SCALED) or is_by_layer(key, config, depth)
 
 
 def _varies(config: Mapping[str, Any]) -> bool:
@@ -95,42 +107,37 @@ def _varies(config: Mapping[str, Any]) -> bool:
     return named or text.get("model_type") not in UNIFORM
 
 
-def _known(config: Mapping[str, Any]) -> dict[str, Any]:
+def _known(config: Mapping[str, Any], depth: int) -> dict[str, Any]:
     """The text configuration with the lists and rules that its architecture would add."""
     text = dict(text_config(config))
     whole = expanded(config) if _varies(config) and text.get("model_type") else None
     added = {} if whole is None else text_config(whole)
-    listed = {key: added[key] for key in added if is_by_layer(key, added) or key in (*NUMBERED, *RULES)}
+    listed = {key: added[key] for key in added if is_by_layer(key, added, depth) or key in (*NUMBERED, *RULES)}
     return text | {key: value for key, value in listed.items() if text.get(key) is None}
 
 
 def _is_listed(key: str, found: Sequence[Origin]) -> bool:
-    return key in NUMBERED or all(is_by_layer(key, source) for source, _ in found)
+    return key in NUMBERED or all(is_by_layer(key, one.config, one.depth) for one in found)
 
 
 def _rules(found: Sequence[Origin]) -> dict[str, Any]:
     """The rules of the sources, solved for the order of `found`."""
     made: dict[str, Any] = {}
 
-    def flags(holds: Callable[[Mapping[str, Any], int], bool]) -> list[bool]:
-        return [holds(source, layer) for source, layer in found]
-
     def said(key: str) -> bool:
-        return any(type(source.get(key)) is int for source, _ in found)
+        return any(type(one.config.get(key)) is int for one in found)
 
     for key in FIRST:
         if said(key):
-            early = flags(lambda source, layer, key=key: layer < (source.get(key) or 0))
-            made[key] = _leading(early)
+            made[key] = _leading([one.layer < (one.config.get(key) or 0) for one in found])
     for period, offset in PERIODIC:
         if said(period):
-            marked = flags(lambda source, layer, p=period, o=offset: layer % source[p] == source.get(o, 0))
+            marked = [one.layer % one.config[period] == one.config.get(offset, 0) for one in found]
             made |= dict(zip((period, offset), _period(marked), strict=True))
     if said("decoder_sparse_step"):
-        dense = flags(_is_dense)
-        made |= {"decoder_sparse_step": 1, "mlp_only_layers": [i for i, is_dense in enumerate(dense) if is_dense]}
+        made |= {"decoder_sparse_step": 1, "mlp_only_layers": [i for i, one in enumerate(found) if _is_dense(one)]}
     if said("moe_layer_interval"):
-        sparse = [i for i, is_sparse in enumerate(flags(_is_sparse)) if is_sparse]
+        sparse = [i for i, one in enumerate(found) if _is_sparse(one)]
         ends = (sparse[0], sparse[-1]) if sparse else (len(found), len(found))
         made |= {"moe_layer_start_index": ends[0], "moe_layer_end_index": ends[1], "moe_layer_interval": 1}
     if said(FURTHER):
@@ -138,18 +145,18 @@ def _rules(found: Sequence[Origin]) -> dict[str, Any]:
     return made
 
 
-def _is_dense(config: Mapping[str, Any], layer: int) -> bool:
+def _is_dense(one: Origin) -> bool:
     """By the rule of Qwen's mixtures of experts."""
-    step = config.get("decoder_sparse_step") or 1
-    return layer in (config.get("mlp_only_layers") or ()) or (layer + 1) % step != 0
+    step = one.config.get("decoder_sparse_step") or 1
+    return one.layer in (one.config.get("mlp_only_layers") or ()) or (one.layer + 1) % step != 0
 
 
-def _is_sparse(config: Mapping[str, Any], layer: int) -> bool:
+def _is_sparse(one: Origin) -> bool:
     """By the rule of Ernie's mixtures of experts."""
-    last = config.get("moe_layer_end_index")
-    last = depth_of(config) if last is None or last < 0 else last
-    inside = (config.get("moe_layer_start_index") or 0) <= layer <= (last or 0)
-    return inside and (layer + 1) % (config.get("moe_layer_interval") or 1) == 0
+    last = one.config.get("moe_layer_end_index")
+    last = one.depth if last is None or last < 0 else last
+    inside = (one.config.get("moe_layer_start_index") or 0) <= one.layer <= last
+    return inside and (one.layer + 1) % (one.config.get("moe_layer_interval") or 1) == 0
 
 
 def _leading(flags: Sequence[bool]) -> int:
@@ -167,55 +174,63 @@ def _period(flags: Sequence[bool]) -> tuple[int, int]:
 
 def _check(config: Mapping[str, Any], origins: Sequence[Origin]) -> None:
     """Raise Incompatible unless every layer of `config` is built like its origin, and all else as in the first."""
-    whole = skeleton(config) if config.get("model_type") else None
-    if whole is None:
+    if not config.get("model_type"):
         return
-    made, outside = _built(whole, config)
-    faults: dict[str, None] = {}
-    sources: dict[int, tuple[Mapping[int, Any], Any] | None] = {}
-    for number, (source, layer) in enumerate(origins):
-        if id(source) not in sources:
-            built = skeleton(source)
-            sources[id(source)] = None if built is None else _built(built, source)
-        found = sources[id(source)]
-        if found is None or layer not in found[0] or number not in made:
-            continue
-        key = next((k for k in IN_PLACE if text_config(source).get(k)), None)
-        if key and layer != number:
+    sources = {id(one.config): skeleton(one.config) for one in origins}
+    try:
+        whole = skeleton(config)
+    except Unsupported as fault:
+        raise Incompatible(fault.message, field="slices", hint=HINT) from None
+    if whole is None or None in sources.values():
+        return
+    built = {id(one.config): _built(sources[id(one.config)], one.depth) for one in origins}
+    made, outside = _built(whole, len(origins))
+    faults = dict.fromkeys(_unlike(outside, built[id(origins[0].config)][1]))
+    for number, one in enumerate(origins):
+        key = next((k for k in IN_PLACE if text_config(one.config).get(k)), None)
+        if key and one.layer != number:
             faults[f"{key}: layers compute by their number"] = None
-        faults |= dict.fromkeys(f"layer {number}: {fault}" for fault in _unlike(made[number], found[0][layer]))
-        if number == 0:
-            faults |= dict.fromkeys(_unlike(outside, found[1]))
+        theirs = built[id(one.config)][0].get(one.layer, {})
+        faults |= dict.fromkeys(f"layer {number}: {fault}" for fault in _unlike(made.get(number, {}), theirs))
     if faults:
-        hint = "no configuration of this architecture says that; take whole periods, or layers of one kind"
-        raise Incompatible(listing(faults, 3), field="slices", hint=hint)
+        raise Incompatible(listing(faults, 3), field="slices", hint=HINT)
 
 
-def _built(model: nn.Module, config: Mapping[str, Any]) -> tuple[dict[int, dict[str, Any]], dict[str, Any]]:
+def _built(model: nn.Module | None, depth: int) -> tuple[dict[int, dict[str, Any]], dict[str, Any]]:
     """What each layer of the language model is made of, and all else: parameters with shapes, and plain settings."""
-    depth = depth_of(text_config(config))
-    parts: dict[str, Any] = {name: tuple(p.shape) for name, p in model.state_dict().items()}
-    stacks: dict[str, set[int]] = {}
-    for name in parts:
-        if found := split(name):
-            stacks.setdefault(found[0], set()).add(found[1])
-    prefixes = [p for p, s in stacks.items() if len(s) == depth and not re.search(r"vision|visual|audio", p)]
-    for name, module in model.named_modules():
-        settings = {key: value for key, value in vars(module).items() if not key.startswith("_")}
-        parts |= {f"{name}.{key}": v for key, v in settings.items() if _is_plain(key, v)}
+    assert model is not None
+    tensors: dict[str, Any] = {name: tuple(p.shape) for name, p in model.state_dict().items()}
+    prefix = _prefix(tensors, depth)
+    settings = {
+        f"{name}.{key}": value
+        for name, module in model.named_modules()
+        for key, value in vars(module).items()
+        if _is_plain(key, value)
+    }
     layers: dict[int, dict[str, Any]] = {}
     outside: dict[str, Any] = {}
-    for name, value in parts.items():
+    for name, value in (tensors | settings).items():
         found = split(name)
-        if found and found[0] in prefixes:
+        if found and found[0] == prefix:
             layers.setdefault(found[1], {})[found[2]] = value
-        elif isinstance(value, tuple) and name in model.state_dict():
+        elif name in tensors:
             outside[name] = value
     return layers, outside
 
 
+def _prefix(names: Iterable[str], depth: int) -> str | None:
+    """What stands before the numbers of the language model's layers: of all stacks so deep the one with most in it."""
+    stacks: dict[str, list[int]] = {}
+    for name in names:
+        if found := split(name):
+            stacks.setdefault(found[0], []).append(found[1])
+    deep = [p for p, s in stacks.items() if len(set(s)) == depth and not re.search(r"vision|visual|audio", p)]
+    return max(deep, key=lambda prefix: len(stacks[prefix]), default=None)
+
+
 def _is_plain(key: str, value: Any) -> bool:
-    return isinstance(value, bool | int | float | str | None) and key != "training" and not OF_NUMBER.fullmatch(key)
+    named = not key.startswith("_") and key not in ("training", *LAYERS) and not OF_NUMBER.fullmatch(key)
+    return named and isinstance(value, bool | int | float | str | None)
 
 
 def _unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
@@ -224,5 +239,11 @@ def _unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     return [
         f"{name.lstrip('.')} is {one.get(name, 'absent')}, where it comes from {other.get(name, 'absent')}"
         for name in names
-        if one.get(name, "absent") != other.get(name, "absent")
+        if not _equal(one.get(name, "absent"), other.get(name, "absent"))
     ]
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9) or (math.isnan(one) and math.isnan(other))
+    return bool(one == other)

@@ -24,7 +24,7 @@ from consort.weights.layers import Layers, after_layers
 from consort.weights.registry import view
 from consort.weights.tied import ends_of
 from consort.weights.views.mean_ends import MeanEnds
-from consort.weights.views.per_layer import depth_of, for_layers, tells_layers
+from consort.weights.views.per_layer import Origin, depth_of, for_layers, tells_layers
 from consort.weights.vocabulary.align import align_vocabularies
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
@@ -227,12 +227,12 @@ def _tied_head(first: Layers, last: Layers) -> Iterator[tuple[str, tuple[Checkpo
 def _config(donor: Checkpoint, slices: Sequence[Slice], layouts: Sequence[Layers]) -> dict[str, Any]:
     """The donor's configuration for the new depth and order of layers."""
     configs = [part.model.config for part in slices]
-    _check_alike([text_config(config) for config in configs])
-    every = zip(slices, layouts, configs, strict=True)
-    origins = [(config, layer - la.low) for part, la, config in every for layer in range(*part.layers)]
-    for config, layer in origins:
-        depth = depth_of(text_config(config))
-        if depth is not None and layer >= depth:
+    depths = [depth_of(text_config(config)) or la.count for config, la in zip(configs, layouts, strict=True)]
+    _check_alike([text_config(config) for config in configs], depths)
+    every = zip(slices, layouts, configs, depths, strict=True)
+    origins = [Origin(c, layer - la.low, depth) for part, la, c, depth in every for layer in range(*part.layers)]
+    for _, layer, depth in origins:
+        if layer >= depth:
             hint = f"the layers [0, {depth}]; those after them foretell further tokens"
             raise BadParameter(f"{layer} is no layer of {depth}", field="layers", hint=hint)
     return for_layers(donor.config, origins)
@@ -246,9 +246,12 @@ def _untied(layouts: Sequence[Layers], origins: Mapping[str, tuple[Checkpoint, s
     return any(not tied or role_of(origins[name][1]) == "embedding" for name in heads)
 
 
-def _check_alike(configs: Sequence[Mapping[str, Any]]) -> None:
+def _check_alike(configs: Sequence[Mapping[str, Any]], depths: Sequence[int]) -> None:
     """Refuses models that compute differently in more than the number of their layers."""
-    alike = [{key: value for key, value in c.items() if not tells_layers(key, c)} for c in configs]
+    alike = [
+        {key: value for key, value in config.items() if not tells_layers(key, config, depth)}
+        for config, depth in zip(configs, depths, strict=True)
+    ]
     faults = [f"config {difference}" for difference in differences([c for c in alike if c])]
     if faults:
         raise Incompatible(listing(faults), field="slices", hint="stack layers of one architecture and width")
