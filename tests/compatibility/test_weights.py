@@ -17,7 +17,9 @@ from torch import Tensor
 
 from consort.core.errors import Incompatible, Unsupported
 from consort.merge import merge
+from consort.weights.architecture.loaded import Loaded
 from consort.weights.disk.folder import Folder, open_folder
+from consort.weights.disk.opening import open_checkpoint
 from consort.weights.disk.writer import write
 from consort.weights.layers import Layers
 from consort.weights.views.stack import Slice, Stack
@@ -111,3 +113,72 @@ def test_a_stack_loads_or_is_refused_by_name(name: str, order: str, tmp_path: Pa
         with torch.no_grad():
             right = kind.from_pretrained(folder(name)).eval()(torch.arange(3, 9)[None]).logits
             assert torch.allclose(made(torch.arange(3, 9)[None]).logits, right, atol=1e-5)
+
+
+ADAPTERS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "rslora, patterns, saved": {
+        "use_rslora": True,
+        "rank_pattern": {"down_proj": 3},
+        "alpha_pattern": {"q_proj": 5},
+        "modules_to_save": ["lm_head"],
+    },
+    "dora": {"use_dora": True},
+    "parameters": {"target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]},
+}
+
+
+def linear_layers(module: Any) -> list[str]:
+    """The last names of the linear layers of the language model, without those of the vision tower and the head."""
+    import transformers
+
+    kinds = (torch.nn.Linear, transformers.pytorch_utils.Conv1D)
+    names = [n for n, m in module.named_modules() if isinstance(m, kinds) and "vision" not in n and "visual" not in n]
+    return sorted({n.rpartition(".")[2] for n in names if n.rpartition(".")[2].isidentifier()} - {"lm_head", "embed_out"})
+
+
+def adapted(name: str, variant: str, path: Path) -> dict[str, Tensor] | None:
+    """A trained adapter saved by peft, and the tensors of the model that peft makes of it; None where it cannot."""
+    import peft
+
+    module = tiny(name)
+    module.save_pretrained(path / "base")
+    known = dict(module.named_parameters())
+    given: dict[str, Any] = {"target_modules": linear_layers(module), **ADAPTERS[variant]}
+    if variant == "parameters":
+        if not any(key.endswith("mlp.experts.gate_up_proj") for key in known):
+            return None
+        given["target_modules"] = [n for n in given["target_modules"] if n == "q_proj"]
+    if "modules_to_save" in given and not hasattr(module, "lm_head"):
+        del given["modules_to_save"]
+    conv1d = any("Conv1D" in type(m).__name__ for m in module.modules())
+    try:
+        made = peft.get_peft_model(module, peft.LoraConfig(r=4, lora_alpha=8, fan_in_fan_out=conv1d, **given))
+    except (ValueError, NotImplementedError, TypeError, RuntimeError):
+        return None
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(1)
+        for parameter in made.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    made.save_pretrained(path / "adapter")
+    merged: dict[str, Tensor] = made.merge_and_unload().state_dict()
+    return merged
+
+
+@pytest.mark.parametrize("variant", ADAPTERS)
+@pytest.mark.parametrize("name", NAMES)
+def test_an_adapter_laid_over_its_base_is_pefts_merged_model(name: str, variant: str, tmp_path: Path) -> None:
+    right = adapted(name, variant, tmp_path)
+    if right is None:
+        pytest.skip("peft makes no such adapter of this architecture")
+    base = open_folder(tmp_path / "base")
+    made = open_checkpoint(tmp_path / "adapter", base=base)
+    found = Loaded(made)
+    untouched = Loaded(base)
+    changed = 0
+    for key in found.keys():
+        if key in right:
+            assert torch.allclose(found[key], right[key], atol=1e-5), key
+            changed += key not in untouched.keys() or not torch.equal(found[key], untouched[key])
+    assert changed
