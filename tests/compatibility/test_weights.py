@@ -134,7 +134,9 @@ def linear_layers(module: Any) -> list[str]:
 
     kinds = (torch.nn.Linear, transformers.pytorch_utils.Conv1D)
     names = [n for n, m in module.named_modules() if isinstance(m, kinds) and "vision" not in n and "visual" not in n]
-    return sorted({n.rpartition(".")[2] for n in names if n.rpartition(".")[2].isidentifier()} - {"lm_head", "embed_out"})
+    return sorted(
+        {n.rpartition(".")[2] for n in names if n.rpartition(".")[2].isidentifier()} - {"lm_head", "embed_out"}
+    )
 
 
 def adapted(name: str, variant: str, path: Path) -> dict[str, Tensor] | None:

@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from consort.core.errors import BadCheckpoint, BadParameter, ConsortError, Incompatible
 from consort.merge import merge
 from consort.weights.disk.folder import open_folder
+from consort.weights.disk.opening import open_checkpoint
 from consort.weights.disk.writer import write
 
 transformers = pytest.importorskip("transformers")
@@ -148,3 +150,128 @@ def test_A2_one_tied_input_and_one_with_its_own_head(llama: Any, tmp_path: Path)
         load_file(tmp_path / "out" / "model.safetensors")["lm_head.weight"], (embedding + head) / 2, atol=1e-7
     )
     assert json.loads((tmp_path / "out" / "config.json").read_text())["tie_word_embeddings"] is False
+
+
+def test_A3_dense_and_expert_layers_restacked(tmp_path: Path) -> None:
+    from consort.weights.views.stack import Slice, Stack
+
+    sizes = TEXT | {"num_hidden_layers": 4, "num_key_value_heads": 2, "moe_intermediate_size": 8, "n_routed_experts": 4}
+    sizes |= {"kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 8}
+    sizes |= {"n_group": 1, "topk_group": 1, "num_experts_per_tok": 2, "first_k_dense_replace": 1}
+    model = open_folder(saved("DeepseekV3ForCausalLM", transformers.DeepseekV3Config(**sizes), tmp_path / "m"))
+    for number, (parts, dense) in enumerate({((1, 4),): 0, ((0, 3),): 1, ((0, 1), (0, 4)): 2}.items()):
+        stack = Stack([Slice(model, part) for part in parts])
+        assert stack.config["first_k_dense_replace"] == dense
+        write(stack, tmp_path / f"out{number}")
+        loaded("DeepseekV3ForCausalLM", tmp_path / f"out{number}")
+    with pytest.raises(Incompatible, match="layer 2: mlp.experts"):
+        Stack([Slice(model, (0, 2)), Slice(model, (0, 4))])
+
+
+def test_A3_windows_that_the_config_leaves_to_a_default_follow_their_layers(tmp_path: Path) -> None:
+    from consort.weights.views.stack import Slice, Stack
+
+    path = saved("Gemma2ForCausalLM", transformers.Gemma2Config(**TEXT | {"num_hidden_layers": 4}), tmp_path / "m")
+    config = json.loads((path / "config.json").read_text())
+    kinds = config.pop("layer_types")
+    (path / "config.json").write_text(json.dumps(config))
+    assert Stack([Slice(open_folder(path), (1, 4))]).config["layer_types"] == kinds[1:]
+
+
+def test_A4_infinity_as_transformers_writes_it(tmp_path: Path) -> None:
+    sizes = {"vocab_size": 32, "hidden_size": 16, "num_hidden_layers": 2, "state_size": 4, "head_dim": 8}
+    config = transformers.Mamba2Config(**sizes, num_heads=4, n_groups=1)
+    paths = [saved("Mamba2ForCausalLM", config, tmp_path / str(seed), seed) for seed in range(2)]
+    written = json.loads((paths[0] / "config.json").read_text())["time_step_limit"]
+    edited(paths[0], time_step_limit=[0.0, {"__float__": "Infinity"}])
+    edited(paths[1], time_step_limit=[0.0, {"__float__": "Infinity"}])
+    right = mean_of(paths)
+    merged = merge("linear", [open_folder(path) for path in paths], weight=1)
+    assert all(torch.allclose(merged[name].double(), right[name], atol=2.4e-7) for name in right) and written
+    edited(paths[1], time_step_limit=[0.0, 1.0])
+    with pytest.raises(Incompatible, match="time_step_limit"):
+        merge("linear", [open_folder(path) for path in paths], weight=1)
+
+
+def test_A9_one_model_in_two_layouts(tmp_path: Path) -> None:
+    from consort.weights.architecture.loaded import Loaded
+
+    sizes = TEXT | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8}
+    path = saved("Qwen3MoeForCausalLM", transformers.Qwen3MoeConfig(**sizes), tmp_path / "one")
+    one = open_folder(path)
+    fused = Loaded(one)
+    assert "model.layers.0.mlp.experts.gate_up_proj" in fused.keys()
+    write(fused, tmp_path / "two")
+    loaded("Qwen3MoeForCausalLM", tmp_path / "two")
+    for order in ((one, open_folder(tmp_path / "two")), (open_folder(tmp_path / "two"), one)):
+        merged = merge("linear", order, weight=1)
+        assert set(merged.keys()) == set(fused.keys())
+        assert all(torch.equal(merged[name], fused[name]) for name in fused.keys())
+
+
+def test_F6_types_of_the_configuration(llama: Any) -> None:
+    path = llama("m")
+    original = (path / "config.json").read_text()
+    for key, value in {
+        "rope_theta": "x",
+        "tie_word_embeddings": "yes",
+        "attention_bias": 1,
+        "rope_parameters": {"rope_type": "default", "rope_theta": "1e4"},
+        "sliding_window": "all",
+    }.items():
+        edited(path, **{key: value})
+        with pytest.raises(BadCheckpoint, match=key):
+            open_folder(path)
+        (path / "config.json").write_text(original)
+
+
+BROKEN: dict[str, Any] = {
+    "use_rslora": "x",
+    "target_modules": 3,
+    "bias": "evil",
+    "layers_to_transform": [99],
+    "modules_to_save": ["../x"],
+    "rank_pattern": {"q_proj": "4"},
+    "base_model_name_or_path": "org/quite-another",
+}
+
+
+@pytest.mark.parametrize("key", BROKEN)
+def test_F15_adapters_with_impossible_values(llama: Any, tmp_path: Path, key: str) -> None:
+    base = open_folder(llama("base"))
+    path = tmp_path / "adapter"
+    path.mkdir()
+    module = "base_model.model.model.layers.0.self_attn.q_proj"
+    save_file(
+        {f"{module}.lora_A.weight": torch.ones(2, 16), f"{module}.lora_B.weight": torch.ones(16, 2)},
+        path / "adapter_model.safetensors",
+    )
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["q_proj"], "bias": "none"}
+    (path / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "org/base"}))
+    open_checkpoint(path, base=base)
+    (path / "adapter_config.json").write_text(json.dumps(config | {key: BROKEN[key]}))
+    with pytest.raises(ConsortError, match=r"x|3|evil|99|another|q_proj") as caught:
+        open_checkpoint(path, base=base)
+    assert caught.value.hint
+    if key == "base_model_name_or_path":
+        assert open_checkpoint(path, base=base, other_base=True).keys()
+
+
+def test_F16_code_of_a_stranger_is_left_out_and_told(llama: Any, caplog: Any) -> None:
+    path = llama("m")
+    (path / "tokenizer_config.json").write_text(
+        json.dumps({"auto_map": {"AutoTokenizer": "x.Y"}, "model_max_length": 9})
+    )
+    (path / "generation_config.json").write_text(json.dumps({"auto_map": "evil.py", "top_k": 3}))
+    files = open_folder(path).files()
+    assert json.loads(files["tokenizer_config.json"]) == {"model_max_length": 9}
+    assert json.loads(files["generation_config.json"]) == {"top_k": 3}
+    assert caplog.text.count("left out") == 2
+    allowed = open_folder(path, allow_remote_code=True).files()
+    assert "auto_map" in allowed["tokenizer_config.json"].read_text()
+
+
+@pytest.mark.parametrize("weight", [[1e308, 1e308], [1e39, 1], [-1e308, 1e308]])
+def test_F18_weights_that_overflow(llama: Any, weight: list[float]) -> None:
+    with pytest.raises(BadParameter, match="overflow"):
+        merge("linear", [open_folder(llama("m"))] * 2, weight=weight)

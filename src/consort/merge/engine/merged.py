@@ -32,6 +32,7 @@ from consort.merge.engine.once import Once
 from consort.merge.engine.reading import Batch, Reader, Stacks
 from consort.merge.engine.resolving import resolver
 from consort.merge.registry import methods
+from consort.weights.architecture.loaded import in_one_layout
 from consort.weights.checkpoint import Checkpoint, Spec, no_tensor, parts, round_into
 from consort.weights.family import differences
 from consort.weights.stats import verify
@@ -114,7 +115,10 @@ class Merged:
             wanted = dtype_named(out_dtype, "out_dtype") or dtype_named(dtype, "dtype")
         self._merged_inputs: tuple[Checkpoint, ...] = (*self.models, *(() if base is None else (base,)))
         with collecting(faults):
-            self._merged_inputs = tuple(self._completed(align_vocabularies(self.models, base, tokenizer)))
+            inputs = in_one_layout(self._merged_inputs)
+            under_all = None if base is None else inputs[-1]
+            aligned_inputs = align_vocabularies(inputs[: len(self.models)], under_all, tokenizer)
+            self._merged_inputs = tuple(self._completed(aligned_inputs))
         with collecting(faults):
             chosen = self._chosen()
             self._jobs = match(

@@ -24,6 +24,7 @@ from consort.weights.adapters.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from consort.weights.adapters.peft_config import peft_config
 from consort.weights.adapters.placing import placed
 from consort.weights.checkpoint import BLOCK, Checkpoint, Spec, no_tensor, round_into, whole
+from consort.weights.disk.beside import files_beside
 from consort.weights.disk.folder import BESIDE, check_directory, describe_files, label, read_headers
 from consort.weights.disk.paths import inside, present, read_json
 from consort.weights.disk.shards import Shards
@@ -67,7 +68,7 @@ class Adapter:
         self.shards.read_into(name, start, stop, out)
 
     def files(self) -> Mapping[str, Path | bytes]:
-        return {**present(self.path, BESIDE)}
+        return files_beside(self.path, BESIDE)
 
     def describe(self, *, content: bool = False) -> dict[str, Any]:
         found = present(self.path, (ADAPTER_CONFIG, *BESIDE))
