@@ -5,6 +5,7 @@ Every tensor of the inputs is merged, or the merge is refused with all faults at
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -20,6 +21,8 @@ from consort.weights.family import differences
 from consort.weights.tied import Ends, ends_among, ends_of, says_tied
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+log = logging.getLogger(__name__)
+
 COPIED = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 SHOWN = 3
 """Tensors named in an error: of models of different sizes nearly all are wrong, and in the same way."""
@@ -181,8 +184,34 @@ def _listed(dtypes: set[torch.dtype]) -> str:
 def _job(name: str, sources: tuple[str, ...], specs: Sequence[Spec], dtype: torch.dtype | None, *, copied: bool) -> Job:
     promoted = reduce(torch.promote_types, (s.dtype for s in specs))
     compute = torch.float64 if promoted == torch.float64 else torch.float32
-    out = promoted if promoted in COPIED or dtype is None else dtype
+    out = promoted if promoted in COPIED else dtype or natural_dtype([s.dtype for s in specs])
     return Job(name, Spec(specs[0].shape, out), sources, compute, copied or promoted in COPIED)
+
+
+def natural_dtype(dtypes: Sequence[torch.dtype]) -> torch.dtype:
+    """The dtype of a merge that was told none: the promotion of the inputs', of two 16-bit types the first's.
+
+    Neither of bfloat16 and float16 holds the other, and float32, which holds both, would double the size.
+    """
+    promoted = reduce(torch.promote_types, dtypes)
+    halves = {dtype for dtype in dtypes if dtype.itemsize == 2}
+    return dtypes[0] if len(halves) == 2 and set(dtypes) == halves else promoted
+
+
+def tell_dtypes(inputs: Sequence[Checkpoint], jobs: Mapping[str, Job], dtype: torch.dtype | None) -> None:
+    """Warns where inputs of several floating types were given and no type for the output."""
+    if dtype is not None:
+        return
+    for job in jobs.values():
+        own = [c.spec(source).dtype for c, source in zip(inputs, job.sources, strict=True) if source]
+        if job.copied or len(set(own)) == 1:
+            continue
+        names = ", ".join(str(d).removeprefix("torch.") for d in dict.fromkeys(own))
+        taken = str(job.spec.dtype).removeprefix("torch.")
+        why = "that of the first model" if job.spec.dtype == own[0] else "which holds them all"
+        larger = ", larger than the first model's" if job.spec.dtype.itemsize > own[0].itemsize else ""
+        log.warning("inputs of %s: the output is %s, %s%s; `dtype: ...` chooses another", names, taken, why, larger)
+        return
 
 
 def merged_config(donor: Checkpoint, jobs: Mapping[str, Job]) -> dict[str, Any]:

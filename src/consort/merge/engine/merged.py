@@ -27,7 +27,7 @@ from consort.merge.engine.checks import (
     collecting,
 )
 from consort.merge.engine.config_conflict import read_conflicts, settled
-from consort.merge.engine.matching import Available, Job, completed, dtype_named, match, merged_config
+from consort.merge.engine.matching import Available, Job, completed, dtype_named, match, merged_config, tell_dtypes
 from consort.merge.engine.once import Once
 from consort.merge.engine.reading import Batch, Reader, Stacks
 from consort.merge.engine.resolving import resolver
@@ -126,6 +126,7 @@ class Merged:
             )
         if faults:
             raise together(faults)
+        tell_dtypes(self._merged_inputs, self._jobs, wanted)
         self._params = resolver(self._method, bound, self._jobs, self.models)
         config = merged_config(self._donor, self._jobs)
         self.config: Mapping[str, Any] = settled(config, chosen, self._merged_inputs) if chosen else config

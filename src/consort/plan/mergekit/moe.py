@@ -19,6 +19,7 @@ KEYS = ("base_model", "experts", "gate_mode", "experts_per_token", "shared_exper
 EXPERT = ("source_model", "positive_prompts", "negative_prompts", "noise_scale", "residual_scale")
 GATE_MODES = ("hidden", "cheap_embed", "random", "uniform_random")
 ARCHITECTURES = {"auto": None, "mixtral": "mixtral", "qwen": "qwen2_moe", "qwen2_moe": "qwen2_moe"}
+ARCHITECTURES |= {"qwen3": "qwen3_moe", "qwen3_moe": "qwen3_moe"}
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 PER_TOKEN, SHARED_SCALE = 2, 0.1
 

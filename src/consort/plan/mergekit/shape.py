@@ -11,7 +11,7 @@ from consort.plan.mergekit.methods import METHODS
 from consort.plan.mergekit.models import Model, read_model
 
 TOP: tuple[str, ...] = ("name", "merge_method", "models", "slices", "modules", "base_model", "parameters", "dtype")
-TOP += ("out_dtype", "tokenizer_source", "tokenizer", "chat_template")
+TOP += ("out_dtype", "tokenizer_source", "tokenizer", "chat_template", "config_conflict")
 INPUTS = ("models", "slices", "modules")
 TOKENIZER = ("source", "tokens", "pad_to_multiple_of")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
@@ -54,6 +54,7 @@ class Document:
     dtype: str | None = None
     chat_template: str | None = None
     tokenizer: Mapping[str, Any] | None = None
+    config_conflict: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
 
     def scopes(self) -> Iterator[tuple[Parameters, str, bool]]:
@@ -120,6 +121,7 @@ class _Shape:
             dtype=dtypes["out_dtype"] or dtypes["dtype"],
             chat_template=self.text(value, "chat_template", where),
             tokenizer=self.tokenizer(value, where),
+            config_conflict=self.conflicts(value, where),
             notes=tuple(self.notes),
         )
 
@@ -262,6 +264,19 @@ class _Shape:
         elif "tokens" in found:
             self.fault("is not a mapping", f"{where}tokenizer.tokens", "{TOKEN: {source: PATH}}")
         return found
+
+    def conflicts(self, value: Mapping[str, Any], where: str) -> Mapping[str, Any] | None:
+        """`config_conflict`, consort's own key: which model settles each key that differs; models are read."""
+        given = value.get("config_conflict")
+        if given is None:
+            return None
+        if not isinstance(given, Mapping):
+            self.fault(f"{given!r:.80} is not a mapping", f"{where}config_conflict", "{rope.rope_theta: PATH}")
+            return None
+        return {
+            str(key): named if isinstance(named, int) else self.token_model(named, f"{where}config_conflict.{key}")
+            for key, named in given.items()
+        }
 
     def token(self, rule: Any, where: str) -> Any:
         """Where the row of a token comes from."""

@@ -175,6 +175,9 @@ class _Builder:
         elif base is not None and cut is None:
             given["base"] = self._reference(base)
         given |= self._tokenizer([source.model for source in over] + ([base] if "base" in given and base else []))
+        if self.document.config_conflict:
+            inputs = [source.model for source in over] + ([under.model] if under is not None else [])
+            given["config_conflict"] = self._numbered(self.document.config_conflict, inputs, "config_conflict")
         outer: Scopes = (
             (of_slice, where),
             (self.document.module, self.document.module_where),
@@ -204,14 +207,14 @@ class _Builder:
         numbered = self._numbered(policy, inputs)
         return {"tokenizer": numbered["source"] if len(numbered) == 1 else numbered}
 
-    def _numbered(self, value: Any, inputs: Sequence[Model]) -> Any:
+    def _numbered(self, value: Any, inputs: Sequence[Model], key: str = "tokenizer") -> Any:
         if isinstance(value, Mapping):
-            return {key: self._numbered(v, inputs) for key, v in value.items()}
+            return {name: self._numbered(v, inputs, key) for name, v in value.items()}
         if not isinstance(value, Model):
             return value
         if value not in inputs:
             hint = f"one of {', '.join(map(str, inputs))}"
-            self._fault(f"{value} is not an input", f"{self.document.where}tokenizer", hint)
+            self._fault(f"{value} is not an input", f"{self.document.where}{key}", hint)
             return "base"
         return list(inputs).index(value)
 

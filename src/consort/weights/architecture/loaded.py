@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from consort.core.errors import Unsupported
 from consort.weights.architecture.skeleton import skeleton
@@ -84,6 +84,17 @@ class Loaded(View):
     def stored_transposed(self, module: str) -> bool:
         """Whether a module says that its weights are input by output."""
         return bool(getattr(self._model.get_submodule(module), "is_transposed", False))
+
+    def names_when_loaded(self) -> dict[str, str]:
+        """For each tensor on disk that is one tensor when loaded, its name then."""
+        return {there: name for name, there in self._renamed.items()}
+
+    def is_linear(self, module: str) -> bool:
+        """Whether a module is a plain linear layer, and not one of the architecture's own that holds a matrix."""
+        if not self.has_module(module):
+            return True
+        found = self._model.get_submodule(module)
+        return isinstance(found, nn.Linear) or type(found).__name__ == "Conv1D"
 
     def has_module(self, module: str) -> bool:
         return any(name == module for name, _ in self._model.named_modules())
