@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from consort.core.errors import BadCheckpoint, BadParameter, ConsortError, Incompatible
+from consort.core.errors import BadCheckpoint, BadParameter, BadPlan, ConsortError, Incompatible
 from consort.merge import merge
 from consort.weights.disk.folder import open_folder
 from consort.weights.disk.opening import open_checkpoint
@@ -275,3 +275,170 @@ def test_F16_code_of_a_stranger_is_left_out_and_told(llama: Any, caplog: Any) ->
 def test_F18_weights_that_overflow(llama: Any, weight: list[float]) -> None:
     with pytest.raises(BadParameter, match="overflow"):
         merge("linear", [open_folder(llama("m"))] * 2, weight=weight)
+
+
+SIZES_OF_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8}
+
+
+@pytest.mark.parametrize("kind", ["Qwen3Moe", "DeepseekV3", "GPTNeoX"])
+def test_A5_an_extracted_adapter_loads_in_peft(tmp_path: Path, kind: str) -> None:
+    peft = pytest.importorskip("peft")
+    from consort.merge.adapters.extract_adapter import ExtractAdapter
+
+    sizes = TEXT | SIZES_OF_EXPERTS | {"num_key_value_heads": 2, "n_routed_experts": 4, "n_group": 1, "topk_group": 1}
+    sizes |= {"kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 8}
+    config = getattr(transformers, f"{kind}Config")(**sizes, first_k_dense_replace=1, tie_word_embeddings=False)
+    base, tuned = (saved(f"{kind}ForCausalLM", config, tmp_path / str(seed), seed) for seed in range(2))
+    write(ExtractAdapter(open_folder(tuned), open_folder(base), rank=64), tmp_path / "adapter")
+    with torch.no_grad():
+        tokens = torch.arange(8)[None]
+        right = loaded(f"{kind}ForCausalLM", tuned)(tokens).logits
+        adapted = peft.PeftModel.from_pretrained(loaded(f"{kind}ForCausalLM", base), tmp_path / "adapter").eval()
+        assert torch.allclose(adapted(tokens).logits, right, atol=1e-4)
+    ours = open_checkpoint(tmp_path / "adapter", base=open_folder(base), other_base=True)
+    write(ours, tmp_path / "merged")
+    with torch.no_grad():
+        assert torch.allclose(loaded(f"{kind}ForCausalLM", tmp_path / "merged")(tokens).logits, right, atol=1e-4)
+
+
+def test_A6_a_random_gate_needs_no_tokenizer(llama: Any, tmp_path: Path) -> None:
+    from consort.plan import build, parse
+
+    paths = [str(llama(str(seed), seed)) for seed in range(2)]
+    document = {"base_model": paths[0], "gate_mode": "random", "experts": [{"source_model": path} for path in paths]}
+    write(build(parse(document), "checkpoint"), tmp_path / "out")
+    loaded("MixtralForCausalLM", tmp_path / "out")
+
+
+def test_A7_a_peft_adapter_of_a_vision_language_model(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    config = transformers.LlavaConfig(
+        text_config=transformers.LlamaConfig(**TEXT),
+        vision_config=transformers.CLIPVisionConfig(**VISION, projection_dim=16),
+        image_token_index=31,
+    )
+    path = saved("LlavaForConditionalGeneration", config, tmp_path / "base")
+    names = set(load_file(path / "model.safetensors"))
+    model = loaded("LlavaForConditionalGeneration", path)
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    adapted.save_pretrained(tmp_path / "adapter")
+    write(open_checkpoint(tmp_path / "adapter", base=open_folder(path)), tmp_path / "out")
+    assert set(load_file(tmp_path / "out" / "model.safetensors")) == names
+    right = adapted.merge_and_unload().state_dict()
+    found = loaded("LlavaForConditionalGeneration", tmp_path / "out").state_dict()
+    assert all(torch.allclose(found[name], right[name], atol=1e-6) for name in right)
+
+
+def test_A8_adapters_of_experts(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    path = saved("Qwen3MoeForCausalLM", transformers.Qwen3MoeConfig(**TEXT | SIZES_OF_EXPERTS), tmp_path / "base")
+    wanted = ["mlp.experts.down_proj", "mlp.experts.gate_up_proj"]
+    settings = peft.LoraConfig(r=2, target_modules=["q_proj"], target_parameters=wanted, init_lora_weights=False)
+    adapted = peft.get_peft_model(loaded("Qwen3MoeForCausalLM", path), settings)
+    adapted.save_pretrained(tmp_path / "adapter")
+    write(open_checkpoint(tmp_path / "adapter", base=open_folder(path)), tmp_path / "out")
+    right = adapted.merge_and_unload().state_dict()
+    found = loaded("Qwen3MoeForCausalLM", tmp_path / "out").state_dict()
+    assert all(torch.allclose(found[name], right[name], atol=1e-6) for name in right)
+
+
+def test_A12_two_equal_experts_of_a_qwen3_are_the_dense_model(tmp_path: Path) -> None:
+    from consort.mixture.sparse_mixture import SparseMixture
+
+    path = saved("Qwen3ForCausalLM", transformers.Qwen3Config(**TEXT, tie_word_embeddings=False), tmp_path / "m")
+    dense = open_folder(path)
+    write(SparseMixture(dense, [dense, dense], gate="random"), tmp_path / "out")
+    tokens = torch.arange(8)[None]
+    with torch.no_grad():
+        sparse = loaded("Qwen3MoeForCausalLM", tmp_path / "out")(tokens).logits
+        assert torch.allclose(sparse, loaded("Qwen3ForCausalLM", path)(tokens).logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("first", [torch.bfloat16, torch.float16])
+def test_A13_two_16_bit_types_make_the_first(llama: Any, caplog: Any, first: torch.dtype) -> None:
+    from consort.weights.views.basic import Cast
+
+    second = torch.float16 if first == torch.bfloat16 else torch.bfloat16
+    one, other = Cast(open_folder(llama("a")), first), Cast(open_folder(llama("b", 1)), second)
+    merged = merge("linear", [one, other], weight=1)
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert merged.spec(name).dtype == first
+    assert torch.equal(merged[name], ((one[name].float() + other[name].float()) / 2).to(first))
+    assert "bfloat16" in caplog.text and "that of the first model" in caplog.text
+    caplog.clear()
+    assert merge("linear", [one, other], weight=1, dtype="float32").spec(name).dtype == torch.float32
+    assert not caplog.text
+    wide = Cast(open_folder(llama("c", 2)), torch.float32)
+    assert merge("linear", [one, wide], weight=1).spec(name).dtype == torch.float32
+    assert "larger than the first" in caplog.text
+
+
+def test_A14_differing_rope_has_one_way_out_in_both_plans(llama: Any) -> None:
+    from consort.plan import build, parse
+
+    one = llama("a")
+    other = llama("b", 1, rope_parameters={"rope_type": "default", "rope_theta": 5e5})
+    document: dict[str, Any] = {
+        "merge_method": "linear",
+        "models": [{"model": str(path), "parameters": {"weight": 1}} for path in (one, other)],
+    }
+    with pytest.raises(Incompatible, match="rope_theta"):
+        build(parse(document), "checkpoint")
+    for path, theta in ((one, 1e4), (other, 5e5)):
+        made = build(parse(document | {"config_conflict": {"rope.rope_theta": str(path)}}), "checkpoint")
+        assert made.config["rope_parameters"]["rope_theta"] == theta
+
+
+def qwen2_vl(path: Path, seed: int = 0) -> Path:
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
+    vision = {"depth": 1, "embed_dim": 16, "num_heads": 2, "hidden_size": 16, "patch_size": 4}
+    config = transformers.Qwen2VLConfig(
+        text_config=TEXT | {"rope_parameters": rope, "tie_word_embeddings": False},
+        vision_config=vision,
+        tie_word_embeddings=False,
+        **{key: 31 - i for i, key in enumerate(("image_token_id", "video_token_id", "vision_start_token_id"))},
+    )
+    return saved("Qwen2VLForConditionalGeneration", config, path, seed)
+
+
+def test_A10_the_text_part_merged_with_a_text_model(tmp_path: Path) -> None:
+    from consort.plan import build, parse
+
+    vl, text = qwen2_vl(tmp_path / "vl"), tmp_path / "text"
+    saved("Qwen2ForCausalLM", transformers.Qwen2Config(**TEXT, tie_word_embeddings=False), text, 1)
+    alone = {"part": {"model": str(vl), "part": "text"}}
+    write(build(parse(alone), "checkpoint"), tmp_path / "alone")
+    tokens = torch.arange(8)[None]
+    with torch.no_grad():
+        right = loaded("Qwen2VLForConditionalGeneration", vl)(tokens).logits
+        assert torch.allclose(loaded("Qwen2ForCausalLM", tmp_path / "alone")(tokens).logits, right, atol=1e-5)
+    merged = {"linear": {"models": [alone, str(text)], "weight": 1}}
+    made = build(parse({"assemble": {"models": [merged], "parts": ["text"], "base": str(vl)}}), "checkpoint")
+    write(made, tmp_path / "out")
+    loaded("Qwen2VLForConditionalGeneration", tmp_path / "out")
+    source, other = load_file(vl / "model.safetensors"), load_file(text / "model.safetensors")
+    for name, found in load_file(tmp_path / "out" / "model.safetensors").items():
+        expected = source[name] if "visual" in name else (source[name] + other[name]) / 2
+        assert torch.allclose(found, expected, atol=1e-7), name
+    with pytest.raises(Incompatible) as caught:
+        merge("linear", [open_folder(vl), open_folder(text)], weight=1)
+    assert "part" in str(caught.value.hint) and "assemble" in str(caught.value.hint)
+
+
+def test_A11_several_modules_of_a_mergekit_file(tmp_path: Path) -> None:
+    from consort.plan import build, parse
+
+    paths = [qwen2_vl(tmp_path / str(seed), seed) for seed in range(2)]
+    models = [{"model": str(path), "parameters": {"weight": w}} for path, w in zip(paths, (1, 3), strict=True)]
+    document = {
+        "merge_method": "linear",
+        "modules": {"text_decoder": {"models": models}, "vision_tower": {"models": models[:1]}},
+    }
+    write(build(parse(document), "checkpoint"), tmp_path / "out")
+    loaded("Qwen2VLForConditionalGeneration", tmp_path / "out")
+    one, other = (load_file(path / "model.safetensors") for path in paths)
+    for name, found in load_file(tmp_path / "out" / "model.safetensors").items():
+        expected = one[name] if "visual" in name else (one[name] + 3 * other[name]) / 4
+        assert torch.allclose(found, expected, atol=1e-7), name
+    with pytest.raises(BadPlan, match="nose"):
+        parse(document | {"modules": {"nose": {"models": models}, "text_decoder": {"models": models}}})

@@ -195,5 +195,8 @@ def _as_loaded(base: Checkpoint) -> tuple[Mapping[str, str], frozenset[str]]:
     except Unsupported:  # an architecture of someone's own: its names are those on disk
         return {}, frozenset()
     names = loaded.names_when_loaded()
-    strange = [there for there, name in names.items() if not loaded.is_linear(name.rpartition(".")[0])]
+    # peft takes every module called like a layer of an expert for one, the dense ones as well
+    taken = loaded.converted_modules()
+    modules = {there: name.rpartition(".")[0] for there, name in names.items()}
+    strange = [n for n, module in modules.items() if module.split(".")[-1] in taken or not loaded.is_linear(module)]
     return names, frozenset(strange)

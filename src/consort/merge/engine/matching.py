@@ -113,6 +113,12 @@ def match(
         hint = "every tensor must be in every input, with one shape"
         if len(inputs) > 1:
             hint = f"merge models of one architecture and size; {hint} (see `missing` and `config_conflict`)"
+            seeing = ["text_config" in c.config or "vision_config" in c.config for c in inputs]
+            if any(seeing) and not all(seeing):
+                hint = (
+                    "merge the language models alone: part: {model: M}, and put it back: assemble: {models: [MERGE], "
+                )
+                hint += "parts: [text], base: M}"
         told = [listing(of_config)] if of_config else []
         told += [f"{len(faults)} of {len(sources)} tensors: {listing(faults, SHOWN)}"] if faults else []
         raise Incompatible("; ".join(told), hint=hint)

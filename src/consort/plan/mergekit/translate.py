@@ -120,8 +120,10 @@ class _Builder:
         self.method = METHODS[document.method]
 
     def whole(self) -> Any:
-        self._look()
         document = self.document
+        if document.parts:
+            return self._assembled()
+        self._look()
         if document.models is not None:
             built = self._merge(document.models, document.base, {}, document.where, cut=None)
         else:
@@ -130,6 +132,13 @@ class _Builder:
         [(name, given)] = built.items()
         built = {name: {**given, "dtype": dtype}} if dtype else built
         return {"chat_template": {"model": built, "template": template}} if template else built
+
+    def _assembled(self) -> Any:
+        """Each module merged by itself and its part taken from that merge; the rest is the base's or the first's."""
+        parts = self.document.parts
+        made = [_Builder(one, self.made, self.faults, self.notes).whole() for _, one in parts]
+        donor = self.document.base or parts[0][1].referenced()[0]
+        return {"assemble": {"models": made, "parts": [part for part, _ in parts], "base": self._reference(donor)}}
 
     def _look(self) -> None:
         """Finds parameters without meaning before any is used."""

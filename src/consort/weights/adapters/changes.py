@@ -165,7 +165,7 @@ def _low_rank(
     transposed = embedding or (config.fan_in_fan_out if stored_transposed is None else stored_transposed)
     shape = adapter.spec(a).shape
     rank = shape[0] // experts if shape else 0
-    module = name.removesuffix(".weight")
+    module = name if stored_transposed is not None else name.removesuffix(".weight")
     said = config.rank_of(module)
     if rank < 1 or said != rank or shape[0] % experts:
         message = f"the factors of {module} have rank {rank}, the configuration says {said}"

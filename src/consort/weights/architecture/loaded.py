@@ -89,6 +89,11 @@ class Loaded(View):
         """For each tensor on disk that is one tensor when loaded, its name then."""
         return {there: name for name, there in self._renamed.items()}
 
+    def converted_modules(self) -> set[str]:
+        """Last names of the modules on disk that become parts of another when loaded: one expert's layers."""
+        members = (name for group in self._groups.values() for _, name in _members(group))
+        return {name.split(".")[-2] for name in members if "." in name}
+
     def is_linear(self, module: str) -> bool:
         """Whether a module is a plain linear layer, and not one of the architecture's own that holds a matrix."""
         if not self.has_module(module):
