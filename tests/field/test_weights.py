@@ -286,7 +286,7 @@ def test_A5_an_extracted_adapter_loads_in_peft(tmp_path: Path, kind: str) -> Non
     from consort.merge.adapters.extract_adapter import ExtractAdapter
 
     sizes = TEXT | SIZES_OF_EXPERTS | {"num_key_value_heads": 2, "n_routed_experts": 4, "n_group": 1, "topk_group": 1}
-    sizes |= {"kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 8}
+    sizes |= {"kv_lora_rank": 8, "q_lora_rank": 8, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
     config = getattr(transformers, f"{kind}Config")(**sizes, first_k_dense_replace=1, tie_word_embeddings=False)
     base, tuned = (saved(f"{kind}ForCausalLM", config, tmp_path / str(seed), seed) for seed in range(2))
     write(ExtractAdapter(open_folder(tuned), open_folder(base), rank=64), tmp_path / "adapter")
@@ -393,7 +393,7 @@ def qwen2_vl(path: Path, seed: int = 0) -> Path:
     rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
     vision = {"depth": 1, "embed_dim": 16, "num_heads": 2, "hidden_size": 16, "patch_size": 4}
     config = transformers.Qwen2VLConfig(
-        text_config=TEXT | {"rope_parameters": rope, "tie_word_embeddings": False},
+        text_config=TEXT | {"rope_parameters": rope, "tie_word_embeddings": False, "rms_norm_eps": 1e-6},
         vision_config=vision,
         tie_word_embeddings=False,
         **{key: 31 - i for i, key in enumerate(("image_token_id", "video_token_id", "vision_start_token_id"))},

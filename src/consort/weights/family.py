@@ -158,6 +158,8 @@ def _canonical(config: Mapping[str, Any]) -> dict[str, Any]:
         rope.setdefault("rope_type", rope.pop("type"))
     if rope:
         known["rope"] = {"rope_type": "default"} | rope
+    if known.get("use_sliding_window") is False:
+        known = {key: value for key, value in known.items() if key not in ("sliding_window", "max_window_layers")}
     heads, width = known.get("num_attention_heads"), known.get("hidden_size")
     if isinstance(heads, int) and heads > 0:
         known["num_key_value_heads"] = known.get("num_key_value_heads") or heads
