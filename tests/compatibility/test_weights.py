@@ -34,7 +34,23 @@ STACKS = {
     "first": lambda n: [(0, 1)],
     "last": lambda n: [(n - 1, n)],
 }
-REFUSED: dict[tuple[str, str], str] = {}
+REFUSED: dict[tuple[str, str], str] = {
+    # the first k layers are dense: no configuration puts a dense layer after one of experts
+    **{(name, "doubled"): "mlp" for name in ("glm4_moe", "ernie4_5_moe", "deepseek_v2", "deepseek_v3")},
+    **{(name, "reversed"): "mlp" for name in ("glm4_moe", "deepseek_v2", "deepseek_v3")},
+    # a layer's attention has a constant of its number
+    **{("diffllama", order): "lambda_init" for order in ("doubled", "reversed", "last")},
+    # one table of embeddings for all layers together
+    **{("gemma3n_text", order): "embed_tokens_per_layer" for order in ("doubled", "first", "last")},
+    # the first layer alone has no norm, or one more
+    **{("modernbert-decoder", order): "attn_norm" for order in ("doubled", "reversed", "last")},
+    **{("rwkv", order): "pre_ln" for order in ("doubled", "reversed", "last")},
+    # blocks shared by layers
+    ("zamba2", "doubled"): "shared_transformer",
+    # transformers refuses the architecture without both kinds of layers
+    **{("olmo_hybrid", order): "expects at least one" for order in ("first", "last")},
+}
+UNLOADABLE = {("rwkv", "first"): "transformers divides by the number of layers less one"}
 
 
 @cache
@@ -57,10 +73,14 @@ def tensors(path: Path) -> dict[str, Tensor]:
     return found
 
 
+@cache
+def kind_of(name: str) -> Any:
+    return type(tiny(name))
+
+
 def loads(name: str, path: Path) -> Any:
     """The model in a folder, loaded with no key missing, unexpected or of another shape."""
-    kind = type(tiny(name))
-    module, info = kind.from_pretrained(path, output_loading_info=True)
+    module, info = kind_of(name).from_pretrained(path, output_loading_info=True)
     assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
     return module.eval()
 
@@ -68,7 +88,7 @@ def loads(name: str, path: Path) -> Any:
 def ties_by_hand(base: Tensor, models: list[Tensor], density: float) -> Tensor:
     """TIES (2306.01708) with weights of one, in float64 by a sort."""
     deltas = torch.stack([model.double() - base.double() for model in models])
-    flat = deltas.abs().flatten(1)
+    flat = deltas.abs().reshape(len(deltas), -1)
     threshold = flat.sort(dim=1, descending=True).values[:, max(1, int(density * flat.shape[1])) - 1]
     kept = deltas * (deltas.abs() >= threshold.view(-1, *[1] * base.dim()))
     sign = torch.where(kept.sum(0) >= 0, 1.0, -1.0)
@@ -98,6 +118,8 @@ def test_linear_and_ties_are_those_of_the_saved_tensors(name: str, tmp_path: Pat
 @pytest.mark.parametrize("order", STACKS)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stack_loads_or_is_refused_by_name(name: str, order: str, tmp_path: Path) -> None:
+    if (name, order) in UNLOADABLE:
+        pytest.skip(UNLOADABLE[name, order])
     model: Folder = open_folder(folder(name))
     try:
         count = Layers(model).count

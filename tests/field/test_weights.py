@@ -442,3 +442,12 @@ def test_A11_several_modules_of_a_mergekit_file(tmp_path: Path) -> None:
         assert torch.allclose(found, expected, atol=1e-7), name
     with pytest.raises(BadPlan, match="nose"):
         parse(document | {"modules": {"nose": {"models": models}, "text_decoder": {"models": models}}})
+
+
+def test_F4_control_characters_in_names_are_visible_in_the_card(llama: Any, tmp_path: Path) -> None:
+    name = "extra\x1b[31m\u202e\x07.weight"
+    path = edited(llama("m\x1b[31m"), {name: torch.ones(2)})
+    write(merge("linear", [open_folder(path)], weight=1), tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert not set("\x1b\x07\u202e") & set(card) and "x1b" in card
+    assert name in load_file(tmp_path / "out" / "model.safetensors")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from consort.core.counted import counted
+from consort.core.dtypes import FloatName, torch_dtype
 from consort.core.errors import BadParameter, Unsupported
 from consort.core.params import PerModel, Range
 from consort.mixture import sparse
@@ -60,7 +61,7 @@ class SparseMixture:
         shared_positive: Sequence[str] = (),
         noise_scale: PerModel[Annotated[float, Range(0, inf)]] = 0.0,
         residual_scale: PerModel[Annotated[float, Range(0, inf)]] = 1.0,
-        dtype: Literal["float32", "float64", "bfloat16", "float16"] | None = None,
+        dtype: FloatName | None = None,
         seed: Annotated[int, Range(0, inf)] = 0,
     ) -> None:
         self.base, self.models, self.shared = base, tuple(models), shared
@@ -73,7 +74,7 @@ class SparseMixture:
         self._top = _top(experts_per_token, len(self.models))
         self._kind = architecture or _kind_of(base, shared)
         _check_kind(self._kind, base, shared)
-        self._rounded = None if dtype is None else getattr(torch, dtype)
+        self._rounded = None if dtype is None else torch_dtype(dtype)
         self._scales = per_model(residual_scale, len(self.models), "residual_scale")
         noises = per_model(noise_scale, len(self.models), "noise_scale")
         self._experts = [

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from consort.core.dtypes import FLOATS, dtype_name, torch_dtype
 from consort.core.errors import BadParameter, Incompatible, did_you_mean, listing
 from consort.merge.engine.missing import Completed
 from consort.weights.checkpoint import Checkpoint, Spec
@@ -20,7 +21,7 @@ from consort.weights.disk.config_fit import fitted
 from consort.weights.family import differences
 from consort.weights.tied import Ends, ends_among, ends_of, says_tied
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {name: torch_dtype(name) for name in FLOATS}
 log = logging.getLogger(__name__)
 
 COPIED = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
@@ -212,8 +213,8 @@ def tell_dtypes(inputs: Sequence[Checkpoint], jobs: Mapping[str, Job], dtype: to
         own = [c.spec(source).dtype for c, source in zip(inputs, job.sources, strict=True) if source]
         if job.copied or len(set(own)) == 1:
             continue
-        names = ", ".join(str(d).removeprefix("torch.") for d in dict.fromkeys(own))
-        taken = str(job.spec.dtype).removeprefix("torch.")
+        names = ", ".join(map(dtype_name, dict.fromkeys(own)))
+        taken = dtype_name(job.spec.dtype)
         why = "that of the first model" if job.spec.dtype == own[0] else "which holds them all"
         larger = ", larger than the first model's" if job.spec.dtype.itemsize > own[0].itemsize else ""
         log.warning("inputs of %s: the output is %s, %s%s; `dtype: ...` chooses another", names, taken, why, larger)

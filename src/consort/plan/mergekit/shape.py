@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from consort.core.dtypes import FLOATS
 from consort.core.errors import BadPlan, ConsortError, did_you_mean
 from consort.plan.mergekit.methods import METHODS
 from consort.plan.mergekit.models import Model, read_model
@@ -20,7 +21,6 @@ MODULES: Mapping[str, str] = {
 }
 """mergekit's names of the modules of an architecture, and the parts of a model that they are."""
 TOKENIZER = ("source", "tokens", "pad_to_multiple_of")
-DTYPES = ("float32", "float16", "bfloat16", "float64")
 Parameters = Mapping[str, Any]
 
 
@@ -125,8 +125,11 @@ class _Shape:
             what = "there is no merge_method" if method is None else f"no merge method {method!r}"
             self.fault(what, f"{where}merge_method", did_you_mean(str(method or ""), METHODS))
         modules = value.get("modules")
-        several = isinstance(modules, Mapping) and len(modules) > 1
-        if several and not any(value.get(key) for key in ("models", "slices")):
+        if (
+            isinstance(modules, Mapping)
+            and len(modules) > 1
+            and not any(value.get(key) for key in ("models", "slices"))
+        ):
             return self.of_parts(value, modules, where)
         holder, module_where, module = self.module(value, where)
         sources = self.sources(holder, "models", module_where, ranged=False) if "models" in holder else None
@@ -264,8 +267,8 @@ class _Shape:
         return found
 
     def dtype(self, value: Any, where: str) -> str | None:
-        if value is not None and value not in DTYPES:
-            self.fault(f"{value!r} is no dtype for weights", where, did_you_mean(str(value), DTYPES))
+        if value is not None and value not in FLOATS:
+            self.fault(f"{value!r} is no dtype for weights", where, did_you_mean(str(value), FLOATS))
             return None
         return str(value) if value is not None else None
 

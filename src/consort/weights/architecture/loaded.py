@@ -9,6 +9,7 @@ loaded modules, find their weights.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -171,8 +172,8 @@ def in_one_layout(inputs: Sequence[Checkpoint]) -> list[Checkpoint]:
 
 def _apart(inputs: Sequence[Checkpoint]) -> int:
     """How many names some inputs have and others lack."""
-    names = [set(ckpt.keys()) for ckpt in inputs]
-    return len(set.union(*names) - set.intersection(*names)) if names else 0
+    counts = Counter(name for ckpt in inputs for name in ckpt.keys())
+    return sum(count < len(inputs) for count in counts.values())
 
 
 def _members(group: Group) -> list[tuple[str, str]]:

@@ -53,7 +53,8 @@ def _skeleton(text: str) -> nn.Module | None:
         kind = getattr(transformers, next(iter(config.architectures or ()), ""), None)
         try:
             with torch.device("meta"):
-                return kind(config) if kind else transformers.AutoModelForCausalLM.from_config(config)
+                made: nn.Module = kind(config) if kind else transformers.AutoModelForCausalLM.from_config(config)
+                return made
         except Exception as error:  # of an architecture's own code, which may raise anything
             raise _refused(config.model_type, error) from error
 

@@ -12,9 +12,9 @@ from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 from torch import Tensor
 
+from consort.core.dtypes import FloatName, torch_dtype
 from consort.core.errors import BadParameter, Incompatible, listing
 from consort.core.params import Range
 from consort.weights.checkpoint import Checkpoint, Spec, no_tensor, whole
@@ -27,7 +27,6 @@ from consort.weights.views.mean_ends import MeanEnds
 from consort.weights.views.per_layer import Origin, depth_of, for_layers, tells_layers
 from consort.weights.vocabulary.align import align_vocabularies
 
-DTYPES = ("float32", "float64", "bfloat16", "float16")
 ENDS = ("outer", "first", "mean")
 DEPTHS = ("same", "sum")
 
@@ -56,7 +55,7 @@ class Stack:
         slices: Sequence[Slice],
         *,
         base: Checkpoint | None = None,
-        dtype: Literal["float32", "float64", "bfloat16", "float16"] | None = None,
+        dtype: FloatName | None = None,
         first_layer: Annotated[int, Range(0, inf)] = 0,
         ends: Literal["outer", "first", "mean"] = "outer",
     ) -> None:
@@ -65,7 +64,7 @@ class Stack:
         if not self.slices:
             raise BadParameter("there is none", field="slices", hint="slices: [{model: a, layers: [0, 4]}, ...]")
         _check_choice(ends, "ends", ENDS)
-        self._rounded = _dtype(dtype)
+        self._rounded = None if dtype is None else torch_dtype(dtype)
         found = {id(part.model): Layers(part.model) for part in self.slices}
         layouts = [found[id(part.model)] for part in self.slices]
         mean = MeanEnds(list(found.values()), self._donor) if ends == "mean" else None
@@ -260,12 +259,3 @@ def _check_alike(configs: Sequence[Mapping[str, Any]], depths: Sequence[int]) ->
 def _check_choice(value: str, field: str, known: Sequence[str]) -> None:
     if value not in known:
         raise BadParameter(f"{value!r} is unknown", field=field, hint=" | ".join(known))
-
-
-def _dtype(name: str | None) -> torch.dtype | None:
-    if name is None:
-        return None
-    if name not in DTYPES:
-        raise BadParameter(f"{name!r} is no dtype for weights", field="dtype", hint=" | ".join(DTYPES))
-    found: torch.dtype = getattr(torch, name)
-    return found
