@@ -232,8 +232,8 @@ def slices(*ranges, **more):
         (linear(tokenizer={"suorce": "base", "source": "base"}), "tokenizer.suorce", "did you mean 'source'"),
         (
             {"modules": {"a": {"models": AB}, "b": {"models": AB}}, "merge_method": "linear"},
-            "modules",
-            "several modules",
+            "modules.a",
+            "no module is known",
         ),
         ({**ties(rescale=True), "merge_method": "breadcrumbs"}, "parameters.rescale", "cannot rescale"),
         ({"base_model": "a", "experts": [], "gate_mode": "random"}, "experts", "mergekit-moe"),

@@ -72,5 +72,5 @@ def test_a_model_without_such_layers_is_refused():
 
 
 def test_a_folder_without_adapter_is_refused(tmp_path):
-    with pytest.raises(BadCheckpoint, match="no readable adapter"):
+    with pytest.raises(BadCheckpoint, match="adapter_config.json: does not exist"):
         read_adapter(tmp_path)

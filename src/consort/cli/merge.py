@@ -56,6 +56,8 @@ def merge(
     merged = build(checked, "checkpoint", allow_remote_code=allow_remote_code)
     _check_out(out, merged, force)
     if dry_run:
+        from consort.merge.engine.estimate import estimate
+
         _print_estimate(estimate(merged, dtype, threads), json)
         return
     from consort.weights import write
@@ -85,11 +87,12 @@ def merge(
 def _check_out(out: Path, merged: Checkpoint, force: bool) -> None:
     """Refuse what writing would refuse, before anything is made."""
     from consort.core.files import check_place
+    from consort.weights.checkpoint import leaves
     from consort.weights.disk.card import OnDisk
     from consort.weights.disk.whole_folder import check_target
 
     check_place(out)
-    check_target(out, [leaf.path for leaf in _leaves(merged) if isinstance(leaf, OnDisk)], force=force)
+    check_target(out, [leaf.path for leaf in leaves(merged) if isinstance(leaf, OnDisk)], force=force)
 
 
 def _mergekit_config(documents: Sequence[Any]) -> dict[str, bytes]:
@@ -121,55 +124,6 @@ def _dtype(name: str | None) -> Any:
     import torch
 
     return getattr(torch, name)
-
-
-RUNTIME_BYTES = 320_000_000
-"""torch itself, and what the allocator keeps (measured: 307 to 400 MB in all for two models of 1.1e9 parameters)."""
-ENTRY_S, DRAW_S, RANK_S = 4e-9, 7e-9, 33e-9
-"""Core seconds for an entry of one input: to read and merge it, to draw a number for it, to rank it within its row."""
-DISK_BYTES_PER_S = 1e9
-
-
-def estimate(merged: Checkpoint, dtype: Any, threads: int | None) -> dict[str, Any]:
-    """What a merge would write and need, from headers alone; the time is rough.
-
-    Memory: runtime + threads x (inputs + scratch) x block, whatever the size of the models.
-    """
-    from consort.cli.doctor import cores
-    from consort.weights.checkpoint import BLOCK
-
-    specs = [merged.spec(name) for name in merged.keys()]
-    out_bytes = sum(
-        s.numel * (dtype.itemsize if dtype and s.dtype.is_floating_point else s.dtype.itemsize) for s in specs
-    )
-    leaves = _leaves(merged)
-    workers = threads or cores()
-    return {
-        "tensors": len(specs),
-        "parameters": sum(s.numel for s in specs),
-        "bytes": out_bytes,
-        "read_bytes": sum(leaf.spec(name).nbytes for leaf in leaves for name in leaf.keys()),
-        "memory_bytes": RUNTIME_BYTES + workers * (len(leaves) + 12) * BLOCK * 4,
-        "seconds": round(0.5 + _core_seconds(merged) / workers + out_bytes / DISK_BYTES_PER_S, 1),
-    }
-
-
-def _core_seconds(checkpoint: Checkpoint) -> float:
-    """Of one pass over a checkpoint; a method with a statistic makes two over its inputs."""
-    from consort.merge import Merged, methods
-
-    numbers = sum(checkpoint.spec(name).numel for name in checkpoint.keys())
-    if not isinstance(checkpoint, Merged):
-        return sum(map(_core_seconds, checkpoint.inputs)) + ENTRY_S * numbers
-    method = methods.get(checkpoint.method)
-    passes = 2 if method.statistic else 1
-    drawn = (RANK_S if method.grain == "row" else DRAW_S) * len(checkpoint.models) if method.random else 0.0
-    return passes * sum(map(_core_seconds, checkpoint.inputs)) + drawn * numbers
-
-
-def _leaves(checkpoint: Checkpoint) -> list[Checkpoint]:
-    found = [leaf for part in checkpoint.inputs for leaf in _leaves(part)] or [checkpoint]
-    return list(dict.fromkeys(found))
 
 
 def _print_estimate(found: dict[str, Any], json: bool) -> None:

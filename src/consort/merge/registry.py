@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from consort.core.dtypes import FLOATS
 from consort.core.params import Param
 from consort.core.registry import Registry
 
 if TYPE_CHECKING:
     from consort.merge.method import Method
 
-DTYPES = ("float32", "float64", "bfloat16", "float16")
 
 methods: Registry[Method] = Registry(
     "merge",
@@ -24,6 +24,6 @@ methods: Registry[Method] = Registry(
         Param("tokenizer", "tokenizer", default=None, optional=True, fixed=True),
         Param("missing", "choice", default=None, choices=("base", "available"), optional=True, fixed=True),
         Param("config_conflict", "inputs by key", default=None, optional=True, fixed=True),
-        Param("dtype", "choice", default=None, choices=DTYPES, optional=True, fixed=True),
+        Param("dtype", "choice", default=None, choices=FLOATS, optional=True, fixed=True),
     ),
 )

@@ -62,7 +62,7 @@ def check_gate(gate: str, state: str, positive: Sequence[Prompts], negative: Seq
 
 def gates_for(
     base: Checkpoint,
-    reference: TokenModel,
+    reference: TokenModel | None,
     layers: Sequence[int],
     experts: int,
     *,
@@ -72,12 +72,16 @@ def gates_for(
     negative: Sequence[Prompts],
     seed: int,
 ) -> Mapping[int, Gate]:
-    """The routers of `layers` as the arguments of a mixture describe them; a single expert needs none."""
+    """The routers of `layers` as the arguments of a mixture describe them; a single expert needs none.
+
+    `reference` is the base at work, which routers made of prompts need.
+    """
     hidden = int(text_config(base.config)["hidden_size"])
     if state:
         return read_gates(state, layers=layers, experts=experts, hidden=hidden)
     if gate.endswith("random") or experts == 1:
         return random_gates(experts, hidden, layers, seed, uniform=gate.startswith("uniform"))
+    assert reference is not None
     if gate == "cheap_embed":
         encode = reference.tokenizer.encode
         lists = []

@@ -1,8 +1,8 @@
 """Dense models as the experts of one sparse network, as a checkpoint: streamed, never in memory as a whole.
 
 Attention, norms and embeddings are one (merged) model's, the MLPs are all models', a router in each layer chooses
-(Model-GLUE 2410.05357, level F; sparse upcycling 2212.05055). Written, it is a Mixtral or Qwen2-MoE folder that
-transformers loads by itself.
+(Model-GLUE 2410.05357, level F; sparse upcycling 2212.05055). Written, it is a Mixtral, Qwen2-MoE or
+Qwen3-MoE folder that transformers loads by itself.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from consort.core.counted import counted
+from consort.core.dtypes import FloatName, torch_dtype
 from consort.core.errors import BadParameter, Unsupported
 from consort.core.params import PerModel, Range
 from consort.mixture import sparse
@@ -34,7 +35,7 @@ MIXTRAL = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}
 
 @sparse(paper="2410.05357")
 class SparseMixture:
-    """A sparse mixture of experts (Mixtral or Qwen2-MoE) made of the MLPs of dense models.
+    """A sparse mixture of experts (Mixtral, Qwen2-MoE or Qwen3-MoE) made of the MLPs of dense models.
 
     `base`: the shared part; `gate`: how routers are made, from `positive` and `negative` prompts of each expert
     (`hidden`, `cheap_embed`) or at random; `state`: a file of linear gates instead. `experts_per_token`: by default 1
@@ -49,7 +50,7 @@ class SparseMixture:
         base: Checkpoint,
         models: Sequence[Checkpoint],
         *,
-        architecture: Literal["mixtral", "qwen2_moe"] | None = None,
+        architecture: Literal["mixtral", "qwen2_moe", "qwen3_moe"] | None = None,
         gate: Literal["hidden", "cheap_embed", "random", "uniform_random"] = "hidden",
         positive: Sequence[Prompts] = (),
         negative: Sequence[Prompts] = (),
@@ -60,7 +61,7 @@ class SparseMixture:
         shared_positive: Sequence[str] = (),
         noise_scale: PerModel[Annotated[float, Range(0, inf)]] = 0.0,
         residual_scale: PerModel[Annotated[float, Range(0, inf)]] = 1.0,
-        dtype: Literal["float32", "float64", "bfloat16", "float16"] | None = None,
+        dtype: FloatName | None = None,
         seed: Annotated[int, Range(0, inf)] = 0,
     ) -> None:
         self.base, self.models, self.shared = base, tuple(models), shared
@@ -73,7 +74,7 @@ class SparseMixture:
         self._top = _top(experts_per_token, len(self.models))
         self._kind = architecture or _kind_of(base, shared)
         _check_kind(self._kind, base, shared)
-        self._rounded = None if dtype is None else getattr(torch, dtype)
+        self._rounded = None if dtype is None else torch_dtype(dtype)
         self._scales = per_model(residual_scale, len(self.models), "residual_scale")
         noises = per_model(noise_scale, len(self.models), "noise_scale")
         self._experts = [
@@ -154,6 +155,8 @@ class SparseMixture:
         gate = Spec((len(self.models), hidden), dtype)
         if self._kind == "mixtral":
             return {f"model.layers.{layer}.block_sparse_moe.gate.weight": (gate, str(layer), 1.0)}
+        if self._kind == "qwen3_moe":
+            return {f"model.layers.{layer}.mlp.gate.weight": (gate, str(layer), 1.0)}
         own = f"shared {layer}" if self.shared is not None and self.shared_positive else ""
         return {
             f"model.layers.{layer}.mlp.gate.weight": (gate, str(layer), 1.0),
@@ -161,7 +164,7 @@ class SparseMixture:
         }
 
     def _shared_parts(self, layer: int, part: str, name: str) -> dict[str, tuple[Checkpoint | Spec, str, float]]:
-        if self._kind == "mixtral":
+        if self._kind != "qwen2_moe":
             return {}
         key = f"model.layers.{layer}.mlp.shared_expert.{part}.weight"
         if self.shared is not None:
@@ -186,7 +189,9 @@ class SparseMixture:
     def _made(self) -> dict[str, Gate]:
         from consort.models import load_model
 
-        base, layers = load_model(self.base), list(self._layers)
+        needed = not self.state and self.gate in ("hidden", "cheap_embed") and len(self.models) > 1
+        needed = needed or (self.shared is not None and bool(self.shared_positive))
+        base, layers = load_model(self.base) if needed else None, list(self._layers)
         made = gates_for(
             self.base,
             base,
@@ -199,7 +204,7 @@ class SparseMixture:
             seed=self.seed,
         )
         found = {str(layer): gate for layer, gate in made.items()}
-        if self.shared is not None and self.shared_positive:
+        if base is not None and self.shared is not None and self.shared_positive:
             own = hidden_gates(base, [self.shared_positive], [], layers)
             found |= {f"shared {layer}": gate for layer, gate in own.items()}
         return found
@@ -214,6 +219,10 @@ class SparseMixture:
             return config | {"sliding_window": self.base.config.get("sliding_window")}
         size = config["intermediate_size"]
         biased = any(name.endswith("q_proj.bias") for name in self.base.keys())
+        if self._kind == "qwen3_moe":
+            config |= {"architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe", "attention_bias": biased}
+            config |= {"num_experts": len(self.models), "num_experts_per_tok": self._top, "moe_intermediate_size": size}
+            return config | {"norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": []}
         config |= {"architectures": ["Qwen2MoeForCausalLM"], "model_type": "qwen2_moe", "qkv_bias": biased}
         config |= {"num_experts": len(self.models), "num_experts_per_tok": self._top, "moe_intermediate_size": size}
         config |= {"shared_expert_intermediate_size": SMALLEST if self.shared is None else size}
@@ -240,6 +249,8 @@ def _top(wanted: int | None, experts: int) -> int:
 
 
 def _kind_of(base: Checkpoint, shared: Checkpoint | None) -> str:
+    if base.config.get("model_type") == "qwen3" and shared is None:
+        return "qwen3_moe"
     biased = any(name.endswith("_proj.bias") for name in base.keys())
     return "qwen2_moe" if shared is not None or biased or base.config.get("model_type") == "qwen2" else "mixtral"
 
@@ -249,9 +260,14 @@ def _check_kind(kind: str, base: Checkpoint, shared: Checkpoint | None) -> None:
     biases = {name.rsplit(".", 2)[1] for name in base.keys() if name.endswith("_proj.bias")}
     norms = any(name.endswith(("q_norm.weight", "k_norm.weight")) for name in base.keys())
     allowed = set() if kind == "mixtral" else {"q_proj", "k_proj", "v_proj"}
-    if norms or not biases <= allowed:
-        what = "norms of queries and keys" if norms else f"biases of {', '.join(sorted(biases - allowed))}"
+    allowed |= {"o_proj"} if kind == "qwen3_moe" and len(biases) == 4 else set()
+    if norms != (kind == "qwen3_moe"):
+        hint = f"architecture: {'qwen3_moe, without a shared expert' if norms else 'qwen2_moe'}"
+        message = f"{kind} has {'no ' if norms else ''}norms of queries and keys"
+        raise Unsupported(message, field=base.name, hint=hint)
+    if not biases <= allowed:
+        what = f"biases of {', '.join(sorted(biases - allowed))}"
         hint = "use weight_mixture with level: ffn, which decides at run time"
         raise Unsupported(f"{kind} has no {what}", field=base.name, hint=hint)
-    if kind == "mixtral" and shared is not None:
-        raise BadParameter("mixtral has no shared expert", field="shared", hint="architecture: qwen2_moe")
+    if kind != "qwen2_moe" and shared is not None:
+        raise BadParameter(f"{kind} has no shared expert", field="shared", hint="architecture: qwen2_moe")

@@ -85,7 +85,8 @@ class Builder:
             return open_adapter(folder)
         base = node.base or _neighbour(folder)
         opened = self.build(Reference(base), "checkpoint") if base else None
-        return open_checkpoint(folder, base=opened, allow_remote_code=self.allow_remote_code)
+        code = self.allow_remote_code
+        return open_checkpoint(folder, base=opened, other_base=node.other_base, allow_remote_code=code)
 
     def _call(self, node: Call) -> Any:
         registry, entry = find(f"{node.kind}.{node.name}")

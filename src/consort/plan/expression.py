@@ -30,7 +30,7 @@ from consort.plan.schemes import model_of_run
 from consort.plan.search.refuse import check_settled
 
 PLAN_KEYS = ("models", "plan", "seed")
-REFERENCE_KEYS = ("hf", "tokenizer", "base")
+REFERENCE_KEYS = ("hf", "tokenizer", "base", "other_base")
 PART_KEYS = ("model", "layers")
 RUN_PLAN = "plan.yml"
 """What a run folder tells of its winner."""
@@ -41,11 +41,15 @@ CHECKPOINT = Param("model", "checkpoint")
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A model by folder, `lab:NAME` or `hf:ORG/NAME`; `tokenizer: bytes` says that bytes are its tokens."""
+    """A model by folder, `lab:NAME` or `hf:ORG/NAME`; `tokenizer: bytes` says that bytes are its tokens.
+
+    `base` is what an adapter is laid over; `other_base` that it may be another than the adapter says.
+    """
 
     text: str
     tokenizer: str | None = None
     base: str | None = None
+    other_base: bool = False
     produces: str = field(default="checkpoint", init=False)
 
 
@@ -344,14 +348,19 @@ def _run_plan(text: str) -> Node | None:
 
 
 def _described(value: Mapping[str, Any], path: str) -> Reference:
+    other = value.get("other_base", False)
+    if not isinstance(other, bool):
+        raise BadPlan(
+            f"{other!r} is not true or false", field=f"{path}.other_base", hint="true, if it is the right base"
+        )
     for key, text in value.items():
-        if not isinstance(text, str):
+        if not isinstance(text, str) and key != "other_base":
             raise BadPlan(f"{text!r} is not a string", field=f"{path}.{key}", hint="a folder or a name")
     if value.get("tokenizer") not in (None, "bytes"):
         raise BadPlan(
             f"{value['tokenizer']!r} is no tokenizer", field=f"{path}.tokenizer", hint="write `tokenizer: bytes`"
         )
-    return Reference(value["hf"], value.get("tokenizer"), value.get("base"))
+    return Reference(value["hf"], value.get("tokenizer"), value.get("base"), other)
 
 
 def _count(arguments: Mapping[str, Any]) -> int | None:
@@ -366,7 +375,7 @@ def dump(plan: Plan | Node) -> Any:
         root = dump(plan.root)
         return {"seed": plan.seed, "plan": root} if plan.seed else root
     if isinstance(plan, Reference):
-        options = {"tokenizer": plan.tokenizer, "base": plan.base}
+        options = {"tokenizer": plan.tokenizer, "base": plan.base, "other_base": plan.other_base}
         given = {key: value for key, value in options.items() if value}
         return {"hf": plan.text, **given} if given else plan.text
     return {plan.name: {key: _dump_argument(value) for key, value in plan.arguments.items()}}

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from consort.core.errors import BadCheckpoint, BadParameter
-
-_PREFIX = "base_model.model."
+from consort.core.errors import BadParameter, Unsupported
+from consort.weights.adapters.changes import read_changes
+from consort.weights.adapters.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, factor_keys
+from consort.weights.adapters.lora import open_adapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,12 @@ def save_adapter(model: nn.Module, folder: Path, lora: Lora, *, base: str, dtype
     tensors = {}
     for name, module in model.named_modules():
         if isinstance(module, LoraLinear):
-            tensors[f"{_PREFIX}{name}.lora_A.weight"] = module.lora_A.detach().to(dtype)
-            tensors[f"{_PREFIX}{name}.lora_B.weight"] = module.lora_B.detach().to(dtype)
+            a, b = factor_keys(name, embedding=False)
+            tensors[a], tensors[b] = module.lora_A.detach().to(dtype), module.lora_B.detach().to(dtype)
     if not tensors:
         raise BadParameter("the model has no adapter", field="model", hint="attach_lora(model, lora) first")
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    save_file(tensors, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     config = {
         "base_model_name_or_path": base,
         "bias": "none",
@@ -86,26 +86,20 @@ def save_adapter(model: nn.Module, folder: Path, lora: Lora, *, base: str, dtype
         "target_modules": sorted(lora.targets),
         "task_type": "CAUSAL_LM",
     }
-    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def read_adapter(folder: Path) -> dict[str, Float[Tensor, "outputs inputs"]]:
-    """The delta of every weight that an adapter folder changes, in float32, under the base model's own name."""
-    try:
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        tensors = load_file(folder / "adapter_model.safetensors")
-    except (OSError, ValueError) as error:
-        raise BadCheckpoint(f"no readable adapter: {error}", field=str(folder)) from error
-    scale = config["lora_alpha"] / config["r"]
+    """The delta of every weight that an adapter folder changes, in float32, under the base model's own name.
+
+    Raises BadCheckpoint, Incompatible, Unsupported (DoRA, whose delta depends on the base).
+    """
+    adapter = open_adapter(folder)
+    changes = read_changes(adapter)
+    normed = [name for name, change in changes.low_rank.items() if change.norm]
+    if normed:
+        raise Unsupported("DoRA's delta depends on the base", field=adapter.name, hint="lay it over its base")
     return {
-        name.removeprefix(_PREFIX).replace(".lora_A", ""): scale * (_partner(tensors, name).float() @ tensor.float())
-        for name, tensor in sorted(tensors.items())
-        if ".lora_A." in name
+        name: change.scale * (adapter[change.b].float() @ adapter[change.a].float())
+        for name, change in sorted(changes.low_rank.items())
     }
-
-
-def _partner(tensors: Mapping[str, Tensor], name: str) -> Tensor:
-    other = name.replace(".lora_A.", ".lora_B.")
-    if other not in tensors:
-        raise BadCheckpoint(f"{name} has no {other}", field="adapter_model.safetensors")
-    return tensors[other]

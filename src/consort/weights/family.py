@@ -33,6 +33,11 @@ ROLES = (
 )
 """Roles and the components of a name that tell them; the last component that matches one decides."""
 
+OF_VOCABULARY = ("embedding", "head")
+"""Roles outside the layers whose tensors have a row for each token."""
+INSIDE_HEAD = ("linear", "decoder")
+"""Modules that may lie inside one called head and be the head itself."""
+
 MLP = re.compile(r"mlp|ffn|feed_forward|block_sparse_moe|moe|experts?|channel_mix")
 
 IGNORED = re.compile(
@@ -87,8 +92,11 @@ def role_of(name: str) -> str:
     """
     parts = [part for part in name.lower().split(".") if not part.isdecimal() and part not in ("weight", "bias")]
     in_mlp = any(MLP.fullmatch(part) for part in parts)
+    in_layer = layer_of(name) is not None
     for part in reversed(parts):
-        role = _of_component(part, in_mlp, in_layer=layer_of(name) is not None)
+        role = _of_component(part, in_mlp, in_layer=in_layer)
+        if role in OF_VOCABULARY and part is not parts[-1] and parts[-1] not in INSIDE_HEAD:
+            return "other"  # a part of a block called head (pooling, scoring), not a matrix of tokens
         if role:
             return role
     return "other"
@@ -97,12 +105,16 @@ def role_of(name: str) -> str:
 def vocabulary_axis(name: str, shape: Sequence[int], config: Mapping[str, Any]) -> int | None:
     """The axis of a tensor that counts tokens, None if there is none.
 
-    Embeddings and heads have their rows by token, also where the rows are padded beyond `vocab_size`.
+    Embeddings and heads have their rows by token, also where the rows are padded beyond `vocab_size`; a tensor called
+    so that has fewer rows counts something else.
     """
-    if role_of(name) not in ("embedding", "head") or layer_of(name) is not None or not shape:
+    if role_of(name) not in OF_VOCABULARY or layer_of(name) is not None or not shape:
         return None
     size = text_config(config).get("vocab_size")
-    return next((axis for axis, length in enumerate(shape) if length == size), 0)
+    axis = next((axis for axis, length in enumerate(shape) if length == size), None)
+    if axis is not None or not isinstance(size, int):
+        return axis or 0
+    return 0 if shape[0] > size else None
 
 
 def text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -126,7 +138,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> list[Difference]:
 @lru_cache(1 << 10)
 def _of_component(part: str, in_mlp: bool, in_layer: bool) -> str | None:
     if part in ("dense", "c_proj", "output"):
-        return ("mlp.down" if in_mlp else "attention.o") if in_layer else "head"
+        return ("mlp.down" if in_mlp else "attention.o") if in_layer else "head" if part == "output" else None
     if part == "intermediate":
         return "mlp.up"
     if part == "gate" and in_mlp:
@@ -146,6 +158,8 @@ def _canonical(config: Mapping[str, Any]) -> dict[str, Any]:
         rope.setdefault("rope_type", rope.pop("type"))
     if rope:
         known["rope"] = {"rope_type": "default"} | rope
+    if known.get("use_sliding_window") is False:
+        known = {key: value for key, value in known.items() if key not in ("sliding_window", "max_window_layers")}
     heads, width = known.get("num_attention_heads"), known.get("hidden_size")
     if isinstance(heads, int) and heads > 0:
         known["num_key_value_heads"] = known.get("num_key_value_heads") or heads
@@ -168,6 +182,8 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _comparable(value: Any) -> Any:
     """Equal for values that mean the same: 1 and 1.0; null, false, 0 and an empty list."""
-    if value is None or value is False or value == 0 or value == []:
+    if value is None or value is False or value == 0 or value == [] or value == {}:
         return None
-    return tuple(map(_comparable, value)) if isinstance(value, list) else value
+    if isinstance(value, Mapping):
+        return frozenset((key, _comparable(inner)) for key, inner in value.items())
+    return tuple(map(_comparable, value)) if isinstance(value, list | tuple) else value

@@ -55,14 +55,18 @@ class Layers:
 
 def _prefix(model: Checkpoint, found: Sequence[tuple[str, int, str]]) -> str:
     """What stands before the numbers of the language model's layers."""
-    stacks: dict[str, set[int]] = {}
+    stacks: dict[str, list[int]] = {}
     for prefix, layer, _ in found:
-        stacks.setdefault(prefix, set()).add(layer)
+        stacks.setdefault(prefix, []).append(layer)
     if len(stacks) > 1:
         text = text_config(model.config)
         depth = next((text[key] for key in LAYERS if key in text), None)
-        stacks = {p: s for p, s in stacks.items() if len(s) == depth and not re.search(r"vision|visual|audio", p)}
-    if len(stacks) != 1:
+        stacks = {p: s for p, s in stacks.items() if len(set(s)) == depth and not re.search(r"vision|visual|audio", p)}
+    if len(stacks) > 1 and not model.config.get("is_encoder_decoder"):
+        # beside the layers there may be as many of something small, a list of projections
+        most = max(map(len, stacks.values()))
+        stacks = {prefix: s for prefix, s in stacks.items() if 2 * len(s) > most}
+    if len(stacks) != 1 or model.config.get("is_encoder_decoder"):
         hint = "stack models whose layers are numbered once, under one name"
         raise Unsupported(f"{model.name} has {len(stacks) or 'no'} stacks of layers", field="slices", hint=hint)
     return next(iter(stacks))

@@ -98,7 +98,7 @@ FAULTS: dict[str, tuple[dict[str, torch.Tensor], dict[str, Any], type[Exception]
     "rank mismatch": (HAND, {"r": 4}, Incompatible, "have rank 1, the configuration says 4"),
     "half a pair": ({f"{MODULE}.lora_A.weight": torch.ones(1, 2)}, {}, BadCheckpoint, "has only"),
     "replacement": ({f"{MODULE}.weight": torch.ones(3, 3)}, {}, Incompatible, r"is \[2, 2\], its replacement \[3, 3\]"),
-    "no alpha": (HAND, {"lora_alpha": "x"}, BadCheckpoint, "is no number"),
+    "no alpha": (HAND, {"lora_alpha": "x"}, BadCheckpoint, "is not a finite number"),
     "no lora": (HAND, {"peft_type": "IA3"}, Unsupported, "IA3"),
     "changed base": (HAND, {"init_lora_weights": "pissa_niter_4"}, Unsupported, "init_lora_weights"),
     "replication": (HAND, {"layer_replication": [[0, 2]]}, Unsupported, "layer_replication"),

@@ -35,6 +35,13 @@ class Module:
     inputs: int
     embedding: bool
     compute: Callable[[], Factors]
+    parameter: str = ""
+    """The weight, where it is one of a module that is no linear layer (peft's `target_parameters`)."""
+
+    @property
+    def pattern(self) -> str:
+        """What peft's patterns call it."""
+        return self.parameter or self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +114,8 @@ def adapter_config(modules: Sequence[Module], *, base: str | None, **settings: A
     """
     ranks = Counter(module.rank for module in modules)
     rank = max(ranks, key=lambda r: (ranks[r], r))
-    others = {module.name: module.rank for module in modules if module.rank != rank}
+    others = {module.pattern: module.rank for module in modules if module.rank != rank}
+    parameters = sorted(module.parameter for module in modules if module.parameter)
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -116,7 +124,8 @@ def adapter_config(modules: Sequence[Module], *, base: str | None, **settings: A
         "lora_alpha": rank,
         "rank_pattern": others,
         "alpha_pattern": others,
-        "target_modules": sorted(module.name for module in modules),
+        "target_modules": sorted(module.name for module in modules if not module.parameter),
+        **({"target_parameters": parameters} if parameters else {}),
         "lora_dropout": 0.0,
         "use_rslora": False,
         "use_dora": False,

@@ -14,16 +14,17 @@ from typing import Annotated, Any, Literal
 
 import torch
 
-from consort.core.errors import BadCheckpoint, BadParameter, Incompatible, listing
+from consort.core.errors import BadCheckpoint, BadParameter, Incompatible, Unsupported, listing
 from consort.core.params import Range
 from consort.merge.adapters import adapter
 from consort.merge.adapters.computed import ComputedAdapter, Factors, Module, Part
 from consort.merge.adapters.low_rank import principal, projected, rank_of_energy
 from consort.merge.engine.once import Once
 from consort.weights.adapters.files import PREFIX, is_adapter_config
+from consort.weights.architecture.loaded import Loaded
 from consort.weights.checkpoint import CHUNK, Checkpoint, ranges
-from consort.weights.disk.config_fit import tied_pair
 from consort.weights.family import layer_of, role_of, text_config
+from consort.weights.tied import ends_of
 from consort.weights.views.basic import Delta
 
 CONV1D = {"gpt2", "openai-gpt", "imagegpt", "decision_transformer"}
@@ -62,9 +63,9 @@ class ExtractAdapter(ComputedAdapter):
                 hint = "give the models themselves; an adapter becomes one over its base: {hf: ADAPTER, base: BASE}"
                 raise BadParameter(f"{given.name} is an adapter", field="model", hint=hint)
         self._delta = Delta(model, base)
+        self._names, self._parameters = _as_loaded(base)
         self._fan_in_fan_out = base.config.get("model_type") in CONV1D
-        specs = {name: base.spec(name) for name in base.keys()}
-        self._tied_head = (tied_pair(base.config, specs) or ("", ""))[1]
+        self._tied_head = (ends_of(base).copy or "") if ends_of(model).tied else ""
         self._linear = [name for name in self._delta.keys() if self._is_target(name)]
         if not self._linear:
             raise BadParameter("no linear weight is called so", field="targets", hint="e.g. [q_proj, v_proj]")
@@ -81,13 +82,13 @@ class ExtractAdapter(ComputedAdapter):
     @cached_property
     def replaced(self) -> Mapping[str, Part]:
         keys = {self._key(name): name for name in self._saved}
-        keys |= {f"{PREFIX}{head}": embedding for head, embedding in self._head.items()}
+        keys |= {f"{PREFIX}{self._loaded(head)}": embedding for head, embedding in self._head.items()}
         return {key: Part(self.model.spec(name), partial(self.model.read_into, name)) for key, name in keys.items()}
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        adapted = {name.removesuffix(".weight") for name in self._linear}
-        of_modules = [name.rpartition(".")[0] for name in (*self._saved, *self._head)]
+        adapted = {self._loaded(name).removesuffix(".weight") for name in self._linear}
+        of_modules = [self._loaded(name).rpartition(".")[0] for name in (*self._saved, *self._head)]
         return {
             "base": self.base.name,
             "fan_in_fan_out": self._fan_in_fan_out,
@@ -110,7 +111,14 @@ class ExtractAdapter(ComputedAdapter):
         rank = min(self.rank, most) if self.rank is not None else self._factors_of(name).a.shape[0]
         if rank == 0:
             return None
-        return Module(name.removesuffix(".weight"), rank, outputs, inputs, False, partial(self._factors_of, name))
+        loaded = self._loaded(name)
+        parameter = loaded if name in self._parameters else ""
+        compute = partial(self._factors_of, name)
+        return Module(loaded.removesuffix(".weight"), rank, outputs, inputs, False, compute, parameter)
+
+    def _loaded(self, name: str) -> str:
+        """What a tensor is called when it is loaded: so peft names modules."""
+        return self._names.get(name, name)
 
     def _shape(self, name: str) -> tuple[int, int]:
         first, second = self._delta.spec(name).shape
@@ -173,6 +181,22 @@ class ExtractAdapter(ComputedAdapter):
 
     def _key(self, name: str) -> str:
         """peft's name for a tensor kept whole: a bias beside factors is the wrapped layer's."""
-        module, _, kind = name.rpartition(".")
-        wrapped = kind == "bias" and f"{module}.weight" in self._linear
-        return f"{PREFIX}{module}.base_layer.{kind}" if wrapped else f"{PREFIX}{name}"
+        module, _, kind = self._loaded(name).rpartition(".")
+        wrapped = kind == "bias" and f"{name.removesuffix('.bias')}.weight" in self._linear
+        return f"{PREFIX}{module}.base_layer.{kind}" if wrapped else f"{PREFIX}{module}.{kind}"
+
+
+def _as_loaded(base: Checkpoint) -> tuple[Mapping[str, str], frozenset[str]]:
+    """Names of a base's tensors when it is loaded, and the matrices that are not the weights of linear layers."""
+    if base.config.get("model_type") is None:
+        return {}, frozenset()
+    try:
+        loaded = Loaded(base)
+    except Unsupported:  # an architecture of someone's own: its names are those on disk
+        return {}, frozenset()
+    names = loaded.names_when_loaded()
+    # peft takes every module called like a layer of an expert for one, the dense ones as well
+    taken = loaded.converted_modules()
+    modules = {there: name.rpartition(".")[0] for there, name in names.items()}
+    strange = [n for n, module in modules.items() if module.split(".")[-1] in taken or not loaded.is_linear(module)]
+    return names, frozenset(strange)

@@ -23,8 +23,9 @@ from consort.merge.adapters.computed import ComputedAdapter, Factors, Module, Pa
 from consort.merge.adapters.factorwise import Factorwise
 from consort.merge.adapters.low_rank import concatenated, truncated
 from consort.merge.engine.once import Once
-from consort.weights.adapters.changes import Changes, LowRank, check_supported, fit_changes, read_changes, where
+from consort.weights.adapters.changes import Changes, LowRank, fit_changes, read_changes
 from consort.weights.adapters.files import is_adapter_config
+from consort.weights.adapters.peft_config import peft_config, where
 from consort.weights.checkpoint import Checkpoint
 
 KEPT = 8
@@ -130,7 +131,7 @@ def _check_arguments(models: Sequence[Checkpoint], mode: str, rank: int | None, 
         if not is_adapter_config(model.config):
             hint = "give adapter folders; extract_adapter makes an adapter of a fine-tuned model"
             raise BadParameter(f"{model.name} is a model, not an adapter", field="models", hint=hint)
-        check_supported(model)
+        peft_config(model)
     if not models:
         raise BadParameter("there is no adapter to merge", field="models", hint="models: [a, b]")
     if mode == "factor" and rank is not None:

@@ -20,6 +20,8 @@ from consort.core.errors import BadParameter
 SMALLEST_SUM = 1e-8
 """Weights whose sum is smaller than this share of the sum of their magnitudes cancel out."""
 
+LARGEST_SUM = float(np.finfo(np.float32).max)
+
 
 def per_model(value: float | Sequence[float], models: int) -> Float[Tensor, "model"]:
     """One value for all models or one for each, as a float64 tensor."""
@@ -128,7 +130,10 @@ def voted(
 
 
 def refuse_cancelling(weight: Sequence[float], normalize: bool) -> None:
-    """Check of methods that divide by Σ w_i."""
+    """Check of methods that divide by Σ w_i, which is computed in float32."""
+    if not sum(map(abs, weight)) <= LARGEST_SUM:
+        hint = "smaller weights: only their proportions count where they are normalised"
+        raise BadParameter(f"the weights {list(weight)} overflow", field="weight", hint=hint)
     if normalize and not abs(sum(weight)) > SMALLEST_SUM * sum(map(abs, weight)):
         raise BadParameter(
             f"the weights {list(weight)} sum to zero and cannot be normalised",

@@ -5,6 +5,7 @@ Every tensor of the inputs is merged, or the merge is refused with all faults at
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -12,13 +13,17 @@ from typing import Any
 
 import torch
 
+from consort.core.dtypes import FLOATS, dtype_name, torch_dtype
 from consort.core.errors import BadParameter, Incompatible, did_you_mean, listing
 from consort.merge.engine.missing import Completed
 from consort.weights.checkpoint import Checkpoint, Spec
-from consort.weights.disk.config_fit import fitted, of_role
-from consort.weights.family import differences, layer_of, role_of, text_config
+from consort.weights.disk.config_fit import fitted
+from consort.weights.family import differences
+from consort.weights.tied import Ends, ends_among, ends_of, says_tied
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {name: torch_dtype(name) for name in FLOATS}
+log = logging.getLogger(__name__)
+
 COPIED = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 SHOWN = 3
 """Tensors named in an error: of models of different sizes nearly all are wrong, and in the same way."""
@@ -109,6 +114,12 @@ def match(
         hint = "every tensor must be in every input, with one shape"
         if len(inputs) > 1:
             hint = f"merge models of one architecture and size; {hint} (see `missing` and `config_conflict`)"
+            seeing = ["text_config" in c.config or "vision_config" in c.config for c in inputs]
+            if any(seeing) and not all(seeing):
+                hint = (
+                    "merge the language models alone: part: {model: M}, and put it back: assemble: {models: [MERGE], "
+                )
+                hint += "parts: [text], base: M}"
         told = [listing(of_config)] if of_config else []
         told += [f"{len(faults)} of {len(sources)} tensors: {listing(faults, SHOWN)}"] if faults else []
         raise Incompatible("; ".join(told), hint=hint)
@@ -125,12 +136,13 @@ def _sources(inputs: Sequence[Checkpoint], specs: Sequence[Mapping[str, Spec]]) 
 
     A tied input contributes its embedding as its head; where all are tied, there is no head.
     """
-    result = {}
-    for name in dict.fromkeys(name for spec in specs for name in spec):
-        found = [_source(name, c.config, spec) for c, spec in zip(inputs, specs, strict=True)]
-        if name in found or "" in found:
-            result[name] = tuple(found)
-    return result
+    ends = [ends_of(c) for c in inputs]
+    heads = {end.own_head for end in ends}
+    names = dict.fromkeys(name for spec, end in zip(specs, ends, strict=True) for name in spec if name != end.copy)
+    return {
+        name: tuple(_source(name, name in heads, spec, end) for spec, end in zip(specs, ends, strict=True))
+        for name in names
+    }
 
 
 def completed(inputs: Sequence[Checkpoint]) -> list[Checkpoint]:
@@ -140,10 +152,11 @@ def completed(inputs: Sequence[Checkpoint]) -> list[Checkpoint]:
     return [Completed(c, base, names) if names else c for c, names in zip(inputs, lent, strict=True)]
 
 
-def _source(name: str, config: Mapping[str, Any], specs: Mapping[str, Spec]) -> str:
+def _source(name: str, is_head: bool, specs: Mapping[str, Spec], ends: Ends) -> str:
     """What an input has for the output's tensor `name`, "" for nothing; a tied model its embedding for the head."""
-    tied = _tied_to(name, config, specs) if _is_head(name) else None
-    return tied or (name if name in specs else "")
+    if is_head and ends.tied and ends.embedding:
+        return ends.embedding
+    return name if name in specs else ""
 
 
 def _fault(
@@ -178,24 +191,43 @@ def _listed(dtypes: set[torch.dtype]) -> str:
 def _job(name: str, sources: tuple[str, ...], specs: Sequence[Spec], dtype: torch.dtype | None, *, copied: bool) -> Job:
     promoted = reduce(torch.promote_types, (s.dtype for s in specs))
     compute = torch.float64 if promoted == torch.float64 else torch.float32
-    out = promoted if promoted in COPIED or dtype is None else dtype
+    out = promoted if promoted in COPIED else dtype or natural_dtype([s.dtype for s in specs])
     return Job(name, Spec(specs[0].shape, out), sources, compute, copied or promoted in COPIED)
 
 
+def natural_dtype(dtypes: Sequence[torch.dtype]) -> torch.dtype:
+    """The dtype of a merge that was told none: the promotion of the inputs', of two 16-bit types the first's.
+
+    Neither of bfloat16 and float16 holds the other, and float32, which holds both, would double the size.
+    """
+    promoted = reduce(torch.promote_types, dtypes)
+    halves = {dtype for dtype in dtypes if dtype.itemsize == 2}
+    return dtypes[0] if len(halves) == 2 and set(dtypes) == halves else promoted
+
+
+def tell_dtypes(inputs: Sequence[Checkpoint], jobs: Mapping[str, Job], dtype: torch.dtype | None) -> None:
+    """Warns where inputs of several floating types were given and no type for the output."""
+    if dtype is not None:
+        return
+    for job in jobs.values():
+        own = [c.spec(source).dtype for c, source in zip(inputs, job.sources, strict=True) if source]
+        if job.copied or len(set(own)) == 1:
+            continue
+        names = ", ".join(map(dtype_name, dict.fromkeys(own)))
+        taken = dtype_name(job.spec.dtype)
+        why = "that of the first model" if job.spec.dtype == own[0] else "which holds them all"
+        larger = ", larger than the first model's" if job.spec.dtype.itemsize > own[0].itemsize else ""
+        log.warning("inputs of %s: the output is %s, %s%s; `dtype: ...` chooses another", names, taken, why, larger)
+        return
+
+
 def merged_config(donor: Checkpoint, jobs: Mapping[str, Job]) -> dict[str, Any]:
-    """The donor's config, made to fit the output; untied where the output has a head and an input had none."""
-    head_of_embedding = any(_is_head(name) and set(job.sources) - {""} != {name} for name, job in jobs.items())
-    return fitted(donor.config, {name: job.spec for name, job in jobs.items()}, untied=head_of_embedding)
+    """The donor's config, made to fit the output; untied where the output has a head and an input had none.
 
-
-def _is_head(name: str) -> bool:
-    return role_of(name) == "head" and layer_of(name) is None
-
-
-def _tied_to(head: str, config: Mapping[str, Any], specs: Mapping[str, Spec]) -> str | None:
-    """The embedding that stands for the head in a tied model, None where the model has a head of its own."""
-    tied = text_config(config).get("tie_word_embeddings", config.get("tie_word_embeddings"))
-    embeddings = of_role(specs, "embedding")
-    if tied is False or (tied is None and head in specs) or len(embeddings) != 1:
-        return None
-    return embeddings[0]
+    So is it where it says tied and the output has a head: that of an input whose file holds one of its own.
+    """
+    specs = {name: job.spec for name, job in jobs.items()}
+    head = ends_among(specs, donor.config)[1]
+    borrowed = head is not None and set(jobs[head].sources) - {""} != {head}
+    own = head is not None and says_tied(donor.config) is True
+    return fitted(donor.config, specs, untied=borrowed or own)

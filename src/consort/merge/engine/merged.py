@@ -27,11 +27,12 @@ from consort.merge.engine.checks import (
     collecting,
 )
 from consort.merge.engine.config_conflict import read_conflicts, settled
-from consort.merge.engine.matching import Available, Job, completed, dtype_named, match, merged_config
+from consort.merge.engine.matching import Available, Job, completed, dtype_named, match, merged_config, tell_dtypes
 from consort.merge.engine.once import Once
 from consort.merge.engine.reading import Batch, Reader, Stacks
 from consort.merge.engine.resolving import resolver
 from consort.merge.registry import methods
+from consort.weights.architecture.loaded import in_one_layout
 from consort.weights.checkpoint import Checkpoint, Spec, no_tensor, parts, round_into
 from consort.weights.family import differences
 from consort.weights.stats import verify
@@ -114,7 +115,10 @@ class Merged:
             wanted = dtype_named(out_dtype, "out_dtype") or dtype_named(dtype, "dtype")
         self._merged_inputs: tuple[Checkpoint, ...] = (*self.models, *(() if base is None else (base,)))
         with collecting(faults):
-            self._merged_inputs = tuple(self._completed(align_vocabularies(self.models, base, tokenizer)))
+            inputs = in_one_layout(self._merged_inputs)
+            under_all = None if base is None else inputs[-1]
+            aligned_inputs = align_vocabularies(inputs[: len(self.models)], under_all, tokenizer)
+            self._merged_inputs = tuple(self._completed(aligned_inputs))
         with collecting(faults):
             chosen = self._chosen()
             self._jobs = match(
@@ -122,6 +126,7 @@ class Merged:
             )
         if faults:
             raise together(faults)
+        tell_dtypes(self._merged_inputs, self._jobs, wanted)
         self._params = resolver(self._method, bound, self._jobs, self.models)
         config = merged_config(self._donor, self._jobs)
         self.config: Mapping[str, Any] = settled(config, chosen, self._merged_inputs) if chosen else config

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from consort.core.dtypes import FLOATS
 from consort.core.errors import BadPlan, ConsortError, Unsupported, did_you_mean, together
 from consort.plan.mergekit.models import read_model, reference
 
@@ -19,7 +20,7 @@ KEYS = ("base_model", "experts", "gate_mode", "experts_per_token", "shared_exper
 EXPERT = ("source_model", "positive_prompts", "negative_prompts", "noise_scale", "residual_scale")
 GATE_MODES = ("hidden", "cheap_embed", "random", "uniform_random")
 ARCHITECTURES = {"auto": None, "mixtral": "mixtral", "qwen": "qwen2_moe", "qwen2_moe": "qwen2_moe"}
-DTYPES = ("float32", "float64", "bfloat16", "float16")
+ARCHITECTURES |= {"qwen3": "qwen3_moe", "qwen3_moe": "qwen3_moe"}
 PER_TOKEN, SHARED_SCALE = 2, 0.1
 
 
@@ -41,7 +42,7 @@ def translate_mixture(document: Mapping[str, Any]) -> Any:
     if ARCHITECTURES.get(kind):
         arguments["architecture"] = ARCHITECTURES[kind]
     if document.get("dtype") is not None:
-        arguments["dtype"] = _choice(document["dtype"], "dtype", DTYPES, faults)
+        arguments["dtype"] = _choice(document["dtype"], "dtype", FLOATS, faults)
     arguments["gate"] = gate
     arguments["experts_per_token"] = document.get("experts_per_token", min(PER_TOKEN, len(experts)) or 1)
     if gate in ("hidden", "cheap_embed"):

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from consort.core.errors import BadPlan, ConsortError, Unsupported, did_you_mean
+from consort.core.dtypes import FLOATS
+from consort.core.errors import BadPlan, ConsortError, did_you_mean
 from consort.plan.mergekit.methods import METHODS
 from consort.plan.mergekit.models import Model, read_model
 
 TOP: tuple[str, ...] = ("name", "merge_method", "models", "slices", "modules", "base_model", "parameters", "dtype")
-TOP += ("out_dtype", "tokenizer_source", "tokenizer", "chat_template")
+TOP += ("out_dtype", "tokenizer_source", "tokenizer", "chat_template", "config_conflict")
 INPUTS = ("models", "slices", "modules")
+MODULES: Mapping[str, str] = {
+    **dict.fromkeys(("text_decoder", "language_model", "text_model", "decoder", "default"), "text"),
+    **dict.fromkeys(("vision_tower", "vision_encoder", "vision_model", "visual", "encoder"), "vision"),
+    **dict.fromkeys(("multi_modal_projector", "projector", "connector"), "projector"),
+}
+"""mergekit's names of the modules of an architecture, and the parts of a model that they are."""
 TOKENIZER = ("source", "tokens", "pad_to_multiple_of")
-DTYPES = ("float32", "float16", "bfloat16", "float64")
 Parameters = Mapping[str, Any]
 
 
@@ -40,7 +46,10 @@ class OutputSlice:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One merge. Exactly one of `models` and `slices` is set; `module` are the parameters of its only module."""
+    """One merge. One of `models` and `slices` is set; `module` are the parameters of its module, if it is one.
+
+    Or, where a file has several modules, `parts` alone: each part of the model with the merge that makes it.
+    """
 
     name: str | None
     where: str
@@ -54,7 +63,9 @@ class Document:
     dtype: str | None = None
     chat_template: str | None = None
     tokenizer: Mapping[str, Any] | None = None
+    config_conflict: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    parts: tuple[tuple[str, Document], ...] = ()
 
     def scopes(self) -> Iterator[tuple[Parameters, str, bool]]:
         """Every block of parameters once: its place, and whether it belongs to one input."""
@@ -67,6 +78,8 @@ class Document:
 
     def sources(self) -> Iterator[Source]:
         yield from self.models or ()
+        for _, document in self.parts:
+            yield from document.sources()
         for part in self.slices or ():
             yield from part.sources
 
@@ -79,9 +92,17 @@ class Document:
 def read_document(value: Any, faults: list[ConsortError], where: str = "") -> Document | None:
     """The document; None where so much is wrong that its parameters have no meaning. Faults are added to `faults`."""
     read = _Shape(faults).document(value, where)
-    if read is None or read.method not in METHODS or not (read.models or read.slices):
+    if read is None or read.method not in METHODS or not (read.models or read.slices or read.parts):
         return None
-    return read if all(part.sources for part in read.slices or ()) else None
+    if read.parts:
+        return read if all(_is_whole(document) for _, document in read.parts) else None
+    return read if _is_whole(read) else None
+
+
+def _is_whole(read: Document) -> bool:
+    if not (read.models or read.slices):
+        return False
+    return all(part.sources for part in read.slices or ())
 
 
 class _Shape:
@@ -103,6 +124,13 @@ class _Shape:
         if method not in METHODS:
             what = "there is no merge_method" if method is None else f"no merge method {method!r}"
             self.fault(what, f"{where}merge_method", did_you_mean(str(method or ""), METHODS))
+        modules = value.get("modules")
+        if (
+            isinstance(modules, Mapping)
+            and len(modules) > 1
+            and not any(value.get(key) for key in ("models", "slices"))
+        ):
+            return self.of_parts(value, modules, where)
         holder, module_where, module = self.module(value, where)
         sources = self.sources(holder, "models", module_where, ranged=False) if "models" in holder else None
         slices = self.slices(holder.get("slices"), module_where) if "slices" in holder else None
@@ -120,8 +148,22 @@ class _Shape:
             dtype=dtypes["out_dtype"] or dtypes["dtype"],
             chat_template=self.text(value, "chat_template", where),
             tokenizer=self.tokenizer(value, where),
+            config_conflict=self.conflicts(value, where),
             notes=tuple(self.notes),
         )
+
+    def of_parts(self, value: Mapping[str, Any], modules: Mapping[str, Any], where: str) -> Document | None:
+        """A file with several modules: for each of them the file as if it had that one alone."""
+        parts = []
+        for name, module in modules.items():
+            if name not in MODULES:
+                hint = did_you_mean(str(name), MODULES)
+                self.fault(f"no module is known as {name!r}", f"{where}modules.{name}", hint)
+            elif document := self.document({**value, "modules": {name: module}}, where):
+                parts.append((MODULES[name], document))
+        if len({part for part, _ in parts}) < len(parts):
+            self.fault("two modules are one part of the model", f"{where}modules", "one module for each part")
+        return replace(parts[0][1], models=None, slices=None, parts=tuple(parts)) if parts else None
 
     def only(self, value: Mapping[str, Any], known: Sequence[str], where: str) -> None:
         for key in value:
@@ -140,12 +182,6 @@ class _Shape:
         modules = value["modules"]
         if not isinstance(modules, Mapping):
             self.fault("is not a mapping", f"{where}modules", "modules: {default: {models: [...]}}")
-            return {}, where, {}
-        if len(modules) > 1:
-            names = ", ".join(map(str, modules))
-            hint = "merge the parts of the model that differ one after another"
-            message = f"several modules ({names}) in one merge are not available"
-            self.faults.append(Unsupported(message, field=f"{where}modules", hint=hint))
             return {}, where, {}
         [(name, module)] = modules.items()
         inside = f"{where}modules.{name}."
@@ -231,8 +267,8 @@ class _Shape:
         return found
 
     def dtype(self, value: Any, where: str) -> str | None:
-        if value is not None and value not in DTYPES:
-            self.fault(f"{value!r} is no dtype for weights", where, did_you_mean(str(value), DTYPES))
+        if value is not None and value not in FLOATS:
+            self.fault(f"{value!r} is no dtype for weights", where, did_you_mean(str(value), FLOATS))
             return None
         return str(value) if value is not None else None
 
@@ -262,6 +298,19 @@ class _Shape:
         elif "tokens" in found:
             self.fault("is not a mapping", f"{where}tokenizer.tokens", "{TOKEN: {source: PATH}}")
         return found
+
+    def conflicts(self, value: Mapping[str, Any], where: str) -> Mapping[str, Any] | None:
+        """`config_conflict`, consort's own key: which model settles each key that differs; models are read."""
+        given = value.get("config_conflict")
+        if given is None:
+            return None
+        if not isinstance(given, Mapping):
+            self.fault(f"{given!r:.80} is not a mapping", f"{where}config_conflict", "{rope.rope_theta: PATH}")
+            return None
+        return {
+            str(key): named if isinstance(named, int) else self.token_model(named, f"{where}config_conflict.{key}")
+            for key, named in given.items()
+        }
 
     def token(self, rule: Any, where: str) -> Any:
         """Where the row of a token comes from."""

@@ -120,8 +120,10 @@ class _Builder:
         self.method = METHODS[document.method]
 
     def whole(self) -> Any:
-        self._look()
         document = self.document
+        if document.parts:
+            return self._assembled()
+        self._look()
         if document.models is not None:
             built = self._merge(document.models, document.base, {}, document.where, cut=None)
         else:
@@ -130,6 +132,13 @@ class _Builder:
         [(name, given)] = built.items()
         built = {name: {**given, "dtype": dtype}} if dtype else built
         return {"chat_template": {"model": built, "template": template}} if template else built
+
+    def _assembled(self) -> Any:
+        """Each module merged by itself and its part taken from that merge; the rest is the base's or the first's."""
+        parts = self.document.parts
+        made = [_Builder(one, self.made, self.faults, self.notes).whole() for _, one in parts]
+        donor = self.document.base or parts[0][1].referenced()[0]
+        return {"assemble": {"models": made, "parts": [part for part, _ in parts], "base": self._reference(donor)}}
 
     def _look(self) -> None:
         """Finds parameters without meaning before any is used."""
@@ -175,6 +184,9 @@ class _Builder:
         elif base is not None and cut is None:
             given["base"] = self._reference(base)
         given |= self._tokenizer([source.model for source in over] + ([base] if "base" in given and base else []))
+        if self.document.config_conflict:
+            inputs = [source.model for source in over] + ([under.model] if under is not None else [])
+            given["config_conflict"] = self._numbered(self.document.config_conflict, inputs, "config_conflict")
         outer: Scopes = (
             (of_slice, where),
             (self.document.module, self.document.module_where),
@@ -204,14 +216,14 @@ class _Builder:
         numbered = self._numbered(policy, inputs)
         return {"tokenizer": numbered["source"] if len(numbered) == 1 else numbered}
 
-    def _numbered(self, value: Any, inputs: Sequence[Model]) -> Any:
+    def _numbered(self, value: Any, inputs: Sequence[Model], key: str = "tokenizer") -> Any:
         if isinstance(value, Mapping):
-            return {key: self._numbered(v, inputs) for key, v in value.items()}
+            return {name: self._numbered(v, inputs, key) for name, v in value.items()}
         if not isinstance(value, Model):
             return value
         if value not in inputs:
             hint = f"one of {', '.join(map(str, inputs))}"
-            self._fault(f"{value} is not an input", f"{self.document.where}tokenizer", hint)
+            self._fault(f"{value} is not an input", f"{self.document.where}{key}", hint)
             return "base"
         return list(inputs).index(value)
 

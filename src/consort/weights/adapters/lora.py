@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
+from math import prod
 from os.path import isfile
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.errors import BadCheckpoint
-from consort.weights.adapters.changes import Changes, check_supported, fit_changes, read_changes
+from consort.weights.adapters.changes import Changes
 from consort.weights.adapters.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from consort.weights.adapters.peft_config import peft_config
+from consort.weights.adapters.placing import placed
 from consort.weights.checkpoint import BLOCK, Checkpoint, Spec, no_tensor, round_into, whole
+from consort.weights.disk.beside import files_beside
 from consort.weights.disk.folder import BESIDE, check_directory, describe_files, label, read_headers
 from consort.weights.disk.paths import inside, present, read_json
 from consort.weights.disk.shards import Shards
+from consort.weights.tied import ends_of, untied
 
 
 class Adapter:
@@ -63,7 +68,7 @@ class Adapter:
         self.shards.read_into(name, start, stop, out)
 
     def files(self) -> Mapping[str, Path | bytes]:
-        return {**present(self.path, BESIDE)}
+        return files_beside(self.path, BESIDE)
 
     def describe(self, *, content: bool = False) -> dict[str, Any]:
         found = present(self.path, (ADAPTER_CONFIG, *BESIDE))
@@ -91,31 +96,30 @@ class Adapted:
         self.base = base
         self.adapter: Checkpoint = Adapter(adapter) if isinstance(adapter, str | Path) else adapter
         self.name = f"{base.name}+{self.adapter.name}"
-        check_supported(self.adapter)
-        self._changes: Changes = fit_changes(base, self.adapter, read_changes(self.adapter))
+        self._under: Checkpoint
+        self._changes: Changes
+        self._under, self._changes = placed(base, self.adapter)
         self._factors = lru_cache(maxsize=4)(self._read_factors)
         self._norms: dict[str, Tensor] = {}
         self._lock = threading.Lock()
 
     @property
     def config(self) -> Mapping[str, Any]:
-        config = self.base.config
+        config = self._under.config
         if not self._changes.head_of:
             return config
-        inner = config.get("text_config")
-        untied = {"tie_word_embeddings": False}
-        nested = {"text_config": {**inner, **untied}} if isinstance(inner, Mapping) else {}
-        return {**config, **untied, **nested}
+        return untied(config)
 
     @property
     def inputs(self) -> Sequence[Checkpoint]:
         return (self.base, self.adapter)
 
     def keys(self) -> list[str]:
-        return [*self.base.keys(), *self._changes.head_of]
+        copy = ends_of(self._under).copy
+        return [*(name for name in self._under.keys() if name != copy), *self._changes.head_of]
 
     def spec(self, name: str) -> Spec:
-        spec = self.base.spec(self._in_base(name))
+        spec = self._under.spec(self._in_base(name))
         replaced = self._changes.replaced.get(name)
         return Spec(self.adapter.spec(replaced).shape, spec.dtype) if replaced else spec
 
@@ -139,12 +143,12 @@ class Adapted:
         if name in self._changes.replaced:
             self.adapter.read_into(self._changes.replaced[name], start, stop, out)
         else:
-            self.base.read_into(self._in_base(name), start, stop, out)
+            self._under.read_into(self._in_base(name), start, stop, out)
 
     def _read_changed(self, name: str, start: int, stop: int, out: Tensor) -> None:
         """By blocks of whole rows that do not depend on `start`: the same entry always has the same bits."""
-        rows, columns = self.spec(name).shape
-        block = block_rows(columns)
+        *outer, columns = self.spec(name).shape
+        rows, block = prod(outer), block_rows(columns)
         for first in range(start // columns // block * block, rows, block):
             low, high = first * columns, min(rows, first + block) * columns
             if low >= stop:
@@ -167,10 +171,15 @@ class Adapted:
     def _sum(self, name: str, first: int, last: int) -> Float[Tensor, "rows columns"]:
         """Rows [first, last) of W + s B A."""
         left, right, _ = self._factors(name)
-        columns = right.shape[1]
+        columns, per_expert = right.shape[2], left.shape[1]
         weight = torch.empty((last - first) * columns, dtype=right.dtype)
         self._read_unchanged(name, first * columns, last * columns, weight)
-        return weight.view(-1, columns) + self._changes.low_rank[name].scale * (left[first:last] @ right)
+        total = weight.view(-1, columns)
+        for expert in range(first // per_expert, -(-last // per_expert)):
+            low, high = max(first, expert * per_expert), min(last, (expert + 1) * per_expert)
+            rows = left[expert, low - expert * per_expert : high - expert * per_expert]
+            total[low - first : high - first] += self._changes.low_rank[name].scale * (rows @ right[expert])
+        return total
 
     def _column_norms(self, name: str) -> Float[Tensor, " columns"]:
         """||W + s B A|| of each output of a weight stored input by output: one pass over it, in order of blocks."""
@@ -185,12 +194,13 @@ class Adapted:
 
     def _read_factors(
         self, name: str
-    ) -> tuple[Float[Tensor, "rows rank"], Float[Tensor, "rank columns"], Float[Tensor, " outputs"]]:
+    ) -> tuple[Float[Tensor, "expert rows rank"], Float[Tensor, "expert rank columns"], Float[Tensor, " outputs"]]:
         change = self._changes.low_rank[name]
-        double = self.base.spec(self._in_base(name)).dtype == torch.float64
+        double = self._under.spec(self._in_base(name)).dtype == torch.float64
         dtype = torch.float64 if double else torch.float32
         a, b = (self.adapter[key].to(dtype) for key in (change.a, change.b))
-        left, right = (a.T, b.T) if change.transposed else (b, a)
+        a, b = a.view(change.experts, change.rank, -1), b.view(len(b), change.rank, change.experts).permute(2, 0, 1)
+        left, right = (a.mT, b.mT) if change.transposed else (b, a)
         norm = self.adapter[change.norm].to(dtype).view(-1) if change.norm else torch.empty(0, dtype=dtype)
         return left.contiguous(), right.contiguous(), norm
 
@@ -203,6 +213,6 @@ def block_rows(columns: int) -> int:
 def open_adapter(path: str | Path) -> Adapter:
     """The adapter in a folder, its configuration and header checked now. Raises BadCheckpoint, Unsupported."""
     adapter = Adapter(path)
-    check_supported(adapter)
+    peft_config(adapter)
     adapter.shards  # noqa: B018  (reads and checks)
     return adapter

@@ -13,6 +13,7 @@ import yaml
 
 from consort.core.errors import ConsortError
 from consort.core.journal import provenance
+from consort.core.visible import visible
 from consort.weights.adapters.files import is_adapter_config
 from consort.weights.checkpoint import Checkpoint, leaves
 from consort.weights.disk.paths import inside, read_json, read_text
@@ -154,4 +155,4 @@ def _plain(value: Any) -> str:
 
 
 def _one_line(value: Any) -> str:
-    return re.sub(r"\s+", " ", str(value))
+    return visible(re.sub(r"\s+", " ", str(value)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,18 @@ WIDTHS = ("hidden_size", "n_embd", "d_model", "head_dim", "vocab_size", "max_pos
 HEADS = ("num_attention_heads", "num_key_value_heads", "n_head", "n_heads")
 SIZES = (*LAYERS, *WIDTHS, *HEADS)
 """Configuration keys that count something of which there is one or more wherever the key is."""
+ROPE = ("rope_parameters", "rope_scaling")
+NUMBERS = re.compile(
+    r"\w*rope_theta|rotary_emb_base|rotary_pct|partial_rotary_factor|intermediate_size|num_experts_per_tok|num_experts"
+    r"|num_local_experts|n_routed_experts|moe_intermediate_size|\w*softcapping|query_pre_attn_scalar|sliding_window"
+    r"|\w+_multiplier|logit_scale|logits_scaling|first_k_dense_replace|max_window_layers|original_max_position_embeddings"
+    r"|factor|\w+_freq_factor|beta_(fast|slow)|attention_factor|short_factor|long_factor"
+)
+"""Configuration keys whose values are numbers, or lists of them."""
+FLAGS = re.compile(
+    r"tie_word_embeddings|attention_bias|mlp_bias|use_sliding_window|is_encoder_decoder|norm_topk_prob|alibi"
+)
+"""Configuration keys whose values are true or false."""
 EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon")
 
 
@@ -35,8 +48,26 @@ def check_config(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]
         if key in text and not _is_epsilon(text[key]):
             message = f"{text[key]!r:.80} is no epsilon"
             raise BadCheckpoint(message, field=f"{label}: {key}", hint="a finite number, 0 or more")
+    for part in (text, config) if text is not config else (config,):
+        _check_types(part, label)
     _check_layers(text, shapes, label)
     _check_vocabulary(text, shapes, label)
+
+
+def _check_types(config: Mapping[str, Any], label: str, path: str = "") -> None:
+    """Numbers are numbers and flags are flags, in the configuration and in what it says of rope."""
+    for key, value in config.items():
+        if NUMBERS.fullmatch(key) and not _is_number(value):
+            message, hint = f"{value!r:.80} is no number", "a finite number"
+            raise BadCheckpoint(message, field=f"{label}: {path}{key}", hint=hint)
+        if FLAGS.fullmatch(key) and not (value is None or isinstance(value, bool)):
+            message = f"{value!r:.80} is neither true nor false"
+            raise BadCheckpoint(message, field=f"{label}: {path}{key}", hint="true or false")
+        if key in ROPE and isinstance(value, Mapping):
+            _check_types(value, label, f"{path}{key}.")
+            for name, inner in value.items():
+                if isinstance(inner, Mapping):
+                    _check_types(inner, label, f"{path}{key}.{name}.")
 
 
 def _check_layers(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], label: str) -> None:
@@ -69,6 +100,13 @@ def _is_size(value: Any) -> bool:
     if isinstance(value, list):
         return bool(value) and all(map(_is_size, value))
     return value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0)
+
+
+def _is_number(value: Any) -> bool:
+    """A list has one number for each layer or dimension; null leaves it to the architecture."""
+    if isinstance(value, list):
+        return all(map(_is_number, value))
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
 
 
 def _is_epsilon(value: Any) -> bool:

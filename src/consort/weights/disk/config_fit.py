@@ -11,7 +11,8 @@ import torch
 
 from consort.weights.adapters.files import is_adapter_config
 from consort.weights.checkpoint import Spec
-from consort.weights.family import layer_of, role_of, text_config
+from consort.weights.family import text_config
+from consort.weights.tied import ends_among, of_role, says_tied
 
 
 def fitted(config: Mapping[str, Any], specs: Mapping[str, Spec], *, untied: bool) -> dict[str, Any]:
@@ -49,13 +50,7 @@ def main_dtype(specs: Mapping[str, Spec]) -> torch.dtype | None:
 
 def tied_pair(config: Mapping[str, Any], specs: Mapping[str, Spec]) -> tuple[str, str] | None:
     """Embedding and head if the configuration ties them and both are there, of one shape."""
-    if not text_config(config).get("tie_word_embeddings", config.get("tie_word_embeddings", False)):
+    if not says_tied(config):
         return None
-    embeddings, heads = of_role(specs, "embedding"), of_role(specs, "head")
-    pairs = [(e, h) for e in embeddings for h in heads if specs[e] == specs[h]]
-    return pairs[0] if len(pairs) == 1 else None
-
-
-def of_role(specs: Mapping[str, Spec], role: str) -> list[str]:
-    """The matrices outside the layers that have this role."""
-    return [n for n, s in specs.items() if len(s.shape) == 2 and role_of(n) == role and layer_of(n) is None]
+    embedding, head = ends_among(specs, config)
+    return (embedding, head) if embedding and head and specs[embedding] == specs[head] else None

@@ -14,6 +14,7 @@ from torch import Tensor
 from consort.core.errors import BadCheckpoint, Unsupported, listing
 from consort.core.files import machine_errors, sha256_of
 from consort.weights.checkpoint import Checkpoint, Spec, no_tensor, whole
+from consort.weights.disk.beside import files_beside
 from consort.weights.disk.config_check import check_config
 from consort.weights.disk.header import DTYPES, Header, read_header
 from consort.weights.disk.paths import inside, present, read_json
@@ -90,7 +91,7 @@ class Folder:
 
     def files(self) -> Mapping[str, Path | bytes]:
         code = tuple(file.name for file in sorted(self.path.glob("*.py"))) if self.allow_remote_code else ()
-        return {**present(self.path, (*BESIDE, *code))}
+        return files_beside(self.path, (*BESIDE, *code), allow_remote_code=self.allow_remote_code)
 
     def describe(self, *, content: bool = False) -> dict[str, Any]:
         """What identifies this model, without any path; with `content` also SHA-256 of the whole weight files."""

@@ -15,9 +15,8 @@ from torch import Tensor
 
 from consort.core.errors import Incompatible, listing
 from consort.weights.checkpoint import CHUNK, Checkpoint, Spec, no_tensor, ranges, round_into, whole
-from consort.weights.disk.config_fit import of_role
-from consort.weights.family import role_of
 from consort.weights.layers import Layers
+from consort.weights.tied import ends_of
 from consort.weights.vocabulary.read import Vocabulary, differences, read_vocabulary
 
 
@@ -111,17 +110,19 @@ def _check_tokens(models: Sequence[Checkpoint], donor: Checkpoint) -> None:
 
 def _sources(layouts: Sequence[Layers]) -> dict[str, list[tuple[Checkpoint, str]]]:
     """For each name outside the layers the models that have it, and what it is called there."""
-    names = dict.fromkeys(name for layers in layouts for name in layers.outside)
+    ends = [ends_of(layers.model) for layers in layouts]
+    heads = {end.own_head for end in ends}
+    names = dict.fromkeys(
+        name for layers, end in zip(layouts, ends, strict=True) for name in layers.outside if name != end.copy
+    )
     found: dict[str, list[tuple[Checkpoint, str]]] = {name: [] for name in names}
-    for layers in layouts:
+    for layers, end in zip(layouts, ends, strict=True):
         own = dict.fromkeys(layers.outside)
-        has_head = any(role_of(name) == "head" for name in own)
-        embeddings = of_role({name: layers.model.spec(name) for name in own}, "embedding")
         for name, sources in found.items():
-            if name in own:
+            if name in heads and end.tied and end.embedding:
+                sources.append((layers.model, end.embedding))
+            elif name in own:
                 sources.append((layers.model, name))
-            elif role_of(name) == "head" and not has_head and len(embeddings) == 1:
-                sources.append((layers.model, embeddings[0]))
     return found
 
 

@@ -12,23 +12,21 @@ from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 from torch import Tensor
 
+from consort.core.dtypes import FloatName, torch_dtype
 from consort.core.errors import BadParameter, Incompatible, listing
 from consort.core.params import Range
 from consort.weights.checkpoint import Checkpoint, Spec, no_tensor, whole
-from consort.weights.disk.config_check import LAYERS
-from consort.weights.disk.config_fit import fitted, of_role
-from consort.weights.family import differences, layer_of, role_of, text_config
+from consort.weights.disk.config_fit import fitted
+from consort.weights.family import differences, role_of, text_config
 from consort.weights.layers import Layers, after_layers
 from consort.weights.registry import view
+from consort.weights.tied import ends_of
 from consort.weights.views.mean_ends import MeanEnds
+from consort.weights.views.per_layer import Origin, depth_of, for_layers, tells_layers
 from consort.weights.vocabulary.align import align_vocabularies
 
-NUMBERED = ("mlp_only_layers",)
-"""Configuration keys that list numbers of layers."""
-DTYPES = ("float32", "float64", "bfloat16", "float16")
 ENDS = ("outer", "first", "mean")
 DEPTHS = ("same", "sum")
 
@@ -57,7 +55,7 @@ class Stack:
         slices: Sequence[Slice],
         *,
         base: Checkpoint | None = None,
-        dtype: Literal["float32", "float64", "bfloat16", "float16"] | None = None,
+        dtype: FloatName | None = None,
         first_layer: Annotated[int, Range(0, inf)] = 0,
         ends: Literal["outer", "first", "mean"] = "outer",
     ) -> None:
@@ -66,7 +64,7 @@ class Stack:
         if not self.slices:
             raise BadParameter("there is none", field="slices", hint="slices: [{model: a, layers: [0, 4]}, ...]")
         _check_choice(ends, "ends", ENDS)
-        self._rounded = _dtype(dtype)
+        self._rounded = None if dtype is None else torch_dtype(dtype)
         found = {id(part.model): Layers(part.model) for part in self.slices}
         layouts = [found[id(part.model)] for part in self.slices]
         mean = MeanEnds(list(found.values()), self._donor) if ends == "mean" else None
@@ -210,69 +208,48 @@ def _origins(
             for rest, name in layers.inside[layer].items():
                 yield f"{layouts[0].prefix}{number}{rest}", (part.model, name)
             number += 1
-    yield from ((name, (high, name)) for name in above if after_layers(name))
+    copies = () if isinstance(ends, MeanEnds) else {ends_of(end.model).copy for end in ends}
+    yield from ((name, (high, name)) for name in above if after_layers(name) and name not in copies)
     if not isinstance(ends, MeanEnds):
         yield from _tied_head(*ends)
 
 
 def _tied_head(first: Layers, last: Layers) -> Iterator[tuple[str, tuple[Checkpoint, str]]]:
     """The head of a tied last model: its embedding, unless that is the output's embedding anyway."""
-    own, other = (of_role({n: la.model.spec(n) for n in la.outside}, "embedding") for la in (last, first))
-    has_head = any(role_of(name) == "head" for name in last.outside)
-    if has_head or len(own) != 1 or not other:
+    own, other = ends_of(last.model), ends_of(first.model)
+    if not own.tied or own.embedding is None or other.embedding is None:
         return
-    if identity(last.model, own[0]) != identity(first.model, other[0]):
-        head = next((name for name in first.outside if role_of(name) == "head"), "lm_head.weight")
-        yield head, (last.model, own[0])
+    if identity(last.model, own.embedding) != identity(first.model, other.embedding):
+        yield own.head or other.head or "lm_head.weight", (last.model, own.embedding)
 
 
 def _config(donor: Checkpoint, slices: Sequence[Slice], layouts: Sequence[Layers]) -> dict[str, Any]:
-    """The donor's configuration for the new depth, lists with an entry for each layer rearranged like the layers."""
-    configs = [dict(text_config(part.model.config)) for part in slices]
-    _check_alike(configs, layouts)
-    text = dict(text_config(donor.config))
-    depth = sum(stop - start for start, stop in (part.layers for part in slices))
-    text |= {key: depth for key in LAYERS if key in text}
-    for key in text:
-        if all(_is_by_layer(key, c, la.count) for c, la in zip(configs, layouts, strict=True)):
-            parts = zip(slices, layouts, configs, strict=True)
-            text[key] = [c[key][layer - la.low] for part, la, c in parts for layer in range(*part.layers)]
-        elif key in NUMBERED and text[key]:
-            text[key] = _renumbered(key, slices, layouts, configs)
-    return text if text_config(donor.config) is donor.config else {**donor.config, "text_config": text}
+    """The donor's configuration for the new depth and order of layers."""
+    configs = [part.model.config for part in slices]
+    depths = [depth_of(text_config(config)) or la.count for config, la in zip(configs, layouts, strict=True)]
+    _check_alike([text_config(config) for config in configs], depths)
+    every = zip(slices, layouts, configs, depths, strict=True)
+    origins = [Origin(c, layer - la.low, depth) for part, la, c, depth in every for layer in range(*part.layers)]
+    for _, layer, depth in origins:
+        if layer >= depth:
+            hint = f"the layers [0, {depth}]; those after them foretell further tokens"
+            raise BadParameter(f"{layer} is no layer of {depth}", field="layers", hint=hint)
+    return for_layers(donor.config, origins)
 
 
 def _untied(layouts: Sequence[Layers], origins: Mapping[str, tuple[Checkpoint, str]]) -> bool:
     """Whether the output has a head of its own: that of a model of `layouts`, or the embedding of a tied one."""
-    heads = [there for name, (_, there) in origins.items() if role_of(name) == "head" and layer_of(name) is None]
-    configs = [layers.model.config for layers in layouts]
-    tied = all(text_config(c).get("tie_word_embeddings", c.get("tie_word_embeddings", False)) for c in configs)
-    return any(not tied or role_of(there) == "embedding" for there in heads)
+    ends = [ends_of(layers.model) for layers in layouts]
+    heads = {end.head or "lm_head.weight" for end in ends} & set(origins)
+    tied = all(end.tied for end in ends)
+    return any(not tied or role_of(origins[name][1]) == "embedding" for name in heads)
 
 
-def _is_by_layer(key: str, config: Mapping[str, Any], count: int) -> bool:
-    """Whether a configuration value has one entry for each layer."""
-    value = config.get(key)
-    return "layer" in key and key not in NUMBERED and isinstance(value, list) and len(value) == count
-
-
-def _renumbered(
-    key: str, slices: Sequence[Slice], layouts: Sequence[Layers], configs: Sequence[Mapping[str, Any]]
-) -> list[int]:
-    """Numbers of layers as they are in the output."""
-    numbers, number = [], 0
-    for part, layers, config in zip(slices, layouts, configs, strict=True):
-        for layer in range(*part.layers):
-            numbers += [number] if layer - layers.low in (config.get(key) or []) else []
-            number += 1
-    return numbers
-
-
-def _check_alike(configs: Sequence[Mapping[str, Any]], layouts: Sequence[Layers]) -> None:
+def _check_alike(configs: Sequence[Mapping[str, Any]], depths: Sequence[int]) -> None:
     """Refuses models that compute differently in more than the number of their layers."""
     alike = [
-        {k: v for k, v in c.items() if k not in (*LAYERS, *NUMBERED) and not _is_by_layer(k, c, la.count)}
-        for c, la in zip(configs, layouts, strict=True)
+        {key: value for key, value in config.items() if not tells_layers(key, config, depth)}
+        for config, depth in zip(configs, depths, strict=True)
     ]
     faults = [f"config {difference}" for difference in differences([c for c in alike if c])]
     if faults:
@@ -282,12 +259,3 @@ def _check_alike(configs: Sequence[Mapping[str, Any]], layouts: Sequence[Layers]
 def _check_choice(value: str, field: str, known: Sequence[str]) -> None:
     if value not in known:
         raise BadParameter(f"{value!r} is unknown", field=field, hint=" | ".join(known))
-
-
-def _dtype(name: str | None) -> torch.dtype | None:
-    if name is None:
-        return None
-    if name not in DTYPES:
-        raise BadParameter(f"{name!r} is no dtype for weights", field="dtype", hint=" | ".join(DTYPES))
-    found: torch.dtype = getattr(torch, name)
-    return found

@@ -23,14 +23,14 @@ from torch import Tensor
 
 from consort.core.errors import BadCheckpoint, Incompatible, listing
 from consort.weights.checkpoint import BLOCK, Checkpoint, Spec, no_tensor, ranges, round_into
-from consort.weights.family import layer_of, role_of, text_config
+from consort.weights.family import layer_of, role_of
+from consort.weights.tied import could_be_head, ends_of, untied
 from consort.weights.views.basic import View
 from consort.weights.vocabulary.files import (
     OF_TOKENIZER,
     generation_config,
     remapped,
     tokenizer_files,
-    untied,
     with_rows,
 )
 from consort.weights.vocabulary.policy import read_policy
@@ -213,6 +213,8 @@ def token_tensors(ckpt: Checkpoint, vocabulary: Vocabulary) -> list[str]:
     for role in ("embedding", "head"):
         names = [n for n in keys if role_of(n) == role and layer_of(n) is None and ckpt.spec(n).shape]
         enough = [n for n in names if ckpt.spec(n).shape[0] >= vocabulary.size]
+        if role == "head":  # others are called so: a head of scores, or of further tokens
+            names = [n for n in names if could_be_head(n, ckpt)]
         if names and not enough:
             most = max(ckpt.spec(name).shape[0] for name in names)
             lost = [f"{token!r} has id {i}" for token, i in vocabulary.ids.items() if i >= most]
@@ -224,21 +226,16 @@ def token_tensors(ckpt: Checkpoint, vocabulary: Vocabulary) -> list[str]:
 
 def _own_head(ckpt: Checkpoint) -> str | None:
     """The head of a model that does not tie it to its embedding."""
-    config = ckpt.config
-    if text_config(config).get("tie_word_embeddings", config.get("tie_word_embeddings")):
-        return None
-    keys = ckpt.keys()
-    return next((n for n in keys if role_of(n) == "head" and layer_of(n) is None and n.endswith("weight")), None)
+    return ends_of(ckpt).own_head
 
 
 def _counterpart(ckpt: Checkpoint, name: str) -> str:
     """What a model has for a tensor of another: a tied one its embedding for the head."""
-    keys = ckpt.keys()
-    if name in keys and (role_of(name) != "head" or _own_head(ckpt)):
+    ends, keys = ends_of(ckpt), ckpt.keys()
+    if name in keys and name != ends.copy:
         return name
-    embeddings = [n for n in keys if role_of(n) == "embedding" and layer_of(n) is None]
-    if role_of(name) == "head" and len(embeddings) == 1:
-        return embeddings[0]
+    if ends.tied and ends.embedding and could_be_head(name, ckpt):
+        return ends.embedding
     raise no_tensor(ckpt, name)
 
 

@@ -80,13 +80,6 @@ def with_rows(config: Mapping[str, Any], rows: int) -> dict[str, Any]:
     return {**config, "text_config": {**inner, "vocab_size": rows}}
 
 
-def untied(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` of a model whose head is a tensor of its own."""
-    inner = text_config(config)
-    nested = {} if inner is config else {"text_config": {**inner, "tie_word_embeddings": False}}
-    return {**config, "tie_word_embeddings": False, **nested}
-
-
 def generation_config(
     files: Mapping[str, Path | bytes], new_id: Mapping[int, int], fallback: Mapping[str, Path | bytes]
 ) -> dict[str, Path | bytes]:
