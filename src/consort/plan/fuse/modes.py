@@ -6,14 +6,20 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from consort.core.errors import BadParameter, BadPlan, ConsortError
+from consort.plan.kinds import makers
 
 if TYPE_CHECKING:
     from consort.plan.fuse.plan import FusePlan
 
 BY_ROWS, BY_ANSWERS = ("collect", "align", "fuse", "merge", "control"), ("reward", "sample", "prefer")
 """Keys that mean something in the modes pairwise and together, and in the mode preference."""
-METRICS = ("contains", "exact_match", "numeric", "token_f1")
-"""Rewards that compare an answer with the prompt's target."""
+
+
+def answer_metrics() -> list[str]:
+    """The metrics that judge one answer by its prompt's target, and so can be a reward."""
+    (metrics,) = makers("metric")
+    options = {name: entry.options for name, entry in metrics.entries().items()}
+    return [name for name, of in options.items() if of.get("needs") == "generate" and "aggregate" not in of]
 
 
 def strangers(document: Mapping[str, Any]) -> list[ConsortError]:
@@ -43,7 +49,7 @@ def check_preference(plan: FusePlan) -> None:
     if "" in plan.sample.stop:
         raise BadParameter("an empty string cannot end an answer", field="sample.stop", hint="give non-empty strings")
     if not plan.settings.reward:
-        raise BadPlan("is empty", field="plan.reward", hint=f"a reward model, or {', '.join(METRICS)}")
+        raise BadPlan("is empty", field="plan.reward", hint=f"a reward model, or {', '.join(answer_metrics())}")
     if plan.by_preference and any(teacher.rows for teacher in plan.sources):
         raise BadPlan("rows mean nothing in the mode preference", field="plan.sources", hint="name the models alone")
     _ = plan.reward_model  # raises for what is no model

@@ -36,7 +36,7 @@ from consort.data.yaml import load_yaml
 from consort.distil.options import Alignment, Collection, Function
 from consort.fuse.options import Asking, Preferring, Training
 from consort.plan.expression import Node, Reference, dump, parse
-from consort.plan.fuse.modes import METRICS, check_preference, strangers
+from consort.plan.fuse.modes import answer_metrics, check_preference, strangers
 from consort.plan.kinds import find
 
 SECTIONS = {
@@ -71,7 +71,7 @@ class Teacher:
 class Settings:
     """The plain values of a plan. `control` also trains a student on the corpus alone, to compare with.
 
-    `reward` scores answers in the mode `preference`: one of METRICS, or a reference to a reward model.
+    `reward` scores answers in the mode `preference`: a metric that judges one answer, or a reference to a reward model.
     """
 
     corpus: str
@@ -105,7 +105,7 @@ class FusePlan:
     @property
     def reward_model(self) -> Node | None:
         """The model that rewards answers, None where they are compared with targets."""
-        return None if self.settings.reward in METRICS else _node(self.settings.reward, "reward")
+        return None if self.settings.reward in answer_metrics() else _node(self.settings.reward, "reward")
 
     def merged(self, students: Sequence[Any], base: Any) -> dict[str, Any]:
         """The expression that merges the students."""
