@@ -80,7 +80,7 @@ def test_B15_a_row_goes_back_to_trees_when_passed_by_branches_would_have_stood()
 
 
 def test_B16_a_draft_with_few_shared_tokens_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    apart = FakeTokenModel(lambda t: [9.0 * (i == 1) for i in range(4)], FakeTokenizer("ax"), name="apart")
+    apart = FakeTokenModel(lambda t: [9.0 * (i == 1) for i in range(4)], FakeTokenizer("a!"), name="apart")
     model = Speculate(CYCLE, apart, gamma=2)
     with caplog.at_level(logging.WARNING, logger="consort.speculate"):
         for _ in range(3):
