@@ -123,17 +123,17 @@ def show_pair(name: str, target: HFModel, draft: HFModel, temperature: float) ->
     once(Speculate(target, draft), temperature, 0)
     gains: list[tuple[float, float]] = []
     switches: list[int] = []
-    told: list[dict[str, Any]] = []
+    facts: list[dict[str, Any]] = []
     for number in range(5):
         fast = Speculate(target, draft, adapt=True)
         (plain, _), (spent, answers) = in_turns([target, fast], temperature, number, Speculate(target, draft))
         gains.append((plain[0] / spent[0], plain[1] / spent[1]))
-        told = [a.details["speculation"] for a in answers]
-        switches.append(sum(len(t["switches"]) for t in told))
+        facts = [a.details["speculation"] for a in answers]
+        switches.append(sum(len(t["switches"]) for t in facts))
     for kind, found in zip(("CPU", "wall"), zip(*gains, strict=True), strict=True):
         shown = " ".join(f"{g:.2f}" for g in found)
         print(f"{name}: {statistics.median(found):.3f}x in {kind} time (at least 0.97), runs {shown}")
-    last = {key: told[-1][key] for key in ("on", "acceptance", "draft_cost", "projected", "measured")}
+    last = {key: facts[-1][key] for key in ("on", "acceptance", "draft_cost", "projected", "measured")}
     print(f"    switches in each run {switches}; at the end {last}", flush=True)
 
 
@@ -205,8 +205,8 @@ PROMPTS = ["Once upon a time", "One day, a little girl", "Tom and Lily went", "T
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    told = sys.argv[1:] or ["round", "pairs"]
-    if "round" in told:
+    asked = sys.argv[1:] or ["round", "pairs"]
+    if "round" in asked:
         rounds()
-    if "pairs" in told:
-        pairs([word for word in told if word not in ("round", "pairs")])
+    if "pairs" in asked:
+        pairs([word for word in asked if word not in ("round", "pairs")])

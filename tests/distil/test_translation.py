@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from consort.distil.rows import Rows
-from consort.distil.translation import Came, merged, spelled_out, translated
+from consort.distil.translation import NextToken, merged, spelled_out, translated
 from consort.models.tokens.ends import Spelled, same_end
 
 
@@ -40,13 +40,13 @@ def test_a_token_in_several_pieces_has_the_product_of_their_probabilities():
     _, found = came()
     assert found.token.tolist() == [12, 13, 14]
     assert found.first[:2].tolist() == [1, 3]
-    # "y" ends inside "yz", and "z" is not aligned: neither is told
+    # "y" ends inside "yz", and "z" is not aligned: neither is following
     assert found.p.tolist() == pytest.approx([0.8 * 0.5, 0.0, 0.0])
 
 
 def test_what_the_first_piece_has_beyond_it_stays_with_the_map():
-    taken, told = came()
-    ids, p, rest = translated(ROWS.take(taken), MAP, told)
+    taken, following = came()
+    ids, p, rest = translated(ROWS.take(taken), MAP, following)
     pairs = [zip(*row, strict=True) for row in zip(ids.tolist(), p.tolist(), strict=True)]
     rows = [{i: round(q, 6) for i, q in row if q > 1e-9} for row in pairs]
     assert rows[0] == {11: 0.4, 12: 0.4, 13: 0.1}
@@ -55,8 +55,8 @@ def test_what_the_first_piece_has_beyond_it_stays_with_the_map():
 
 
 def test_a_first_piece_that_was_not_kept_takes_from_the_tail():
-    told = Came(np.array([12]), np.array([7]), np.array([0.05]))
-    ids, p, rest = translated(rows_of([[0.5, 0.3]]), np.array([10, 11]), told)
+    following = NextToken(np.array([12]), np.array([7]), np.array([0.05]))
+    ids, p, rest = translated(rows_of([[0.5, 0.3]]), np.array([10, 11]), following)
     assert dict(zip(ids[0].tolist(), p[0].tolist(), strict=True)) == pytest.approx({10: 0.5, 11: 0.3, 12: 0.05})
     assert rest.tolist() == pytest.approx([0.15], abs=1e-6)
 

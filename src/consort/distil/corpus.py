@@ -39,8 +39,8 @@ class Document:
     @cached_property
     def key(self) -> int:
         """64 bits that tell this document from others."""
-        told = f"{self.spans} {self.whole}\n{self.text}".encode()
-        return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "little")
+        content = f"{self.spans} {self.whole}\n{self.text}".encode()
+        return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
     def spelled(self, tokenizer: Tokenizer) -> Spelled:
         return spell(tokenizer, self.text, end=self.whole)

@@ -67,8 +67,8 @@ def align(
 
     Raises OutputExists for a folder of something else, Incompatible where the vocabularies share nothing.
     """
-    told = {name: asdict(options)[name] for name in ("positions", "rule", "map")}
-    key = key_of([2, told, pivot.vocabulary_key, source.vocabulary_key, pivot.eos, source.eos, corpus_key(documents)])
+    chosen = {name: asdict(options)[name] for name in ("positions", "rule", "map")}
+    key = key_of([2, chosen, pivot.vocabulary_key, source.vocabulary_key, pivot.eos, source.eos, corpus_key(documents)])
     journal = Journal(folder, key)
     done = journal.open()
     clear_torn(folder)

@@ -26,8 +26,8 @@ class Rows:
     """Row i is the prediction after token i of a document, of its token i + 1.
 
     `ids` and `logp` (nats) are the kept tokens, likeliest first, padded with -inf; `tail` is the log-probability of
-    all others together; `ce` the loss (nats) of the token that came; `end` the bytes that had been read, `next_end`
-    those that the token that came had reached.
+    all others together; `ce` the loss (nats) of the next token; `end` the bytes that were read before it, `next_end`
+    those with it.
     """
 
     ids: NDArray[np.int64]
@@ -103,11 +103,11 @@ def _fed(
         ]
 
 
-def kept(logits: Float[Tensor, "row vocab"], came: Sequence[int], k: int, mass: float | None) -> _Piece:
-    """The `k` likeliest tokens of each row (fewer once they have `mass`), what is left, and the loss of `came`."""
+def kept(logits: Float[Tensor, "row vocab"], following: Sequence[int], k: int, mass: float | None) -> _Piece:
+    """The `k` likeliest tokens of each row (fewer once they have `mass`), what is left, and the loss of `following`."""
     k = min(k, logits.shape[-1])
     logp = logits.float().log_softmax(-1)
-    wanted = torch.tensor(came, dtype=torch.long, device=logits.device).unsqueeze(-1)
+    wanted = torch.tensor(following, dtype=torch.long, device=logits.device).unsqueeze(-1)
     ce = -logp.gather(-1, wanted).squeeze(-1)
     top, ids = logp.topk(k) if k < logits.shape[-1] else logp.sort(dim=-1, descending=True, stable=True)
     if mass is not None:

@@ -9,7 +9,7 @@ with the same bytes. Only real tokens are stored; k = 10 takes 50 bytes a row.
     ids          rows x k        uint16 (uint32 for more than 65536 tokens), likeliest first
     logp         rows x k        float16   log-probabilities (nats)
     tail         rows            float16   log-probability of all other tokens
-    ce           rows            float32   loss of the token that came
+    ce           rows            float32   loss of the next token
     end          rows            uint32    bytes read
     last_end     docs            uint32    bytes read at the last token, which predicts nothing
     row_start    rows + 1        uint64    only with `mass`: then ids and logp are flat, so many for each row
@@ -54,7 +54,7 @@ def collect(
 ) -> Store:
     """Record the rows of a model on `documents` in `folder`; what is there already is kept.
 
-    `model` is asked for only if something is missing; `stamp` tells its weights from others'. `advance` is told the
+    `model` is asked for only if something is missing; `stamp` identifies its weights. `advance` gets the
     number of documents done. Raises OutputExists for a folder of something else, and what `read_rows` raises.
     """
     head = header(tokenizer, documents, options, stamp)

@@ -30,7 +30,7 @@ from consort.models.tokens.ends import Ids
 class Target:
     """What the student learns from one document.
 
-    `tokens` is what it reads. For each learnt position: `at` the row, `label` the token that came, `ids` and `p` the
+    `tokens` is what it reads. For each learnt position: `at` the row, `label` the next token, `ids` and `p` the
     fused distribution (0 where nothing is), `rest` the probability of all other tokens (only with tail `bucket`),
     `reward` exp(-loss) of the best candidate. `chosen` is the candidate taken in each unit, -1 where rows are mixed.
     """
@@ -174,11 +174,11 @@ class Fusion:
             empty = np.zeros((len(at), 1))
             return Carried(empty.astype(np.int64), empty, empty[:, 0], rate)
         to = None if pair is None or self._is_identity(pair) else pair.ids
-        taken, came = at if pair is None else pair.partners(document)[at], None
+        taken, following = at if pair is None else pair.partners(document)[at], None
         if to is not None and self.alignment.spelled and self.alignment.positions == "end_offset":
             spelled = (document.spelled(tokenizer) for tokenizer in (self.pivot, source.tokenizer))
-            came = spelled_out(rows, taken, at, *spelled)
-        found, p, rest = translated(rows.take(taken), to, came, collisions=self.alignment.collisions)
+            following = spelled_out(rows, taken, at, *spelled)
+        found, p, rest = translated(rows.take(taken), to, following, collisions=self.alignment.collisions)
         have = taken >= 0
         return Carried(found, np.where(have[:, None], p, 0.0), np.where(have, rest, 0.0), rate)
 

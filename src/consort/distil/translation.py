@@ -20,28 +20,30 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Came:
-    """For each row the pivot's token that came, the source's that began it, and its probability (0: not told)."""
+class NextToken:
+    """For each row the pivot's next token, the source's that begins it, and its probability (0: unknown)."""
 
     token: Int[np.ndarray, " row"]
     first: Int[np.ndarray, " row"]
     p: Float[np.ndarray, " row"]
 
 
-def spelled_out(rows: Rows, taken: Ids, at: Ids, pivot: Spelled, source: Spelled) -> Came:
-    """What a source said of the pivot's tokens after positions `at`, where it writes them in several tokens.
+def spelled_out(rows: Rows, taken: Ids, at: Ids, pivot: Spelled, source: Spelled) -> NextToken:
+    """A source's probability of the pivot's tokens after positions `at`, where it writes them in several.
 
-    `taken` are its rows there, -1 for none. A token that ends inside one of the source's is not told.
+    `taken` are its rows there, -1 for none. A token that ends inside one of the source's has none.
     """
     ends = pivot.ends[at + 1]
     stop = np.searchsorted(rows.next_end, ends, side="right")
-    is_told = (taken >= 0) & (stop > taken + 1) & (rows.next_end[stop - 1] == ends)
+    is_known = (taken >= 0) & (stop > taken + 1) & (rows.next_end[stop - 1] == ends)
     loss = np.concatenate([[0.0], np.cumsum(rows.ce, dtype=np.float64)])
-    return Came(pivot.ids[at + 1], source.ids[taken + 1], np.where(is_told, np.exp(loss[taken] - loss[stop]), 0.0))
+    return NextToken(
+        pivot.ids[at + 1], source.ids[taken + 1], np.where(is_known, np.exp(loss[taken] - loss[stop]), 0.0)
+    )
 
 
 def translated(
-    rows: Rows, to: Ids | None, came: Came | None = None, *, collisions: str = "sum"
+    rows: Rows, to: Ids | None, following: NextToken | None = None, *, collisions: str = "sum"
 ) -> tuple[Ids, Floats, Floats]:
     """Rows over the pivot's ids, by a map of tokens (-1: dropped): tokens, probabilities, and that of all others.
 
@@ -53,9 +55,9 @@ def translated(
         return rows.ids, p, rest
     known = np.where(rows.ids < len(to), to[np.minimum(rows.ids, len(to) - 1)], -1)
     kept = np.where(known >= 0, p, 0.0)
-    if came is not None:
-        kept = np.where(rows.ids == came.first[:, None], np.maximum(kept - came.p[:, None], 0.0), kept)
-        known, kept = np.column_stack([known, came.token]), np.column_stack([kept, came.p])
+    if following is not None:
+        kept = np.where(rows.ids == following.first[:, None], np.maximum(kept - following.p[:, None], 0.0), kept)
+        known, kept = np.column_stack([known, following.token]), np.column_stack([kept, following.p])
     ids, q = merged(np.maximum(known, 0), kept, collisions)
     return ids, q, np.maximum(rest + p.sum(1) - q.sum(1), 0.0)
 

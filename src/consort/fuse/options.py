@@ -25,7 +25,7 @@ class Training:
     steps: Annotated[int, Range(1, 100000000)] | None = None
     batch: Annotated[int, Range(1, 1000000)] = 128
     part: Annotated[int, Range(1, 1000000)] = 16
-    lr: Annotated[float, Range(0, 10)] = 5e-6
+    lr: Annotated[float, Range(0.000000000001, 10)] = 5e-6
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: Annotated[float, Range(0, 0.99)] = 0.03
     weight_decay: Annotated[float, Range(0, 10)] = 0.0
@@ -73,7 +73,7 @@ class Preferring:
     steps: Annotated[int, Range(1, 100000000)] | None = None
     batch: Annotated[int, Range(1, 1000000)] = 128
     part: Annotated[int, Range(1, 1000000)] = 8
-    lr: Annotated[float, Range(0, 10)] = 8e-7
+    lr: Annotated[float, Range(0.000000000001, 10)] = 8e-7
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: Annotated[float, Range(0, 0.99)] = 0.1
     weight_decay: Annotated[float, Range(0, 10)] = 0.0

@@ -56,11 +56,11 @@ def sample(
 ) -> list[Answer]:
     """`options.each` answers of a source to every prompt, journalled in `folder`, so a killed run goes on.
 
-    `model` is asked for only if something is missing; `stamp` tells it from others. `advance` is told the number of
+    `model` is asked for only if something is missing; `stamp` identifies it. `advance` gets the number of
     answers. Raises OutputExists for a folder of something else.
     """
-    told = [source, stamp, [str(prompt) for prompt in prompts], str(options), seed]
-    journal = Journal(folder, key_of(told), sound=_is_drawn)
+    inputs = [source, stamp, [str(prompt) for prompt in prompts], str(options), seed]
+    journal = Journal(folder, key_of(inputs), sound=_is_drawn)
     done = journal.open()
     starts = [(turn, at) for turn in range(options.each) for at in range(0, len(prompts), options.shard)]
     advance(sum(len(record["answers"]) for record in done))

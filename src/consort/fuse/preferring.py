@@ -76,14 +76,14 @@ def prefer(
         numbers = order(step)
         return [numbers[i : i + part] for i in range(0, len(numbers), part)]
 
-    told = [str(recipe), beta, normalised, batch, seed, [(p.chosen.key, p.rejected.key) for p in pairs]]
+    inputs = [str(recipe), beta, normalised, batch, seed, [(p.chosen.key, p.rejected.key) for p in pairs]]
     with quiet():
         return fit_steps(
             model,
             parts,
             loss,
             recipe,
-            label=key_of(told),
+            label=key_of(inputs),
             state=state,
             every=every,
             progress=told_or_diverged(progress, state, "prefer.lr"),

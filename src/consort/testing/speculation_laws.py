@@ -1,197 +1,163 @@
 """Laws of speculative decoding: greedy answers are the target's, sampled ones have its distribution, to chi-square.
 
-For authors of drafters as for consort's own tests. Models are tables of next-token probabilities, so that the
-probability of every answer is known exactly.
+For authors of drafters as for consort's own tests: `check("my_drafter")` tries a registered drafter with the arguments
+that its decorator declares: `@drafter(example={…})`, more of them by name in `examples={"name": {…}}`, and
+`vocabularies="one"` for one that refuses a draft of another vocabulary.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
+from consort.cooperate.speculate.drafters import DRAFTERS
+from consort.cooperate.speculate.drafters.draft import Draft
 from consort.cooperate.speculate.speculation import Speculate
-from consort.core.types import Sampling, Usage
-from consort.models.abilities import with_trees
-from consort.models.base import Session, Tokenizer
-from consort.models.cost import Meter
-from consort.models.decoding.sampling import adjusted, distribution
-from consort.models.fake import FakeTokenizer
+from consort.core.types import Sampling
 from consort.models.token_model import TokenModel
+from consort.testing.model_laws import prompts_of
+from consort.testing.tables import TableModel, pair_of, same_distribution
 
-LARGEST_Z = 4.0
-"""A chi-square whose normal score is beyond this is no accident."""
+Build = Callable[[TokenModel, TokenModel], Speculate]
+"""Makes a speculating model of a target and a draft."""
 
-Build = Callable[[TokenModel, TokenModel], TokenModel]
-"""Makes a speculative model of a target and a draft."""
+VOCABULARIES = ("same", "padded", "different")
+"""How the vocabulary of a draft may relate to the target's (see `pair_of`)."""
 
-Cells = Mapping[tuple[int, ...], float]
-
-
-class TableModel(TokenModel):
-    """The next token depends on the last alone: row t of `table` are the probabilities after token t.
-
-    The table may be wider than the tokenizer's vocabulary, as padded tables are. `trees`: sessions can read trees.
-    """
-
-    def __init__(
-        self, table: Float[Tensor, "last next"], tokenizer: Tokenizer, *, name: str, trees: bool = False
-    ) -> None:
-        self.logits, self.tokenizer, self.name, self.trees = table.double().log().float(), tokenizer, name, trees
-        self.batch_tokens = 2**20
-
-    def open(self, batch: int = 1) -> Session:
-        session: Session = _TableSession(self, batch)
-        return with_trees(session, batch) if self.trees else session
+GREEDY = Sampling(max_tokens=64)
+SAMPLED = Sampling(max_tokens=20, temperature=0.9, top_k=8, top_p=0.95, seed=5)
+SAMPLINGS = {
+    "temperature": Sampling(temperature=0.7),
+    "top_k": Sampling(temperature=1.0, top_k=5),
+    "top_p": Sampling(temperature=1.0, top_p=0.8),
+    "min_p": Sampling(temperature=1.0, min_p=0.1),
+    "penalties": Sampling(temperature=0.9, repetition_penalty=1.3, presence_penalty=0.5),
+}
 
 
-class _TableSession:
-    def __init__(self, model: TableModel, batch: int) -> None:
-        self.model, self.meter = model, Meter(model.name, batch)
-        self.rows: list[list[int]] = [[] for _ in range(batch)]
-
-    def feed(self, tokens: Sequence[Sequence[int]], *, last: bool = False) -> list[Float[Tensor, "new vocab"]]:
-        self.meter.add(tokens, last, 0.0)
-        for row, new in zip(self.rows, tokens, strict=True):
-            row.extend(new)
-        wanted = [new[-1:] if last else new for new in tokens]
-        flat = torch.tensor([token for new in wanted for token in new], dtype=torch.long)
-        return list(torch.split(self.model.logits[flat], [len(new) for new in wanted]))
-
-    def rollback(self, lengths: Sequence[int]) -> None:
-        self.rows = [row[:length] for row, length in zip(self.rows, lengths, strict=True)]
-
-    def select(self, rows: Sequence[int]) -> _TableSession:
-        self.rows = [list(self.rows[row]) for row in rows]
-        self.meter.select(rows)
-        return self
-
-    def spent(self) -> list[dict[str, Usage]]:
-        return self.meter.spent()
+def examples_of(name: str) -> dict[str, Mapping[str, Any]]:
+    """The arguments that a drafter is tried with: its decorator's `example`, and each of its `examples` by name."""
+    options = DRAFTERS.entry(name).options
+    return {name: options.get("example", {}), **{f"{name} {k}": v for k, v in options.get("examples", {}).items()}}
 
 
-def random_table(seed: int, size: int, *, width: int | None = None, without: Sequence[int] = ()) -> Tensor:
-    """Probabilities of `width` tokens after each of as many; those `without` never come. Neither flat nor peaked."""
-    wide = width or size
-    scores = 1.2 * torch.randn(wide, wide, generator=torch.Generator().manual_seed(seed))
-    scores[:, list(without)] = -torch.inf
-    return scores.softmax(-1)
+def cases() -> dict[str, Build]:
+    """Every example of every registered drafter."""
+    return {case: partial(_speculate, name, given) for name in DRAFTERS for case, given in examples_of(name).items()}
 
 
-def exact(model: TableModel, prompt: Sequence[int], sampling: Sampling, length: int) -> dict[tuple[int, ...], float]:
-    """The probability of every answer's first `length` tokens; an answer that ends before is shorter."""
-    found: dict[tuple[int, ...], float] = {(): 1.0}
-    for _ in range(length):
-        ended = {tokens: p for tokens, p in found.items() if tokens and tokens[-1] in model.ends}
-        going = [tokens for tokens in found if tokens not in ended]
-        logits = model.logits[[(*prompt, *tokens)[-1] for tokens in going]]
-        scores = adjusted(logits, sampling, [list(prompt)] * len(going), [list(t) for t in going], model.ends)
-        for tokens, after in zip(going, distribution(scores, sampling), strict=True):
-            values = after.tolist()
-            ended |= {(*tokens, t): found[tokens] * p for t, p in enumerate(values) if p > 0}
-        found = ended
-    return found
+def _speculate(name: str, given: Mapping[str, Any], target: TokenModel, draft: TokenModel) -> Speculate:
+    guesser = DRAFTERS.get(name)(**given)
+    gamma = 2 if guesser.trees else 3
+    return Speculate(target, draft if hasattr(guesser, "draft") else None, drafter=guesser, gamma=gamma)
 
 
-def z_score(counts: Mapping[Any, int], expected: Mapping[Any, float], *, least: float = 5.0) -> float:
-    """The normal score of a chi-square (Wilson and Hilferty); cells that expect fewer than `least` are one cell.
-
-    Infinite if something was seen that cannot be.
-    """
-    total = sum(counts.values())
-    if any(key not in expected for key in counts):
-        return float("inf")
-    large = [key for key in expected if expected[key] * total >= least]
-    pairs = [(counts.get(key, 0), expected[key] * total) for key in large]
-    rest = total - sum(want for _, want in pairs)
-    if rest > 1e-6 * total:
-        pairs.append((total - sum(got for got, _ in pairs), rest))
-    chi = sum((got - want) ** 2 / want for got, want in pairs)
-    df = max(1, len(pairs) - 1)
-    return float(((chi / df) ** (1 / 3) - (1 - 2 / (9 * df))) / (2 / (9 * df)) ** 0.5)
+def check(name: str) -> None:
+    """All laws, with every example of the registered drafter `name` and every relation of two vocabularies."""
+    one_only = DRAFTERS.entry(name).options.get("vocabularies") == "one"
+    for case in examples_of(name):
+        for law in LAWS:
+            for kind in VOCABULARIES[: 2 if one_only else 3]:
+                law(cases()[case], kind)
 
 
-def answers(model: TokenModel, sampling: Sampling, samples: int, text: str = "a") -> list[tuple[int, ...]]:
-    """The tokens of so many answers to one prompt; equal prompts in one call are different samples."""
-    return [answer.tokens for answer in model.generate([text] * samples, sampling)]
+def greedy_answers_are_the_targets(build: Build, kind: str) -> None:
+    model, target, trees = _made(build, kind)
+    same_answers(model, target, _prompts(target, 20 if trees else 100), GREEDY)
 
 
-def same_distribution(
-    model: TokenModel, target: TableModel, sampling: Sampling, samples: int, *, length: int = 3, text: str = "a"
-) -> dict[str, float]:
-    """z scores of each of the first tokens, and of all together; raises AssertionError where one is too large."""
-    expected = exact(target, target.tokenizer.encode(text), sampling, length)
-    seen = Counter(tokens[:length] for tokens in answers(model, sampling, samples, text))
-    scores = {"joint": z_score(seen, expected)}
-    for at in range(length):
-        scores[f"token {at + 1}"] = z_score(_marginal(seen, at), _marginal(expected, at))
-    assert max(scores.values()) < LARGEST_Z, f"{model.name}, {sampling}: {scores}"
-    return scores
+def sampled_answers_are_plain_ones_where_guesses_are_not_drawn(build: Build, kind: str) -> None:
+    model, target, _ = _made(build, kind)
+    prompts = _prompts(target, 9)
+    if not draws(model, prompts):
+        same_answers(model, target, prompts, SAMPLED)
 
 
-def _marginal(cells: Mapping[tuple[int, ...], Any], at: int) -> dict[int, Any]:
-    """Sums by the token at a place; -1 stands for answers that have ended before."""
-    found: dict[int, Any] = {}
-    for tokens, n in cells.items():
-        token = tokens[at] if at < len(tokens) else -1
-        found[token] = found.get(token, 0) + n
-    return found
+def rows_are_independent(build: Build, kind: str) -> None:
+    """A ragged batch gives what its rows give alone."""
+    model, target, _ = _made(build, kind)
+    prompts = _prompts(target, 7)
+    for sampling in (replace(GREEDY, max_tokens=20), SAMPLED):
+        together = model.generate(prompts, sampling)
+        assert [a.tokens for a in together] == [model.generate([p], sampling)[0].tokens for p in prompts]
+
+
+def streams_are_answers(build: Build, kind: str) -> None:
+    model, target, _ = _made(build, kind)
+    for sampling in (replace(GREEDY, stop=("bc", "jd")), SAMPLED):
+        for prompt in _prompts(target, 4):
+            assert "".join(model.stream(prompt, sampling)) == model.generate([prompt], sampling)[0].text
+
+
+def the_distribution_is_the_targets(
+    build: Build, kind: str, samplings: Sequence[str] = ("top_p", "penalties"), samples: int = 500
+) -> None:
+    """To chi-square, under some of `SAMPLINGS`; three tenths of the samples where a tree is read branch by branch."""
+    for sampling in samplings:
+        model, target, trees = _made(build, kind)
+        shaped = replace(SAMPLINGS[sampling], max_tokens=4, seed=11)
+        same_distribution(model, target, shaped, 3 * samples // 10 if trees else samples, length=4)
+
+
+def arguments_are_kept(build: Build, kind: str) -> None:
+    """Under the parameters' own names, so that a plan can be written of it."""
+    guesser = _made(build, kind)[0].guesser
+    for param in DRAFTERS.entry(guesser.name).params:
+        assert hasattr(guesser, param.name), f"{guesser.name} does not keep {param.name}"
+
+
+LAWS: tuple[Callable[[Build, str], None], ...] = (
+    arguments_are_kept,
+    greedy_answers_are_the_targets,
+    sampled_answers_are_plain_ones_where_guesses_are_not_drawn,
+    rows_are_independent,
+    streams_are_answers,
+    the_distribution_is_the_targets,
+)
+"""What every drafter keeps: a law takes a `Build` and one of `VOCABULARIES`."""
+
+
+def _made(build: Build, kind: str) -> tuple[Speculate, TableModel, bool]:
+    """The model, its target, and whether it guesses trees; the target reads them."""
+    target, draft = pair_of(kind, trees=True)
+    model = build(target, draft)
+    return model, target, model.guesser.trees
+
+
+def _prompts(model: TokenModel, n: int) -> list[str]:
+    return prompts_of(model, [1 + i % 9 for i in range(n)])
+
+
+def draws(model: Speculate, prompts: Sequence[str]) -> bool:
+    """Whether its guesses are drawn when answers are, so that a seed's text is not plain decoding's."""
+    found: list[bool] = []
+    opened = model.work.open_drafter
+    model.work.open_drafter = lambda trees: _Watched(opened(trees), found)
+    model.generate(prompts, SAMPLED)
+    model.work.open_drafter = opened
+    return any(found)
+
+
+class _Watched:
+    """A draft session of which it is noted which guesses were drawn."""
+
+    def __init__(self, session: Any, found: list[bool]) -> None:
+        self.session, self.found = session, found
+
+    def propose(self, gammas: Sequence[int]) -> list[Draft]:
+        drafts: list[Draft] = self.session.propose(gammas)
+        self.found += [draft.q is not None for draft in drafts]
+        return drafts
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.session, name)
 
 
 def same_answers(model: TokenModel, target: TokenModel, prompts: Sequence[str], sampling: Sampling) -> None:
-    """Token for token what the target answers: greedy always, sampled where drafts are not drawn."""
+    """Token for token what the target answers."""
     got, wanted = model.generate(prompts, sampling), target.generate(prompts, sampling)
     for prompt, a, b in zip(prompts, got, wanted, strict=True):
         assert a.tokens == b.tokens, f"{model.name} leaves {target.name} after {prompt!r}"
         assert (a.text, a.finish_reason) == (b.text, b.finish_reason)
-
-
-def rows_are_independent(model: TokenModel, prompts: Sequence[str], sampling: Sampling) -> None:
-    """A ragged batch gives what its rows give alone."""
-    together = model.generate(prompts, sampling)
-    assert [a.tokens for a in together] == [model.generate([p], sampling)[0].tokens for p in prompts]
-
-
-def stream_is_generate(model: TokenModel, prompts: Sequence[str], sampling: Sampling) -> None:
-    for prompt in prompts:
-        assert "".join(model.stream(prompt, sampling)) == model.generate([prompt], sampling)[0].text
-
-
-ALPHABET = "abcdefghij"
-
-
-def pair_of(kind: str, *, trees: bool = False) -> tuple[TableModel, TableModel]:
-    """A target of 12 tokens and a draft: of the same vocabulary, with padded tables, or with a different one."""
-    ours = FakeTokenizer(ALPHABET)
-    bos = [10]
-    if kind == "padded":  # of unequal height, and both give probability to rows that are no tokens
-        target = TableModel(random_table(1, 14, without=bos), ours, name="target", trees=trees)
-        return target, TableModel(random_table(2, 17, without=bos), ours, name="draft")
-    target = TableModel(random_table(1, 12, without=bos), ours, name="target", trees=trees)
-    theirs = ours if kind == "same" else FakeTokenizer("jihgfedcxy")
-    return target, TableModel(random_table(2, 12, without=bos), theirs, name="draft")
-
-
-def staged(target: TokenModel, draft: TokenModel) -> Speculate:
-    tiny = TableModel(random_table(3, 12, without=[10]), draft.tokenizer, name="tiny")
-    return Speculate(target, Speculate(draft, tiny, gamma=2), gamma=3)
-
-
-DRAFTERS: dict[str, Build] = {
-    "model": lambda t, d: Speculate(t, d, gamma=3),
-    "confident": lambda t, d: Speculate(t, d, gamma=3, confidence=0.3),
-    "coupled": lambda t, d: Speculate(t, d, gamma=3, coupled=True),
-    "adaptive": lambda t, d: Speculate(t, d, adapt=True),
-    "tree": lambda t, d: Speculate(t, d, drafter="tree", gamma=2),
-    "sampled_tree": lambda t, d: Speculate(t, d, drafter="sampled_tree", gamma=3),
-    "staged": staged,
-    "slem": lambda t, d: Speculate(t, d, gamma=3, vocabulary="slem"),
-    "lookup": lambda t, d: Speculate(t, drafter="lookup", gamma=3),
-    "ngram": lambda t, d: Speculate(t, drafter="ngram", gamma=3),
-}
-DRAWN = ("model", "confident", "sampled_tree", "staged")
-"""Drafters whose tokens are drawn, so that sampled answers differ from plain decoding's for a seed."""

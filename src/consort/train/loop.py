@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from consort.core.errors import BadParameter
+from consort.core.binding import bound
+from consort.core.params import Range
 from consort.train.state import load_state, save_state
 
 Batch = TypeVar("Batch")
@@ -29,26 +30,15 @@ class Recipe:
     falls to 0 along half a cosine. `clip` bounds the norm of the gradient. `betas` are AdamW's, `momentum` SGD's.
     """
 
-    steps: int
-    lr: float
+    steps: Annotated[int, Range(1, 100000000)]
+    lr: Annotated[float, Range(0.000000000001, 1000)]
     optimizer: Literal["adamw", "sgd"] = "adamw"
     schedule: Literal["cosine", "constant"] = "cosine"
-    warmup: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.99)
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    clip: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.optimizer not in ("adamw", "sgd"):
-            raise BadParameter(f"unknown optimizer {self.optimizer!r}", field="optimizer", hint="adamw or sgd")
-        if self.schedule not in ("cosine", "constant"):
-            raise BadParameter(f"unknown schedule {self.schedule!r}", field="schedule", hint="cosine or constant")
-        for name, value in (("steps", self.steps), ("lr", self.lr), ("clip", self.clip)):
-            if not value > 0:
-                raise BadParameter(f"{name} is {value}", field=name, hint="a number above 0")
-        if not 0 <= self.warmup < 1:
-            raise BadParameter(f"warmup is {self.warmup}", field="warmup", hint="a fraction in [0, 1)")
+    warmup: Annotated[float, Range(0, 0.99)] = 0.1
+    betas: Sequence[Annotated[float, Range(0, 0.999999)]] = (0.9, 0.99)
+    momentum: Annotated[float, Range(0, 1)] = 0.9
+    weight_decay: Annotated[float, Range(0, 1000)] = 0.0
+    clip: Annotated[float, Range(0.000001, 1000000)] = 1.0
 
     def rate(self, step: int) -> float:
         """The learning rate of update number `step`, counted from 0; never 0, so that no update is wasted."""
@@ -58,6 +48,9 @@ class Recipe:
         if self.schedule == "constant":
             return self.lr
         return self.lr * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, self.steps - rise)))
+
+
+bound(Recipe, "recipe")
 
 
 def fit(
@@ -162,5 +155,9 @@ def _optimizer(parameters: list[nn.Parameter], recipe: Recipe) -> torch.optim.Op
             parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, foreach=False
         )
     return torch.optim.AdamW(
-        parameters, lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, foreach=False
+        parameters,
+        lr=recipe.lr,
+        betas=(recipe.betas[0], recipe.betas[1]),
+        weight_decay=recipe.weight_decay,
+        foreach=False,
     )

@@ -11,7 +11,7 @@ import torch
 
 from consort.cooperate.speculate import custom_generate
 from consort.core.errors import Unsupported
-from consort.testing.speculation_laws import z_score
+from consort.testing.tables import z_score
 
 
 @pytest.fixture(autouse=True)

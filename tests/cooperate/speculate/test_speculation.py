@@ -2,59 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from consort.cooperate.speculate import Speculate
-from consort.core.errors import BadData, BadParameter, Unsupported
+from consort.core.errors import BadData, ConsortError, Unsupported
 from consort.core.types import Sampling
 from consort.ensemble.during.average import Average
 from consort.models import FakeModel, FakeTokenizer, FakeTokenModel
 from consort.testing import model_laws
 from consort.testing import speculation_laws as laws
-from consort.testing.speculation_laws import DRAFTERS, DRAWN, pair_of
 
-SAMPLED = Sampling(max_tokens=20, temperature=0.9, top_k=8, top_p=0.95, seed=5)
-GREEDY = Sampling(max_tokens=64)
 T, D = FakeTokenModel.random(1), FakeTokenModel.random(2)
 CYCLE = FakeTokenModel(lambda t: [9.0 * (i == (t[-1] + 1) % 4) for i in range(6)], name="cycle")
 """abc abc abc … for ever."""
-
-
-def prompts_for(model: laws.TableModel, n: int) -> list[str]:
-    return model_laws.prompts_of(model, [1 + i % 9 for i in range(n)])
-
-
-def test_greedy_answers_are_the_targets(drafter: str, kind: str) -> None:
-    target, draft = pair_of(kind, trees="tree" in drafter)
-    prompts = prompts_for(target, 20 if "tree" in drafter else 200)
-    laws.same_answers(DRAFTERS[drafter](target, draft), target, prompts, GREEDY)
-
-
-def test_sampled_answers_are_plain_ones_where_drafts_are_not_drawn(drafter: str, kind: str) -> None:
-    target, draft = pair_of(kind, trees="tree" in drafter)
-    if drafter in (*DRAWN, "adaptive") or (drafter == "slem" and kind != "different"):
-        return
-    laws.same_answers(DRAFTERS[drafter](target, draft), target, prompts_for(target, 9), SAMPLED)
-
-
-def test_rows_of_a_batch_are_independent(drafter: str, kind: str) -> None:
-    target, draft = pair_of(kind, trees="tree" in drafter)
-    if drafter == "adaptive":
-        return
-    model = DRAFTERS[drafter](target, draft)
-    for sampling in (replace(GREEDY, max_tokens=20), SAMPLED):
-        laws.rows_are_independent(model, prompts_for(target, 7), sampling)
-
-
-def test_streams_are_answers(drafter: str, kind: str) -> None:
-    target, draft = pair_of(kind, trees="tree" in drafter)
-    if drafter == "adaptive":
-        return
-    model = DRAFTERS[drafter](target, draft)
-    for sampling in (replace(GREEDY, stop=("bc", "jd")), SAMPLED):
-        laws.stream_is_generate(model, prompts_for(target, 4), sampling)
 
 
 @pytest.mark.parametrize("law", model_laws.SESSION_LAWS, ids=lambda law: law.__name__)
@@ -100,8 +60,8 @@ def test_a_stop_string_across_the_end_of_a_draft() -> None:
 
 
 def test_gamma_0_is_plain_decoding_and_never_drafts() -> None:
-    (answer,) = Speculate(T, D, gamma=0).generate(["abc"], SAMPLED)
-    assert answer.tokens == T.generate(["abc"], SAMPLED)[0].tokens
+    (answer,) = Speculate(T, D, gamma=0).generate(["abc"], laws.SAMPLED)
+    assert answer.tokens == T.generate(["abc"], laws.SAMPLED)[0].tokens
     assert set(answer.cost) == {T.name}
 
 
@@ -123,8 +83,8 @@ def test_ensembles_are_targets_and_drafts() -> None:
     team = Average([T, D])
     model = Speculate(team, Average([D, T], weight=[3, 1]))
     prompts = model_laws.prompts_of(T)
-    laws.same_answers(model, team, prompts, GREEDY)
-    for answer in model.generate(prompts, GREEDY):
+    laws.same_answers(model, team, prompts, laws.GREEDY)
+    for answer in model.generate(prompts, laws.GREEDY):
         assert set(answer.cost) == {T.name, D.name}
 
 
@@ -157,19 +117,67 @@ def test_the_controller_switches_off_and_tells_why() -> None:
 def test_lossy_modes_say_so() -> None:
     for rule in ("typical", "ensemble"):
         model = Speculate(T, D, lossy=rule, weight=0.3)  # type: ignore[arg-type]
-        (answer,) = model.generate(["abc"], SAMPLED)
+        (answer,) = model.generate(["abc"], laws.SAMPLED)
         assert answer.details["speculation"]["lossy"] == rule
         assert rule in model.name
 
 
-def test_a_round_trip_through_a_plan() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "written"),
+    [
+        ({"draft": "lab:draft", "gamma": 3, "vocabulary": "slem"}, {}),
+        ({"drafter": "lookup"}, {"drafter": {"lookup": {}}}),
+        ({"drafter": {"lookup": {"max_n": 4}}}, {}),
+        ({"draft": "lab:draft", "drafter": "tree"}, {"drafter": {"tree": {}}}),
+        ({"drafter": {"tree": {"draft": "lab:draft", "branching": 3}}}, {}),
+        ({"draft": "lab:draft", "drafter": {"staged": {"drafter": {"ngram": {"max_n": 2}}}}}, {}),
+    ],
+)
+def test_a_round_trip_through_a_plan(arguments: dict, written: dict) -> None:
     from consort.plan import build, to_plan
     from consort.plan.expression import parse
 
-    document = {"speculate": {"target": "lab:target", "draft": "lab:draft", "gamma": 3, "vocabulary": "slem"}}
-    model = build(parse(document))
-    assert (model.gamma, model.vocabulary, model.drafter) == (3, "slem", None)
-    assert to_plan(model) == document
+    model = build(parse({"speculate": {"target": "lab:target", **arguments}}))
+    assert to_plan(model) == {"speculate": {"target": "lab:target", **arguments, **written}}
+
+
+def test_max_n_is_the_longest_ending_that_is_looked_up() -> None:
+    """After "abcd…" and "xbcd…" the ending "abcd" tells which; three tokens tell only what came last."""
+    from consort.cooperate.speculate.drafters.base import Start, Target
+    from consort.cooperate.speculate.drafters.lookup import Lookup
+    from consort.cooperate.speculate.rounds.pipeline import Pipeline
+
+    text = [1, 2, 3, 4, 7, 5, 2, 3, 4, 8, 1, 2, 3, 4]
+    for max_n, guess in ((3, [8]), (4, [7])):
+        session = Lookup(max_n=max_n).open(Target(T), None)
+        session.start([Start(text, b"")], Pipeline(Sampling()), 12)
+        assert [list(draft.tokens) for draft in session.propose([1])] == [guess]
+
+
+def test_a_drafter_is_one_file_and_asks_for_what_it_needs() -> None:
+    """Defined and registered here, named in Python and in a plan, listed, and lawful."""
+    from consort.cooperate.speculate.drafters import DRAFTERS, drafter
+    from consort.cooperate.speculate.drafters.base import Drafter, Target
+    from consort.cooperate.speculate.drafters.index import SuffixIndex
+    from consort.cooperate.speculate.drafters.text_session import TextSession
+    from consort.plan import build, to_plan
+    from consort.plan.expression import parse
+
+    @drafter(example={"far": 2})
+    class Echo(Drafter):
+        def __init__(self, *, far: int = 1) -> None:
+            self.far = far
+
+        def open(self, target: Target, draft: object) -> TextSession:
+            return TextSession(lambda: SuffixIndex([self.far]))
+
+    try:
+        document = {"speculate": {"target": "lab:target", "drafter": {"echo": {"far": 3}}}}
+        assert to_plan(build(parse(document))) == document
+        assert Speculate(T, drafter="echo").guesser.name == "echo"  # type: ignore[arg-type]
+        laws.check("echo")
+    finally:
+        del DRAFTERS._items["echo"], DRAFTERS._entries["echo"]
 
 
 @pytest.mark.parametrize(
@@ -177,14 +185,19 @@ def test_a_round_trip_through_a_plan() -> None:
     [
         ({"draft": D, "drafter": "lookup"}, "draft: the drafter lookup takes no draft model"),
         ({"drafter": "tree"}, "draft: the drafter tree needs a draft model"),
-        ({"draft": D, "drafter": "oracle"}, "drafter: 'oracle' is no drafter"),
-        ({"draft": D, "vocabulary": "x"}, "vocabulary: 'x' is no vocabulary"),
-        ({"draft": D, "gamma": -1}, "gamma: -1 is no draft length"),
+        ({"draft": D, "drafter": {"tree": {"draft": T}}}, "draft: the drafter tree has a draft model already"),
+        ({"draft": D, "drafter": "oracle"}, "drafter: no drafter named 'oracle'"),
+        ({"drafter": {"lookup": {"max_n": 0}}}, r"max_n: 0 is outside \[1, 64\]"),
+        ({"drafter": {"lookup": {"draft": D}}}, "draft: lookup has no parameter 'draft'"),
+        ({"draft": D, "vocabulary": "x"}, "vocabulary: 'x' is not tli | slem"),
+        ({"draft": D, "gamma": -1}, r"gamma: -1 is outside \[0, 64\]"),
         ({"draft": D, "drafter": "tree", "lossy": "typical"}, "lossy: trees are verified exactly"),
+        ({"draft": D, "drafter": "tree", "coupled": True}, "coupled: the drafter tree has its own settings"),
+        ({"vocabulary": "slem"}, "vocabulary: the drafter lookup has its own settings"),
     ],
 )
 def test_wrong_settings(arguments: dict, message: str) -> None:
-    with pytest.raises(BadParameter, match=message):
+    with pytest.raises(ConsortError, match=message):
         Speculate(T, **arguments)
 
 
@@ -207,10 +220,10 @@ def test_a_target_that_breaks_is_named() -> None:
 def test_runs_do_not_disturb_each_other() -> None:
     """A stream that is left standing, and a batch in between."""
     model = Speculate(T, D)
-    wanted = model.generate(["abc"], SAMPLED)[0].text
-    stream = model.stream("abc", SAMPLED)
+    wanted = model.generate(["abc"], laws.SAMPLED)[0].text
+    stream = model.stream("abc", laws.SAMPLED)
     pieces = [next(stream)]
-    model.generate(["cab", "b"], SAMPLED)
+    model.generate(["cab", "b"], laws.SAMPLED)
     assert "".join([*pieces, *stream]) == wanted
 
 

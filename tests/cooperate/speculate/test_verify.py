@@ -12,7 +12,7 @@ import torch
 from consort.cooperate.speculate.drafters.draft import Draft
 from consort.cooperate.speculate.rounds.verify import chosen_path, drawn_chain, drawn_tree, lossy_chain
 from consort.core.errors import BadParameter
-from consort.testing.speculation_laws import LARGEST_Z, z_score
+from consort.testing.tables import LARGEST_Z, z_score
 
 P = torch.tensor([0.5, 0.3, 0.2, 0.0], dtype=torch.float64)
 Q = torch.tensor([0.1, 0.6, 0.2, 0.1], dtype=torch.float64)

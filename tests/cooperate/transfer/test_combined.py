@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from consort.cooperate.transfer.combined import Combined, Mask, Term, decide_ties, plausible
+from consort.cooperate.transfer.combined import Combined, decide_ties, plausible
 from consort.cooperate.transfer.context_aware import ContextAware, after_separator
 from consort.cooperate.transfer.contrastive import Contrastive
 from consort.cooperate.transfer.contrastive_reasoning import ContrastiveReasoning
 from consort.cooperate.transfer.logit_arithmetic import LogitArithmetic
 from consort.cooperate.transfer.proxy import Proxy
+from consort.cooperate.transfer.terms import Mask, Term
 from consort.core.errors import BadParameter, Incompatible, Unsupported
 from consort.core.types import Sampling
 from consort.models import FakeModel, FakeTokenizer, FakeTokenModel, TokenModel

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from consort.cooperate.transfer.fudge import Fudge
-from consort.cooperate.transfer.gedi import Gedi
-from consort.cooperate.transfer.gedi_session import guided
+from consort.cooperate.transfer.gedi import Gedi, guided
 from consort.cooperate.transfer.guided import Guided
 from consort.core.errors import BadParameter, Incompatible
 from consort.core.types import Sampling

@@ -27,7 +27,7 @@ def custom_generate(
     draft: Any = None,
     *,
     tokenizer: Any = None,
-    drafter: Literal["model", "tree", "sampled_tree", "lookup", "ngram"] | None = None,
+    drafter: Any = None,
     gamma: int = 5,
     adapt: bool = False,
     vocabulary: Literal["tli", "slem"] = "tli",

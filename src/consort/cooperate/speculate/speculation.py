@@ -8,6 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from consort.cooperate.speculate import strategy
+from consort.cooperate.speculate.drafters.base import Drafter, DraftSession, Speculates, Target, draft_for
+from consort.cooperate.speculate.drafters.lookup import Lookup
+from consort.cooperate.speculate.drafters.model import Model
+from consort.cooperate.speculate.drafters.slem import Slem
+from consort.cooperate.speculate.drafters.staged import Staged
 from consort.core.errors import BadParameter, Unsupported
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
@@ -16,10 +21,8 @@ from consort.models.cost import leaves
 from consort.models.token_model import TokenModel
 
 if TYPE_CHECKING:
-    from consort.cooperate.speculate.drafters.draft import Drafter
     from consort.cooperate.speculate.rounds.rows import Row
     from consort.cooperate.speculate.rounds.state import Work
-    from consort.cooperate.speculate.rounds.vocabulary import Pairing
     from consort.models.decoding.decode import Cancel
 
 
@@ -27,17 +30,15 @@ if TYPE_CHECKING:
 class Speculate(TokenModel):
     """Let a cheap draft guess ahead and the target check whole guesses at once; nothing of its distribution changes.
 
-    `draft`: a smaller model, of any tokenizer; one that is itself a `speculate` drafts in stages. `drafter`: `model`
-    (the default with a draft), `tree` (branching guesses: the draft model's most
-    likely tokens; `sampled_tree`: drawn ones), `lookup` (prompt lookup, the default
-    without one) or `ngram` (ANPD). `gamma`: tokens a guess, or depth of a tree. `adapt`: choose the length by measured
+    `draft`: a smaller model, of any tokenizer. `drafter`: how to guess (see `consort methods --kind drafter`); the
+    default is `model` with a draft, `staged` with one that is itself a `speculate`, and `lookup` without one; a drafter
+    may also bring its draft itself. `gamma`: tokens a guess, or depth of a tree. `adapt`: choose the length by measured
     costs and acceptance, up to `gamma_max`, and switch off where it does not pay; sampled answers then depend on the
-    clock (their distribution does not), unless `coupled`. `coupled`: the draft draws with the target's own random
-    numbers: for a seed the answer is that of plain decoding, token for token, at a lower acceptance. Greedy answers,
-    and those of `lookup`, `ngram`, `tree` and `slem`, always are. `vocabulary`: across tokenizers draft only shared
-    tokens (tli) or any text (slem). `confidence`: end a guess at a token of less probability; 0 is off.
+    clock (their distribution does not), unless guesses are not drawn. `vocabulary`: across tokenizers draft only shared
+    tokens (tli) or any text (slem). `coupled`, `confidence`: as of the drafter `model`. Greedy answers, and those of
+    guesses that are not drawn (`lookup`, `ngram`, `tree`, `slem`, `coupled`), are plain decoding's, token for token.
     `lossy`: accept more than is right, by the rule `typical` or `ensemble` (`weight` is the target's share): the
-    output changes. `details["speculation"]` tells what was proposed and accepted at each position of a guess.
+    output changes. `details["speculation"]` shows what was proposed and accepted at each position of a guess.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Speculate(TokenModel):
         target: TokenModel,
         draft: TokenModel | None = None,
         *,
-        drafter: Literal["model", "tree", "sampled_tree", "lookup", "ngram"] | None = None,
+        drafter: Drafter | None = None,
         gamma: Annotated[int, Range(0, 64)] = 5,
         adapt: bool = False,
         gamma_max: Annotated[int, Range(1, 64)] = 16,
@@ -55,20 +56,25 @@ class Speculate(TokenModel):
         lossy: Literal["typical", "ensemble"] | None = None,
         weight: Annotated[float, Range(0, 1)] = 0.5,
     ) -> None:
-        self.target, self.draft = target, draft
-        self.drafter, self.kind = drafter, drafter or ("lookup" if draft is None else "model")
+        self.target, self.draft, self.drafter = target, draft, drafter
         self.gamma, self.adapt, self.gamma_max, self.vocabulary = gamma, adapt, gamma_max, vocabulary
         self.coupled, self.confidence, self.lossy, self.weight = coupled, confidence, lossy, weight
-        _check(self)
+        check_logits(target=target, draft=draft)
+        self.guesser = guesser_of(self)
+        self.drafting = draft_for(self.guesser, draft)
+        check_logits(draft=self.drafting)
+        if lossy and self.guesser.trees:
+            raise BadParameter("trees are verified exactly", field="lossy", hint="leave it out, or take drafter: model")
         self.tokenizer, self.window, self.gives_logprob = target.tokenizer, target.window, target.gives_logprob
-        parts = [target.name, self.kind if draft is None else draft.name, *([lossy] if lossy else [])]
-        self.name = f"speculate({', '.join(parts)})"
+        guessing = self.guesser.name if self.drafting is None else self.drafting.name
+        self.name = f"speculate({', '.join([target.name, guessing, *([lossy] if lossy else [])])})"
         self.batch_tokens = min(m.batch_tokens for m in self.members)
         self.clock = _clock(self)
 
     @property
     def members(self) -> Sequence[TokenModel]:
-        return (self.target,) if self.draft is None else (self.target, self.draft)
+        given = [self.target, *([] if self.draft is None else [self.draft]), *self.guesser.members]
+        return tuple({id(model): model for model in given}.values())
 
     @property
     def ends(self) -> frozenset[int]:
@@ -84,35 +90,15 @@ class Speculate(TokenModel):
         from consort.cooperate.speculate.rounds.state import Work
 
         clock = (lambda: self.clock()) if self.adapt else None
-        return Work(self.target, self.make_drafter, self.gamma, self.gamma_max, clock, self.lossy, self.weight)
+        return Work(self.target, self.open_drafter, self.gamma, self.gamma_max, clock, self.lossy, self.weight)
 
     @cached_property
-    def _pairing(self) -> Pairing:
-        from consort.cooperate.speculate.rounds.vocabulary import pair
+    def _guessed(self) -> Target:
+        return Target(self.target)
 
-        assert self.draft is not None
-        return pair(self.target, self.draft)
-
-    def make_drafter(self, trees: bool = False) -> Drafter:
-        """A new drafter for one batch; without the target's ability to read trees a tree is its best chain."""
-        from consort.cooperate.speculate.drafters.lookup import lookup_drafter, ngram_drafter
-
-        if self.draft is None:
-            return lookup_drafter() if self.kind == "lookup" else ngram_drafter()
-        from consort.cooperate.speculate.drafters.model_draft import ModelDrafter
-        from consort.cooperate.speculate.drafters.slem import SlemDrafter
-        from consort.cooperate.speculate.drafters.staged import StagedDrafter
-        from consort.cooperate.speculate.drafters.tree import TreeDrafter
-
-        if not self._pairing.same and self.vocabulary == "slem":
-            return SlemDrafter(self.draft, self._pairing)
-        if self.kind.endswith("tree") and trees:
-            return TreeDrafter(self.draft, self._pairing, sampled=self.kind == "sampled_tree")
-        if self.kind == "tree":
-            return TreeDrafter(self.draft, self._pairing, branching=1)
-        if isinstance(self.draft, Speculate) and self._pairing.same and not self.coupled:
-            return StagedDrafter(self.draft, self._pairing)
-        return ModelDrafter(self.draft, self._pairing, confidence=self.confidence, coupled=self.coupled)
+    def open_drafter(self, trees: bool = False) -> DraftSession:
+        """What guesses for one batch; `trees`: the sessions of the target read trees."""
+        return self.guesser.open(self._guessed.with_trees(trees), self.drafting)
 
     def generate(
         self, prompts: Sequence[Prompt], sampling: Sampling = Sampling(), *, cancel: Cancel | None = None
@@ -163,7 +149,7 @@ class Speculate(TokenModel):
         return rounds(self.work, self, rows, Pipeline(sampling, ends=self.ends), add, cancelled_by(cancel))
 
     def _facts(self) -> dict[str, Any]:
-        facts = {"drafter": self.kind, "gamma": self.gamma}
+        facts = {"drafter": self.guesser.name, "gamma": self.gamma}
         return {**facts, "lossy": self.lossy} if self.lossy else facts
 
 
@@ -183,25 +169,40 @@ def _clock(model: Speculate) -> Callable[[], float]:
     return time.thread_time if alone and devices == {"cpu"} else time.perf_counter
 
 
-def _check(model: Speculate) -> None:
-    for name, given in (("target", model.target), ("draft", model.draft)):
+def check_logits(**models: TokenModel | None) -> None:
+    """Raise Unsupported for a model that does not show its logits."""
+    for name, given in models.items():
         if given is not None and not isinstance(given, TokenModel):
             message = f"{getattr(given, 'name', given)} does not show its logits"
             raise Unsupported(message, field=name, hint="take a local model")
-    choices = {
-        "drafter": (None, "model", "tree", "sampled_tree", "lookup", "ngram"),
-        "vocabulary": ("tli", "slem"),
-        "lossy": (None, "typical", "ensemble"),
-    }
-    for name, known in choices.items():
-        if getattr(model, name) not in known:
-            hint = " or ".join(str(k) for k in known if k)
-            raise BadParameter(f"{getattr(model, name)!r} is no {name}", field=name, hint=hint)
-    needs = model.kind not in ("lookup", "ngram")
-    if needs != (model.draft is not None):
-        what = f"the drafter {model.kind} {'needs a' if needs else 'takes no'} draft model"
-        raise BadParameter(what, field="draft", hint="give draft, or drafter: lookup")
-    if model.gamma < 0 or model.gamma_max < 1:
-        raise BadParameter(f"{model.gamma} is no draft length", field="gamma", hint="a whole number, 0 or more")
-    if model.lossy and model.kind.endswith("tree"):
-        raise BadParameter("trees are verified exactly", field="lossy", hint="leave it out, or take drafter: model")
+
+
+def guesser_of(model: Speculate) -> Drafter:
+    """The drafter that was given, or the one that suits what was given in its place.
+
+    Raises BadParameter for settings of a model that drafts beside a drafter that has settings of its own.
+    """
+    given = model.drafter
+    if given is None and model.draft is not None:
+        given = Model()
+    if isinstance(given, Model) and given.draft is None and not (given.confidence or given.coupled):
+        return _drafting_model(model)
+    own = {"coupled": model.coupled, "confidence": model.confidence, "vocabulary": model.vocabulary == "slem"}
+    misplaced = next((name for name, given_too in own.items() if given_too), None)
+    given = Lookup() if given is None else given
+    if misplaced:
+        hint = "drafter: slem" if misplaced == "vocabulary" else f"drafter: {{model: {{{misplaced}: …}}}}"
+        raise BadParameter(f"the drafter {given.name} has its own settings", field=misplaced, hint=hint)
+    return given
+
+
+def _drafting_model(model: Speculate) -> Drafter:
+    """The drafter for a draft model of which no more is said than the speculating model's own settings."""
+    draft, target = model.draft, model.target
+    if isinstance(draft, TokenModel):
+        same = draft.tokenizer.vocabulary_key == target.tokenizer.vocabulary_key
+        if model.vocabulary == "slem" and not same:
+            return Slem()
+        if isinstance(draft, Speculates) and same and not model.coupled:
+            return Staged()
+    return Model(confidence=model.confidence, coupled=model.coupled)

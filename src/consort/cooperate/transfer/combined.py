@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jaxtyping import Bool, Float
 
-from consort.core.errors import BadParameter, Incompatible, Unsupported
+from consort.cooperate.transfer.terms import Mask, Term, check_term
+from consort.core.errors import BadParameter, Incompatible
 from consort.core.params import name_of
 from consort.models.base import Session
 from consort.models.token_model import TokenModel
@@ -21,41 +21,12 @@ from consort.models.token_model import TokenModel
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from consort.models.decoding.retokenized import View
-
 FLOOR = -1e4
 """Log-probabilities below this count as this, so that a token one model forbids cannot win where it is subtracted."""
 NEAR_TIE = 1e-5
 """Scores this close to the largest are a tie."""
 LEAST_OVERLAP = 0.01
 """Vocabularies that share a smaller part of the first are refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """One addend: a model, its weight, a temperature that divides its logits, and what it reads.
-
-    `view` turns all tokens so far into those that this term reads (another prompt); `layers`, if any, are early layers
-    of which the one that differs most from the last is read out at every position (see `layered`).
-    """
-
-    model: TokenModel
-    weight: float = 1.0
-    temperature: float = 1.0
-    view: View | None = None
-    layers: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Mask:
-    """Which tokens are plausible: those with p >= `alpha` max p, and in the nucleus of mass `top_p`, of the first term.
-
-    All others have the score `fill`.
-    """
-
-    alpha: float = 0.0
-    top_p: float = 1.0
-    fill: float = -math.inf
 
 
 class Combined(TokenModel):
@@ -97,7 +68,7 @@ class Combined(TokenModel):
     def open(self, batch: int = 1) -> Session:
         from consort.cooperate.transfer.session import CombinedSession
 
-        return CombinedSession(self, batch)
+        return CombinedSession(self, self.asked, self.combine, batch, self.divergence)
 
     def combine(self, logits: Sequence[Float[Tensor, "row _"]]) -> Float[Tensor, "row vocab"]:
         """Scores from the logits of the asked terms, each over the tokens of its own model."""
@@ -172,14 +143,3 @@ def shared_tokens(anchor: TokenModel, model: TokenModel) -> Tensor | None:
         message = f"{model.name} has only {overlap:.1%} of the tokens of {anchor.name}"
         raise Incompatible(message, field="models", hint="wrap each in as_bytes")
     return model_map(anchor, model)
-
-
-def check_term(term: Term) -> None:
-    """Raise Unsupported for a model without logits, BadParameter for a number that cannot be used."""
-    if not isinstance(term.model, TokenModel):
-        name = getattr(term.model, "name", str(term.model))
-        raise Unsupported(f"{name} does not show its logits", field="models", hint="take a local model")
-    if not math.isfinite(term.weight):
-        raise BadParameter(f"{term.weight} is no weight", field="weight", hint="a finite number")
-    if not (math.isfinite(term.temperature) and term.temperature > 0):
-        raise BadParameter(f"{term.temperature} is no temperature", field="temperature", hint="a number above 0")

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from consort.cooperate.transfer import strategy
-from consort.cooperate.transfer.combined import Combined, Mask, Term
+from consort.cooperate.transfer.combined import Combined
+from consort.cooperate.transfer.terms import Mask, Term
 from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.models.base import Tokenizer
@@ -14,7 +15,7 @@ from consort.models.decoding.retokenized import View
 from consort.models.token_model import TokenModel
 
 
-@strategy(paper="2305.14739")
+@strategy(paper="2305.14739", example={"separator": "b"})
 class ContextAware(Combined):
     """(1 + alpha) log p(y | context, query) - alpha log p(y | query), by one model (eq. 3).
 

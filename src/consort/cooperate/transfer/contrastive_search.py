@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from consort.models.abilities import HiddenSession, States
 
 
-@strategy(paper="2202.06417")
+@strategy(paper="2202.06417", needs="hidden")
 class ContrastiveSearch(TokenModel):
     """(1 - alpha) p(x | s) - alpha max_j cos(h_x, h_j) for the `top_k` likeliest tokens x, all others left out.
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from consort.cooperate.transfer import strategy
-from consort.cooperate.transfer.combined import Combined, Mask, Term
+from consort.cooperate.transfer.combined import Combined
+from consort.cooperate.transfer.terms import Mask, Term
 from consort.core.errors import BadParameter, Unsupported
 from consort.core.params import Range
 from consort.models.token_model import TokenModel
@@ -15,7 +16,7 @@ FILL = -1000.0
 """The score of implausible tokens: never drawn, and a text that has one can still be scored."""
 
 
-@strategy(paper="2309.03883")
+@strategy(paper="2309.03883", needs="hidden")
 class Dola(Combined):
     """log p_last - log p_early, early being the layer of a bucket that differs most, chosen at every position.
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from consort.cooperate.transfer import strategy
-from consort.cooperate.transfer.combined import Combined, Mask, Term
+from consort.cooperate.transfer.combined import Combined
+from consort.cooperate.transfer.terms import Mask, Term
 from consort.core.counted import counted
 from consort.core.errors import BadParameter
 from consort.core.params import PerModel, Range

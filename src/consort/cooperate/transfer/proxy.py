@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from consort.cooperate.transfer import strategy
-from consort.cooperate.transfer.combined import Combined, Term
+from consort.cooperate.transfer.combined import Combined
+from consort.cooperate.transfer.terms import Term
 from consort.core.params import Range
 from consort.models.token_model import TokenModel
 

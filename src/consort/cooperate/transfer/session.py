@@ -2,58 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from consort.cooperate.transfer.layered import Layered
+from consort.cooperate.transfer.terms import Term
 from consort.core.errors import BadCheckpoint
 from consort.core.types import Usage
 from consort.models.cost import joined
 from consort.models.decoding.retokenized import View, Views, broken, retold
 from consort.models.token_model import TokenModel
 
-if TYPE_CHECKING:
-    from consort.cooperate.transfer.combined import Combined, Term
+Combine = Callable[[Sequence[Float[Tensor, "row _"]]], Float[Tensor, "row vocab"]]
+"""Scores from the logits of every term."""
 
 
 class CombinedSession:
-    """A session of a `Combined`; term k is column `places[k][1]` of part `places[k][0]`."""
+    """A session of `owner`, whose scores `combine` makes; term k is column `places[k][1]` of part `places[k][0]`."""
 
-    def __init__(self, owner: Combined, batch: int) -> None:
-        self.owner = owner
-        self.models = list({id(term.model): term.model for term in owner.asked}.values())
+    def __init__(
+        self, owner: TokenModel, terms: Sequence[Term], combine: Combine, batch: int, divergence: str = "textbook"
+    ) -> None:
+        self.owner, self.terms, self.combine, self.divergence = owner, terms, combine, divergence
+        self.models = list({id(term.model): term.model for term in terms}.values())
         self.parts: list[Views | Layered] = []
         self.places: dict[int, tuple[int, int]] = {}
         for part, model in enumerate(self.models):
-            own = [(k, term) for k, term in enumerate(owner.asked) if term.model is model]
+            own = [(k, term) for k, term in enumerate(terms) if term.model is model]
             self._add(part, model, own, batch)
 
     def _add(self, part: int, model: TokenModel, own: list[tuple[int, Term]], batch: int) -> None:
         if any(term.layers for _, term in own):
-            self.parts.append(Layered(model, [term.layers for _, term in own], batch, self.owner.divergence))
+            self.parts.append(Layered(model, [term.layers for _, term in own], batch, self.divergence))
             self.places.update({k: (part, column) for column, (k, _) in enumerate(own)})
             return
         views = list(dict.fromkeys(term.view for _, term in own))
         self.places.update({k: (part, views.index(term.view)) for k, term in own})
-        self.parts.append(Views(model, [self._told(model, view) for view in views], batch))
+        self.parts.append(Views(model, [self._view(model, view) for view in views], batch))
 
-    def _told(self, model: TokenModel, view: View | None) -> View | None:
+    def _view(self, model: TokenModel, view: View | None) -> View | None:
         """A view in the model's own tokens."""
         own = retold(self.owner.tokenizer, model.tokenizer)
         return view if own is None else own if view is None else chained(view, own)
 
     def feed(self, tokens: Sequence[Sequence[int]], *, last: bool = False) -> list[Float[Tensor, "new vocab"]]:
         fed = [part.feed(tokens, last=last) for part in self.parts]
-        columns = [fed[part][column] for part, column in (self.places[k] for k in range(len(self.owner.asked)))]
+        columns = [fed[part][column] for part, column in (self.places[k] for k in range(len(self.terms)))]
         device = columns[0][0].device
         joint = [torch.cat(column).to(device) for column in columns]
         for k, logits in enumerate(joint):
             self._check(k, logits)
-        return list(torch.split(self.owner.combine(joint), [len(row) for row in columns[0]]))
+        return list(torch.split(self.combine(joint), [len(row) for row in columns[0]]))
 
     def _check(self, term: int, logits: Float[Tensor, "row _"]) -> None:
         """Raise BadCheckpoint, naming the model, for logits that are no numbers: a sum with them would mean nothing."""

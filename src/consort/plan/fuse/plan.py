@@ -114,9 +114,9 @@ class FusePlan:
     def to_json(self) -> dict[str, Any]:
         """The plan as plain values; `parse_fuse` reads them back to an equal plan."""
         sources = [{"model": dump(s.model), "rows": s.rows} if s.rows else dump(s.model) for s in self.sources]
-        told: dict[str, Any] = {"pivot": dump(self.pivot), "sources": sources} | _changed(self.settings)
-        told |= {name: _changed(getattr(self, name)) for name in SECTIONS if _changed(getattr(self, name))}
-        return told | ({} if self.merge == DEFAULT_MERGE else {"merge": self.merge})
+        written: dict[str, Any] = {"pivot": dump(self.pivot), "sources": sources} | _changed(self.settings)
+        written |= {name: _changed(getattr(self, name)) for name in SECTIONS if _changed(getattr(self, name))}
+        return written | ({} if self.merge == DEFAULT_MERGE else {"merge": self.merge})
 
 
 def name_of(node: Node) -> str:
@@ -260,7 +260,7 @@ def _merge(value: Any) -> Mapping[str, Mapping[str, Any]]:
     [(name, arguments)] = call.items()
     if not isinstance(arguments or {}, Mapping) or {"models", "base"} & set(arguments or {}):
         raise BadPlan("the students are its models, the pivot is its base", field="merge", hint="leave them out")
-    told = {str(name): dict(arguments or {})}
+    merge = {str(name): dict(arguments or {})}
     try:
         registry, _ = find(str(name))
     except ConsortError as fault:
@@ -268,10 +268,10 @@ def _merge(value: Any) -> Mapping[str, Mapping[str, Any]]:
     if registry.kind != "merge":
         raise BadPlan(f"{name} is not a merge", field="merge", hint="`consort methods --kind merge` lists them")
     try:
-        parse({"plan": with_models(told, ["student", "another"], "pivot")})
+        parse({"plan": with_models(merge, ["student", "another"], "pivot")})
     except ConsortError as fault:
         raise _placed(fault, "merge") from None
-    return told
+    return merge
 
 
 def with_models(call: Mapping[str, Mapping[str, Any]], models: Sequence[Any], base: Any) -> dict[str, Any]:

@@ -81,13 +81,13 @@ def _fitting(run: Run, answers: Sequence[Answer], heads: Sequence[str], separato
 def _best_student(run: Run, documents: Sequence[Document]) -> Path:
     """The pivot after SFT."""
     options, seed = replace(run.plan.train, lam=1.0), run.plan.settings.seed
-    told: dict[str, Any] = {"corpus": corpus_key(documents), "pivot": run.pivot.stamp, "train": asdict(options)}
-    told |= {"seed": seed}
-    folder = run.folder("students", BEST, key_of(told))
+    inputs: dict[str, Any] = {"corpus": corpus_key(documents), "pivot": run.pivot.stamp, "train": asdict(options)}
+    inputs |= {"seed": seed}
+    folder = run.folder("students", BEST, key_of(inputs))
     if not is_trained(folder):
         with track(f"training {BEST}", recipe_of(options, len(documents)).steps) as advance:
             texts, pivot = Texts(run.pivot.tokenizer), run.pivot.checkpoint
-            train(pivot, documents, texts, folder, options, seed=seed, plan=told, advance=advance)
+            train(pivot, documents, texts, folder, options, seed=seed, plan=inputs, advance=advance)
     return folder
 
 
@@ -96,10 +96,10 @@ def _preferred_student(run: Run, best: Path, pairs: Sequence[Preference]) -> Pat
     options, weights, seed = run.plan.prefer, run.plan.train, run.plan.settings.seed
     keys = [(pair.chosen.key, pair.rejected.key) for pair in pairs]
     adapter = [weights.rank, weights.alpha]
-    told = {"start": best.name, "pairs": key_of(keys), "prefer": asdict(options), "adapter": adapter, "seed": seed}
-    folder = run.folder("students", PREFERRED, key_of(told))
+    inputs = {"start": best.name, "pairs": key_of(keys), "prefer": asdict(options), "adapter": adapter, "seed": seed}
+    folder = run.folder("students", PREFERRED, key_of(inputs))
     if not is_trained(folder):
         with track(f"training {PREFERRED}", recipe_of(options, len(pairs)).steps) as advance:
             start = open_folder(best)
-            train_preferred(start, pairs, folder, options, weights, seed=seed, plan=told, advance=advance)
+            train_preferred(start, pairs, folder, options, weights, seed=seed, plan=inputs, advance=advance)
     return folder

@@ -48,8 +48,8 @@ def merged(run: Run, students: Mapping[str, Path], done: Records, journal: Journ
         seed, pivot = run.plan.settings.seed, run.pivot.checkpoint
         made = Builder(seed).build(parse({"plan": expression}).root, "checkpoint")
         dtype = next(s.dtype for s in map(pivot.spec, pivot.keys()) if s.dtype.is_floating_point)
-        told = run.plan.merged(names, base) if len(folders) > 1 else names[0]
-        write(made, out, out_dtype=dtype, plan=told, seed=seed, force=True)
+        expression = run.plan.merged(names, base) if len(folders) > 1 else names[0]
+        write(made, out, out_dtype=dtype, plan=expression, seed=seed, force=True)
         journal.append({"model": key})
     return out
 

@@ -97,13 +97,13 @@ def _student(run: Run, name: str, teaching: Teaching, taught: Sequence[Any]) -> 
     """A student's folder, trained unless it is there already."""
     seed = run.plan.settings.seed
     options = run.plan.train if taught else replace(run.plan.train, lam=1.0, variant="constant")
-    told: dict[str, Any] = {"taught": taught, "corpus": run.corpus_key, "pivot": run.pivot.stamp}
-    told |= {"train": asdict(options), "seed": seed} | ({"fuse": asdict(run.plan.fuse)} if taught else {})
-    folder = run.folder("students", name, key_of(told))
+    inputs: dict[str, Any] = {"taught": taught, "corpus": run.corpus_key, "pivot": run.pivot.stamp}
+    inputs |= {"train": asdict(options), "seed": seed} | ({"fuse": asdict(run.plan.fuse)} if taught else {})
+    folder = run.folder("students", name, key_of(inputs))
     if not is_trained(folder):
         with track(f"training {name}", recipe_of(options, len(run.documents)).steps) as advance:
             pivot, texts = run.pivot.checkpoint, run.documents
-            train(pivot, texts, teaching, folder, options, seed=seed, plan=told, advance=advance)
+            train(pivot, texts, teaching, folder, options, seed=seed, plan=inputs, advance=advance)
     return folder
 
 

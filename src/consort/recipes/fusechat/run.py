@@ -35,7 +35,7 @@ RESULTS = "results.json"
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """What a fusion came to.
+    """What a fusion gave.
 
     `chosen` counts, for each group of documents, the units that each candidate won; by preference, the best answers
     of each source, and `pairs` how many pairs of answers were learnt from.
@@ -64,7 +64,7 @@ class Fused:
 
 @dataclass(frozen=True, slots=True)
 class _Taught:
-    """The students, and what is told of how they came about."""
+    """The students, and how they were made."""
 
     students: Mapping[str, Path]
     chosen: Mapping[str, Mapping[str, int]]

@@ -1,16 +1,12 @@
-"""What a drafter is: guesses ahead for a batch of rows, and is told what was really emitted."""
+"""A guess: a chain or a tree of tokens, and what they were drawn from."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
-
-from consort.cooperate.speculate.rounds.pipeline import Pipeline
-from consort.core.types import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,43 +27,6 @@ class Draft:
 
 
 EMPTY = Draft()
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """A row as a drafter first sees it: the prompt in ids of the target, and the key of its random numbers."""
-
-    prompt: Sequence[int]
-    key: bytes
-
-
-@runtime_checkable
-class Drafter(Protocol):
-    """A drafter keeps a state for each row of a batch, and never anything that would change a later batch.
-
-    Nothing it does can change what the target emits, only how many passes that takes. `members` are the models at
-    work in it.
-    """
-
-    name: str
-
-    @property
-    def members(self) -> Sequence[Any]: ...
-
-    def start(self, rows: Sequence[Start], pipeline: Pipeline, width: int) -> None:
-        """Forget all rows and begin with these; `width` is how many logits the target gives."""
-
-    def propose(self, gammas: Sequence[int]) -> list[Draft]:
-        """For each row a guess of at most so many tokens, or of that depth; an empty one is allowed."""
-
-    def observe(self, emitted: Sequence[Sequence[int]]) -> None:
-        """Tokens that each row has really gone on by since the last call (none for some is fine)."""
-
-    def select(self, rows: Sequence[int]) -> None:
-        """Keep only these rows, in this order."""
-
-    def spent(self) -> list[list[tuple[Any, Mapping[str, Usage]]]]:
-        """For each row the models that worked for it, with what `Session.spent` tells of them."""
 
 
 def parents_of(draft: Draft) -> Sequence[int]:

@@ -1,49 +1,23 @@
-"""Drafters without a model: prompt lookup, and the adaptive n-gram counts of ANPD (2404.08698)."""
+"""Prompt lookup: what followed the end of the text when it stood there before."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Annotated
 
-from consort.cooperate.speculate.drafters.draft import EMPTY, Draft, Start
-from consort.cooperate.speculate.drafters.index import CountIndex, SuffixIndex
-from consort.cooperate.speculate.rounds.pipeline import Pipeline
-from consort.core.types import Usage
-
-
-class TextDrafter:
-    """Guesses from the text so far: an index for each row, fed with the prompt and with what is emitted."""
-
-    members: Sequence[Any] = ()
-
-    def __init__(self, name: str, index: Callable[[], SuffixIndex | CountIndex]) -> None:
-        self.name, self.index = name, index
-        self.rows: list[SuffixIndex | CountIndex] = []
-
-    def start(self, rows: Sequence[Start], pipeline: Pipeline, width: int) -> None:
-        self.rows = [self.index() for _ in rows]
-        self.observe([row.prompt for row in rows])
-
-    def propose(self, gammas: Sequence[int]) -> list[Draft]:
-        guesses = zip(self.rows, gammas, strict=True)
-        return [Draft(row.continuation(gamma)) if gamma else EMPTY for row, gamma in guesses]
-
-    def observe(self, emitted: Sequence[Sequence[int]]) -> None:
-        for row, tokens in zip(self.rows, emitted, strict=True):
-            row.extend(tokens)
-
-    def select(self, rows: Sequence[int]) -> None:
-        self.rows = [self.rows[row] for row in rows]
-
-    def spent(self) -> list[list[tuple[Any, Mapping[str, Usage]]]]:
-        return [[] for _ in self.rows]
+from consort.cooperate.speculate.drafters import drafter
+from consort.cooperate.speculate.drafters.base import Drafter, DraftSession, Target
+from consort.cooperate.speculate.drafters.index import SuffixIndex
+from consort.cooperate.speculate.drafters.text_session import TextSession
+from consort.core.params import Range
+from consort.models.token_model import TokenModel
 
 
-def lookup_drafter(orders: Sequence[int] = (3, 2, 1)) -> TextDrafter:
-    """Prompt lookup: what followed the longest ending of the text that occurred before, most recently."""
-    return TextDrafter("lookup", lambda: SuffixIndex(orders))
+@drafter(paper="2304.04487")
+class Lookup(Drafter):
+    """What followed the longest ending of the text, of at most `max_n` tokens, that occurred before, most recently."""
 
+    def __init__(self, *, max_n: Annotated[int, Range(1, 64)] = 3) -> None:
+        self.max_n = max_n
 
-def ngram_drafter(max_n: int = 3) -> TextDrafter:
-    """ANPD: the most frequent successor under the highest order n-gram that is known, again and again."""
-    return TextDrafter("ngram", lambda: CountIndex(range(2, max_n + 1)))
+    def open(self, target: Target, draft: TokenModel | None) -> DraftSession:
+        return TextSession(lambda: SuffixIndex(range(1, self.max_n + 1)))

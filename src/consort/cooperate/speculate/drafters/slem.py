@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from consort.cooperate.speculate.drafters.draft import EMPTY, Draft, Start
-from consort.cooperate.speculate.drafters.model_draft import Follower, Followers
+from consort.cooperate.speculate.drafters import drafter
+from consort.cooperate.speculate.drafters.base import Drafter, DraftSession, Start, Target
+from consort.cooperate.speculate.drafters.draft import EMPTY, Draft
+from consort.cooperate.speculate.drafters.followers import Follower, Followers
+from consort.cooperate.speculate.drafters.growing import GrowingSession, Shape
 from consort.cooperate.speculate.rounds.pipeline import Pipeline
 from consort.cooperate.speculate.rounds.vocabulary import Pairing, written
 from consort.core.types import Usage
@@ -22,21 +25,37 @@ _BEHIND = 10
 """Tokens before the new text that are split together with it, so that both splits agree at the seam."""
 
 
-class SlemDrafter:
+@drafter(paper="2502.05202")
+class Slem(Drafter):
+    """The draft model's likeliest text, split as the target's tokenizer would.
+
+    With one vocabulary there is nothing to split: it is the best chain.
+    """
+
+    def __init__(self, draft: TokenModel | None = None) -> None:
+        self.draft = draft
+
+    def open(self, target: Target, draft: TokenModel | None) -> DraftSession:
+        assert draft is not None
+        pairing = target.pairing(draft)
+        if pairing.same:
+            return GrowingSession(draft, pairing, Shape(nodes=1000, branching=1), trees=False)
+        return SlemSession(draft, pairing)
+
+
+class SlemSession:
     """Writes greedily with the draft model; the last token of the target's split is withheld, as it may yet change."""
 
-    name = "slem"
-
     def __init__(self, model: TokenModel, pairing: Pairing) -> None:
-        self.model, self.pairing, self.members = model, pairing, (model,)
+        self.model, self.pairing = model, pairing
         self.follow = Followers(model, pairing)
         self.width = 0
-        self.untold: list[list[int]] = []
+        self.unread: list[list[int]] = []
 
     def start(self, rows: Sequence[Start], pipeline: Pipeline, width: int) -> None:
         self.width = width
         self.follow.start(rows)
-        self.untold = [[] for _ in rows]
+        self.unread = [[] for _ in rows]
 
     def propose(self, gammas: Sequence[int]) -> list[Draft]:
         # one token more than asked for, since one is withheld
@@ -73,15 +92,15 @@ class SlemDrafter:
         for i, (row, tokens) in enumerate(zip(self.follow.rows, emitted, strict=True)):
             if not tokens:
                 continue
-            self.untold[i] += tokens
+            self.unread[i] += tokens
             row.tokens += tokens
-            text = answer_text(self.pairing.target, row.tokens[: -len(self.untold[i])], self.untold[i])
-            row.waiting = b"?" if text.endswith("\ufffd") and len(self.untold[i]) < _BEHIND else b""
+            text = answer_text(self.pairing.target, row.tokens[: -len(self.unread[i])], self.unread[i])
+            row.waiting = b"?" if text.endswith("\ufffd") and len(self.unread[i]) < _BEHIND else b""
             if not row.waiting:
-                self._tell(row, text)
-                self.untold[i] = []
+                self._go_on(row, text)
+                self.unread[i] = []
 
-    def _tell(self, row: Follower, text: str) -> None:
+    def _go_on(self, row: Follower, text: str) -> None:
         """Let the draft's history go on with `text`, keeping what its session has read of it."""
         held = [*row.history[: row.held], *row.ahead]
         row.history = [*row.history, *respelt(self.pairing.draft, row.history, text)]
@@ -89,7 +108,7 @@ class SlemDrafter:
         row.held, row.ahead = next(same, min(len(held), len(row.history))), []
 
     def select(self, rows: Sequence[int]) -> None:
-        self.untold = [self.untold[row] for row in rows]
+        self.unread = [self.unread[row] for row in rows]
         self.follow.select(rows)
 
     def spent(self) -> list[list[tuple[Any, Mapping[str, Usage]]]]:

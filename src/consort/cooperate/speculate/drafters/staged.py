@@ -3,37 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from consort.cooperate.speculate.drafters.draft import EMPTY, Draft, Start
-from consort.cooperate.speculate.drafters.model_draft import Followers
+from consort.cooperate.speculate.drafters import drafter
+from consort.cooperate.speculate.drafters.base import Drafter, DraftSession, Speculates, Start, Target, draft_for
+from consort.cooperate.speculate.drafters.draft import EMPTY, Draft
+from consort.cooperate.speculate.drafters.followers import Followers
+from consort.cooperate.speculate.drafters.lookup import Lookup
 from consort.cooperate.speculate.rounds.pipeline import Pipeline, Prefix, derived, number
 from consort.cooperate.speculate.rounds.verify import chosen_path, drawn_chain, emitted_by
 from consort.cooperate.speculate.rounds.vocabulary import Pairing
+from consort.core.errors import Incompatible
 from consort.core.types import Sampling, Usage
 from consort.models.decoding.sampling import draw, uniform
-
-if TYPE_CHECKING:
-    from consort.cooperate.speculate.speculation import Speculate
+from consort.models.token_model import TokenModel
 
 
-class StagedDrafter:
-    """A draft is one round of another `Speculate`: what its drafter guessed and its target let stand, and one more.
+@drafter(paper="2308.04623", vocabularies="one", examples={"counts": {"drafter": "ngram"}})
+class Staged(Drafter):
+    """The draft model's own tokens, guessed by a smaller `drafter` and checked by the draft in one pass.
+
+    The default `drafter` is that of the draft where it speculates itself, else `lookup`. All stages have one
+    vocabulary; others are refused.
+    """
+
+    def __init__(self, draft: TokenModel | None = None, *, drafter: Drafter | None = None) -> None:
+        self.draft, self.drafter = draft, drafter
+
+    @property
+    def members(self) -> Sequence[TokenModel]:
+        inner = () if self.drafter is None else self.drafter.members
+        return (*inner,) if self.draft is None else (self.draft, *inner)
+
+    def open(self, target: Target, draft: TokenModel | None) -> DraftSession:
+        assert draft is not None
+        inner, smaller, model = self.drafter, None, draft
+        if isinstance(draft, Speculates):
+            model = draft.target
+            if inner is None:
+                inner, smaller = draft.guesser, draft.draft
+        inner = Lookup() if inner is None else inner
+        pairing = target.pairing(model)
+        if not pairing.same:
+            message = f"{model.name} does not have the vocabulary of {target.model.name}"
+            raise Incompatible(message, field="draft", hint="across tokenizers take drafter: model or slem")
+        return StagedSession(model, pairing, inner.open(target.stage(model), draft_for(inner, smaller)))
+
+
+class StagedSession:
+    """A draft is one round of the inner target: what its drafter guessed and it let stand, and one more.
 
     Such a token is distributed as the inner target says, whoever guessed it, so that target's distribution is q. The
     draft ends after a token that the inner target had to correct, which stays in it.
     """
 
-    name = "staged"
-
-    def __init__(self, model: Speculate, pairing: Pairing) -> None:
-        self.model, self.pairing, self.members = model, pairing, (model,)
-        self.follow = Followers(model.target, pairing)
-        self.inner = model.make_drafter(False)
+    def __init__(self, model: TokenModel, pairing: Pairing, inner: DraftSession) -> None:
+        self.pairing, self.inner = pairing, inner
+        self.follow = Followers(model, pairing)
         self.pipeline, self.width = Pipeline(Sampling()), 0
         self.keys: list[bytes] = []
 

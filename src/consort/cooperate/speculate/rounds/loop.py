@@ -1,4 +1,4 @@
-"""The rounds of speculative decoding over a ragged batch: propose, read, verify, step back, tell what was emitted."""
+"""The rounds of speculative decoding over a ragged batch: propose, read, verify, step back, emit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from consort.cooperate.speculate.drafters.draft import Draft, Drafter, Start, depth_of, parents_of
+from consort.cooperate.speculate.drafters.base import DraftSession, Start
+from consort.cooperate.speculate.drafters.draft import Draft, depth_of, parents_of
 from consort.cooperate.speculate.rounds.controller import Controller
 from consort.cooperate.speculate.rounds.costs import Costs
 from consort.cooperate.speculate.rounds.pipeline import Pipeline, Prefix
@@ -50,7 +51,7 @@ class Run:
     add: Add
     held: list[Row]
     session: Session
-    drafter: Drafter
+    drafter: DraftSession
     unseen: list[list[int]] = field(default_factory=list)
     started: bool = False
     drafted_last: bool = False
@@ -184,12 +185,12 @@ class Run:
     def _emit(
         self, drafts: Sequence[Draft], verdicts: Sequence[Verdict | None], logits: Sequence[Float[Tensor, "new vocab"]]
     ) -> None:
-        told = logprobs_of(drafts, verdicts, logits)
+        logprobs = logprobs_of(drafts, verdicts, logits)
         for i, (row, draft, verdict) in enumerate(zip(self.held, drafts, verdicts, strict=True)):
             if verdict is None:
                 continue
             before = len(row.tokens)
-            for token, logprob in zip(emitted_by(draft, verdict), told[i], strict=True):
+            for token, logprob in zip(emitted_by(draft, verdict), logprobs[i], strict=True):
                 self._enter(row, token, logprob)
                 if row.finish:
                     break
@@ -215,8 +216,8 @@ class Run:
 
     def _charge(self) -> None:
         drafting = self.drafter.spent() if self.started else [[] for _ in self.held]
-        told = notes_of(self.session, len(self.held))
-        for row, cost, notes, drafted in zip(self.held, self.session.spent(), told, drafting, strict=True):
+        notes_by_row = notes_of(self.session, len(self.held))
+        for row, cost, notes, drafted in zip(self.held, self.session.spent(), notes_by_row, drafting, strict=True):
             if row.finish:
                 row.notes = notes
                 self.work.learned = row.controller
@@ -239,7 +240,7 @@ def rounds(
     if not held or cancel_if_asked(list(held), cancelled):
         return
     session = work.target.open(len(held))
-    run = Run(work, owner, pipeline, add, held, session, work.make_drafter(able(session, "tree")))
+    run = Run(work, owner, pipeline, add, held, session, work.open_drafter(able(session, "tree")))
     if work.clock is not None:
         for row in held:
             row.controller = work.controller(lambda: len(run.held))

@@ -69,8 +69,8 @@ class Row(PlainRow):
 
     def completion(self, model: TokenModel, facts: dict[str, Any]) -> Completion:
         plain = completion_of(model, self)
-        told = {**facts, **self.tally.facts(), **self._control()}
-        return replace(plain, details={**plain.details, "speculation": told})
+        facts = {**facts, **self.tally.facts(), **self._control()}
+        return replace(plain, details={**plain.details, "speculation": facts})
 
     def _control(self) -> dict[str, Any]:
         """What the controller measured and did: draft cost, projected gain, tokens for a plain step, switches."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from consort.cooperate.speculate.drafters.draft import Drafter
+from consort.cooperate.speculate.drafters.base import DraftSession
 from consort.cooperate.speculate.rounds.controller import Controller
 from consort.cooperate.speculate.rounds.costs import Costs
 from consort.cooperate.speculate.rounds.verify import Lossy
@@ -16,12 +16,12 @@ from consort.models.token_model import TokenModel
 class Work:
     """What a run needs to know of the model that speculates, and what is remembered from one run to the next.
 
-    `make_drafter(trees)` gives a new drafter, `trees` telling whether the target can read trees. With a `clock`
+    `open_drafter(trees)` gives a new draft session, `trees` being whether the target reads trees. With a `clock`
     (seconds) the draft length is chosen up to `gamma_max`, without one it is `gamma`. `costs` are by batch size.
     """
 
     target: TokenModel
-    make_drafter: Callable[[bool], Drafter]
+    open_drafter: Callable[[bool], DraftSession]
     gamma: int = 5
     gamma_max: int = 16
     clock: Callable[[], float] | None = None

@@ -108,7 +108,7 @@ def _ratios(p: Float[Tensor, "next vocab"], drafts: Sequence[Draft], starts: Seq
     tokens = torch.tensor([token for draft in drafts for token in draft.tokens], dtype=torch.long, device=p.device)
     rows = [start + i for draft, start in zip(drafts, starts, strict=False) for i in range(len(draft))]
     parts = zip(
-        [draft for draft in drafts if len(draft)], tokens.split([len(d) for d in drafts if len(d)]), strict=True
+        [draft for draft in drafts if len(draft)], torch.split(tokens, [len(d) for d in drafts if len(d)]), strict=True
     )
     q = [_drawn(draft).gather(1, own.unsqueeze(1)).squeeze(1) for draft, own in parts]
     ratios = iter((p[rows, tokens] / torch.cat(q)).tolist() if q else ())

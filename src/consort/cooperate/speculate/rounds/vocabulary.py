@@ -38,6 +38,8 @@ class Pairing:
     to_draft: dict[int, int] = field(default_factory=dict)
     to_target: dict[int, int] = field(default_factory=dict)
     meaning: Sequence[bytes | None] = ()
+    judged: bool = False
+    """Whether it was looked at how much of the draft's probability is on shared tokens."""
 
     def logits(self, drafted: Float[Tensor, "row have"], width: int) -> Float[Tensor, "row width"]:
         """Logits of the draft as logits over the target's ids; tokens that only the target has get no probability.
@@ -61,8 +63,8 @@ class Pairing:
         """A text of the target as the draft reads it."""
         if self.same:
             return [token for token in tokens if token < self.target.vocab_size]
-        told = written(self.draft, self.target.decode(tokens), special=True)
-        return told or [self.to_draft[token] for token in tokens if token in self.to_draft] or start(self.draft)
+        respelt = written(self.draft, self.target.decode(tokens), special=True)
+        return respelt or [self.to_draft[token] for token in tokens if token in self.to_draft] or start(self.draft)
 
     def read(self, tokens: Sequence[int], waiting: bytes) -> tuple[list[int], bytes]:
         """Further tokens of the target in ids of the draft, and the bytes that are no whole character yet.
@@ -112,7 +114,7 @@ def pair(target: TokenModel, draft: TokenModel) -> Pairing:
     ours, theirs = target.tokenizer, draft.tokenizer
     if ours.vocabulary_key == theirs.vocabulary_key:
         ids = torch.arange(ours.vocab_size)
-        return Pairing(ours, theirs, True, ids, ids)
+        return Pairing(ours, theirs, True, ids, ids, judged=True)
     meaning = token_bytes(ours)
     pairs = sorted(_ordinary(meaning, token_bytes(theirs)))
     if not pairs:
