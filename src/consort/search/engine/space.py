@@ -15,7 +15,8 @@ from consort.models.hf.loading import load_model
 from consort.models.hf.model import HFModel
 from consort.search.engine.domain import Domain
 from consort.search.packed.lora import Form, PackedLora
-from consort.weights.adapters.changes import fit_changes, read_changes, where
+from consort.weights.adapters.changes import fit_changes, read_changes
+from consort.weights.adapters.peft_config import where
 from consort.weights.checkpoint import Checkpoint
 
 
