@@ -65,7 +65,7 @@ def test_state_round_trip(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", [n for n in PAIRS if n != "causal_score"])
-@pytest.mark.parametrize(("threshold", "chosen"), [(0.0, 0), (math.inf, 1)])
+@pytest.mark.parametrize
 def test_threshold_zero_is_always_strong_and_infinity_never(name, threshold, chosen):
     data = laws.observed()
     router = before.get(name)(*laws.models(), **QUICK.get(name, {}), threshold=threshold).fit(data)

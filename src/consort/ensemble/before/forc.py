@@ -50,14 +50,14 @@ class Forc(Router):
 
     def learn(self, rows: Rows, observed: Observed, seed: int) -> Learned:
         weight, intercept = ridge(rows, observed.quality, best_alpha(rows, observed, seed))
-        prices = np.array(observed.prices() if self.cost is None else self.cost, dtype=float)
+        prices = observed.prices() if self.cost is None else self.prices[self.order]
         value = rows @ weight + intercept
         money = price_of_money(value, np.tile(prices, (len(value), 1)), self.budget) if self.budget else 0.0
         return Learned(self.kind, {"weight": weight, "intercept": intercept}, {"money": money})
 
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
         told = self.learned_arrays
-        return np.asarray(rows @ told["weight"] + told["intercept"] - self.learned_values["money"] * self.prices)
+        return np.asarray(rows @ told["weight"] + told["intercept"] - self.learned_values["money"] * self.prices[self.order])
 
 
 Table = Float[np.ndarray, "query model"]
@@ -68,10 +68,11 @@ def price_of_money(value: Table, cost: Table, budget: float) -> float:
 
     Raises BadParameter for a budget below what the cheapest models cost.
     """
-    at = np.arange(len(value))
 
     def spent(money: float) -> float:
-        return float(cost[at, (value - money * cost).argmax(1)].mean())
+        worth = value - money * cost
+        best = worth >= worth.max(1, keepdims=True)  # of equally good ones the cheapest
+        return float(np.where(best, cost, np.inf).min(1).mean())
 
     if cost.min(1).mean() > budget * (1 + 1e-9):
         hint = f"the cheapest model of every query costs {cost.min(1).mean():g}"

@@ -30,7 +30,7 @@ class Hybrid(Router):
     """Ask `weak` where it is likely as good as `strong`, i.e. where 1 - P(as good) stays below the threshold.
 
     `target`: "det" whether the first sample is (H >= 0), "prob" the share of pairs of samples where it is, "trans" the
-    same with H >= -t, the t of most spread labels. `threshold`, else one that sends `share` to the strong model.
+    same with H >= -t, the t of most spread labels. `threshold` (0: always strong; above 1: never), else one that sends `share` to the strong model.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Hybrid(Router):
         weak: LanguageModel,
         *,
         target: Literal["det", "prob", "trans"] = "prob",
-        threshold: float | None = None,
+        threshold: Annotated[float, Range(0, 2)] | None = None,
         share: Annotated[float, Range(0, 1)] = 0.5,
         features: str = "tfidf",
         state: str = "",

@@ -27,7 +27,7 @@ from consort.models.base import LanguageModel
 class Mf(Router):
     """Ask `strong` where its estimated win rate by matrix factorisation reaches the threshold.
 
-    `threshold`, else the one that sends `share` of the queries to the strong model. `size`: of the model vectors;
+    `threshold` (0: always strong; above 1: never), else the one that sends `share` of the queries to the strong model. `size`: of the model vectors;
     `rate`: of Adam; `noise`: normal, added to each feature in training, which is what keeps a few thousand queries from
     being learned by heart. Ties count half a win.
     """
@@ -41,7 +41,7 @@ class Mf(Router):
         epochs: Annotated[int, Range(1, 100000)] = 100,
         rate: Annotated[float, Range(0, 1)] = 0.0003,
         noise: Annotated[float, Range(0, 10)] = 0.1,
-        threshold: float | None = None,
+        threshold: Annotated[float, Range(0, 2)] | None = None,
         share: Annotated[float, Range(0, 1)] = 0.5,
         features: str = "tfidf",
         state: str = "",

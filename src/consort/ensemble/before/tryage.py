@@ -56,4 +56,4 @@ class Tryage(Router):
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
         loss = rows @ self.learned_arrays["weight"] + self.learned_arrays["intercept"]
         penalty = np.zeros(len(self.models)) if self.penalty is None else np.array(self.penalty, dtype=float)
-        return np.asarray(-loss - self.penalty_weight * penalty)
+        return np.asarray(-loss - self.penalty_weight * penalty[self.order])

@@ -25,7 +25,7 @@ from consort.models.base import LanguageModel
 class WinClassifier(Router):
     """Ask `strong` where 1 - P(tie) - P(weak wins) reaches the threshold.
 
-    `threshold`, else the one that sends `share` of the queries to the strong model. `penalty`: of the coefficients.
+    `threshold` (0: always strong; above 1: never), else the one that sends `share` of the queries to the strong model. `penalty`: of the coefficients.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class WinClassifier(Router):
         weak: LanguageModel,
         *,
         penalty: Annotated[float, Range(0, 1000000)] = 1.0,
-        threshold: float | None = None,
+        threshold: Annotated[float, Range(0, 2)] | None = None,
         share: Annotated[float, Range(0, 1)] = 0.5,
         features: str = "tfidf",
         state: str = "",

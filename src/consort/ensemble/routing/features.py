@@ -22,6 +22,8 @@ Rows = Any
 """A scipy CSR matrix or a float32 array [text, feature] whose rows have length 1 (or 0)."""
 BUCKETS = 2**18
 MEMO = 4
+COMMON = 512
+"""Features that are dense where many rows are compared."""
 LARGE = 64
 """Lists at least this long are remembered, so that fitting, calibration and several routers read them once."""
 
@@ -70,7 +72,26 @@ class Tfidf:
 
 
 def gram_counts(texts: Sequence[str]) -> Rows:
-    """How often each hashed n-gram occurs in each text, [text, bucket]."""
+    """How often each hashed n-gram occurs in each text, [text, bucket].
+
+    N-grams are those of words, so each different word is hashed once.
+    """
+    from scipy.sparse import csr_matrix
+
+    known: dict[str, int] = {}
+    places: list[int] = []
+    ends = [0]
+    for text in texts:
+        places += [known.setdefault(word, len(known)) for word in text.lower().split()]
+        ends.append(len(places))
+    shape = len(texts), max(1, len(known))
+    words = csr_matrix((np.ones(len(places), np.float32), places, ends), shape=shape, dtype=np.float32)
+    found = words @ _word_grams(list(known) or [""])
+    found.sort_indices()
+    return found
+
+
+def _word_grams(words: Sequence[str]) -> Rows:
     from sklearn.feature_extraction.text import HashingVectorizer
 
     grams = HashingVectorizer(
@@ -81,7 +102,7 @@ def gram_counts(texts: Sequence[str]) -> Rows:
         norm=None,
         dtype=np.float32,
     )
-    return grams.transform(texts)
+    return grams.transform(words)
 
 
 @dataclass(slots=True)
@@ -134,6 +155,38 @@ def similarity(rows: Rows, others_transposed: Rows) -> Float[np.ndarray, "row ot
         return found
     product = rows @ others_transposed
     return np.asarray(product.toarray() if hasattr(product, "toarray") else product, dtype=np.float32)
+
+
+def products(others: Rows) -> Callable[[Rows], Float[np.ndarray, "row other"]]:
+    """Cosines of any rows with many `others`: a product of matrices, dense where features are common.
+
+    The same as `similarity` up to rounding, many times as fast where rows come in blocks; it takes `COMMON` numbers for
+    each of the others beside them.
+    """
+    if not hasattr(others, "indptr"):
+        return lambda rows: np.asarray(rows @ others.T, np.float32)
+    seen = np.bincount(others.indices, minlength=others.shape[1])
+    common = np.sort(np.argsort(-seen, kind="stable")[:COMMON])
+    is_common = np.zeros(others.shape[1], bool)
+    is_common[common] = True
+    dense = others.tocsc()[:, common].toarray(order="C")
+    rare = _kept(others, ~is_common).T.tocsr()
+
+    def cosines(rows: Rows) -> Float[np.ndarray, "row other"]:
+        found: np.ndarray = rows.tocsc()[:, common].toarray() @ dense.T
+        found += (_kept(rows, ~is_common) @ rare).toarray()
+        return found
+
+    return cosines
+
+
+def _kept(rows: Rows, columns: np.ndarray) -> Rows:
+    """Sparse rows with these columns alone, of the same shape."""
+    from scipy.sparse import csr_matrix
+
+    stays = columns[rows.indices]
+    ends = np.concatenate([[0], np.cumsum(stays)])[rows.indptr].astype(rows.indptr.dtype)
+    return csr_matrix((rows.data[stays], rows.indices[stays], ends), shape=rows.shape)
 
 
 def packed(rows: Rows, name: str) -> dict[str, np.ndarray]:
