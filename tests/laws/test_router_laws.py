@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
@@ -21,8 +19,6 @@ QUICK = {
 }
 PAIRS = [name for name in before if any(p.name == "strong" for p in before.entry(name).params)]
 MANY = [name for name in before if name not in PAIRS]
-UNSEEDED = [name for name in MANY if name not in ("cluster", "router_dc")]
-"""Routers that draw nothing by the number of a model."""
 
 
 def build(name):
@@ -40,6 +36,7 @@ def build(name):
     "law",
     [
         laws.is_deterministic,
+        laws.follows_a_permutation,
         laws.of_one_model_is_that_model,
         laws.adds_costs,
         laws.passes_over_failures,
@@ -52,11 +49,6 @@ def build(name):
 )
 def test_laws(name, law):
     law(build(name))
-
-
-@pytest.mark.parametrize("name", UNSEEDED)
-def test_a_permutation_of_the_models_permutes_the_choice(name):
-    laws.follows_a_permutation(build(name))
 
 
 @pytest.mark.parametrize("name", list(before))

@@ -13,7 +13,7 @@ from consort.models.base import Tokenizer, TokenModel
 from consort.models.decoding.retokenized import View
 
 
-@strategy(paper="2305.14739")
+@strategy(paper="2305.14739", example={"separator": "b"})
 class ContextAware(Combined):
     """(1 + alpha) log p(y | context, query) - alpha log p(y | query), by one model (eq. 3).
 

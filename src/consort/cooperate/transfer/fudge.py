@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@strategy(paper="2104.05218")
+@strategy(paper="2104.05218", example={"positive": "a", "negative": "b", "top_k": 4})
 class Fudge(Guided):
     """log p(x | s) + lambda log p(positive | s, x) for the `top_k` likeliest tokens x; all others are left out.
 

@@ -15,7 +15,7 @@ from consort.core.params import Range
 from consort.models.base import Session, TokenModel
 
 
-@strategy(paper="2009.06367")
+@strategy(paper="2009.06367", example={"desired": "a", "undesired": "b"})
 class Gedi(TokenModel):
     """log p(x | s) + omega log p(desired | s, x), by Bayes' rule from a guide that reads one control code or another.
 

@@ -38,6 +38,8 @@ class FrugalGPT:
     `answered_by` and `scores`. Raises BadParameter where it is asked before it has been fitted.
     """
 
+    needs_fit = True
+
     def __init__(
         self,
         models: Sequence[LanguageModel],

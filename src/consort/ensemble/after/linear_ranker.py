@@ -37,6 +37,8 @@ class LinearRanker:
     `answered_by` and the `scores`. Raises BadParameter where it is asked before it has been fitted.
     """
 
+    needs_fit = True
+
     def __init__(
         self,
         models: Sequence[LanguageModel],

@@ -22,7 +22,7 @@ from consort.ensemble.routing.router import Router
 from consort.models.base import LanguageModel
 
 
-@strategy(paper="2505.19797")
+@strategy(paper="2505.19797", example={"clusters": 4})
 class Cluster(Router):
     """Find the nearest of `clusters` k-means centres, and take the model that was best there (`cost`, `lambda`)."""
 

@@ -57,7 +57,9 @@ class Forc(Router):
 
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
         told = self.learned_arrays
-        return np.asarray(rows @ told["weight"] + told["intercept"] - self.learned_values["money"] * self.prices[self.order])
+        return np.asarray(
+            rows @ told["weight"] + told["intercept"] - self.learned_values["money"] * self.prices[self.order]
+        )
 
 
 Table = Float[np.ndarray, "query model"]

@@ -23,7 +23,7 @@ from consort.ensemble.routing.router import Router, calibrated, held_against, th
 from consort.models.base import LanguageModel
 
 
-@strategy(paper="2406.18665")
+@strategy(paper="2406.18665", example={"epochs": 3, "size": 8})
 class Mf(Router):
     """Ask `strong` where its estimated win rate by matrix factorisation reaches the threshold.
 

@@ -13,8 +13,8 @@ from consort.ensemble.before import strategy
 from consort.ensemble.learning.fitting import Learned
 from consort.ensemble.learning.observations import Observed
 from consort.ensemble.routing.features import Rows
-from consort.ensemble.routing.linear import balanced as balanced_weights
 from consort.ensemble.routing.linear import LARGE, difference_error, folds_of, out_of_fold, ridge, sampled
+from consort.ensemble.routing.linear import balanced as balanced_weights
 from consort.ensemble.routing.router import Router
 from consort.models.base import LanguageModel
 

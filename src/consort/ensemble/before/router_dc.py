@@ -29,7 +29,7 @@ MASKED = -1e9
 CLUSTERS = 5
 
 
-@strategy(paper="2409.19886")
+@strategy(paper="2409.19886", example={"steps": 20, "batch": 16, "size": 8})
 class RouterDc(Router):
     """Take the model whose vector has the largest cosine with the query's (`cost`, `lambda`: less price).
 

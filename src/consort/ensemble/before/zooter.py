@@ -23,7 +23,7 @@ from consort.ensemble.routing.router import Router
 from consort.models.base import LanguageModel
 
 
-@strategy(paper="2311.08692")
+@strategy(paper="2311.08692", example={"penalty": 0.1})
 class Zooter(Router):
     """Take the model that the distilled reward distribution likes best (`cost`, `lambda`: less price).
 
