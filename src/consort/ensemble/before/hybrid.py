@@ -30,7 +30,8 @@ class Hybrid(Router):
     """Ask `weak` where it is likely as good as `strong`, i.e. where 1 - P(as good) stays below the threshold.
 
     `target`: "det" whether the first sample is (H >= 0), "prob" the share of pairs of samples where it is, "trans" the
-    same with H >= -t, the t of most spread labels. `threshold` (0: always strong; above 1: never), else one that sends `share` to the strong model.
+    same with H >= -t, the t of most spread labels. `threshold` (0 always asks the strong model, above 1 never),
+    else one that sends `share` to the strong model.
     """
 
     def __init__(

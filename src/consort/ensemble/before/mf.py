@@ -27,7 +27,8 @@ from consort.models.base import LanguageModel
 class Mf(Router):
     """Ask `strong` where its estimated win rate by matrix factorisation reaches the threshold.
 
-    `threshold` (0: always strong; above 1: never), else the one that sends `share` of the queries to the strong model. `size`: of the model vectors;
+    `threshold` (0 always asks the strong model, above 1 never),
+    else the one that sends `share` of the queries to the strong model. `size`: of the model vectors;
     `rate`: of Adam; `noise`: normal, added to each feature in training, which is what keeps a few thousand queries from
     being learned by heart. Ties count half a win.
     """

@@ -25,7 +25,8 @@ from consort.models.base import LanguageModel
 class WinClassifier(Router):
     """Ask `strong` where 1 - P(tie) - P(weak wins) reaches the threshold.
 
-    `threshold` (0: always strong; above 1: never), else the one that sends `share` of the queries to the strong model. `penalty`: of the coefficients.
+    `threshold` (0 always asks the strong model, above 1 never),
+    else the one that sends `share` of the queries to the strong model. `penalty`: of the coefficients.
     """
 
     def __init__(

@@ -25,7 +25,8 @@ class SpecFuse:
     """Each model proposes the next `span` tokens; the span that all together find likeliest for its length is taken.
 
     `weight`: how much each model's opinion counts; a model of weight 0 neither proposes nor scores. `details` has
-    `spans`, the number of spans taken from each model. A span is written as `Sampling` says; penalties count its author's tokens.
+    `spans`, the number of spans taken from each model.
+    A span is written as `Sampling` says; penalties count the tokens of the model that writes it.
     Raises Unsupported for a model without logits, BadParameter for a `logit_bias` where vocabularies differ.
     """
 

@@ -28,14 +28,15 @@ class Router(ABC):
     """A model that has one of `models` answer: the one of largest `predict` less lambda times its price.
 
     Of equal ones the one that was better on all observed queries, then the cheaper. A member that fails is replaced by
-    the next best. `details` of an answer has `chosen`, `scores` (after the price) by model, `why`, `asked`, and `failed`
-    with reasons.
+    the next best. `details` of an answer has `chosen`, `scores` (after the price) by model, `why`, `asked`, and
+    `failed` with reasons.
 
     A router is one of two kinds. `estimate` gives the expected quality of every model; or, for routers between a strong
     and a weak model (`models` are then these two), the strong one's score and the threshold it is held against.
 
     `learn` and `estimate` see the models in an order that follows from the observed data alone (`Observed.ranking`), so
-    that nothing depends on the order in which models are given: what belongs to a model is taken as `values[self.order]`.
+    that nothing depends on the order in which models are given: of a value for each model they take
+    `values[self.order]`.
     """
 
     needs_features: ClassVar[bool] = True
