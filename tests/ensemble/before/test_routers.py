@@ -22,7 +22,7 @@ from consort.ensemble.before.router_dc import sample_model_loss, sample_sample_l
 from consort.ensemble.before.sw_ranking import bradley_terry, tiers_of
 from consort.ensemble.before.tryage import Tryage
 from consort.ensemble.before.zooter import smoothed
-from consort.ensemble.routing.features import Tfidf
+from consort.ensemble.features.ngrams import Tfidf
 from consort.ensemble.routing.linear import out_of_fold, ridge, softmax_regression
 from consort.models import FakeModel
 from consort.testing.router_laws import models, observed

@@ -26,7 +26,8 @@ class Cascade:
 
     `threshold`: an answer is taken if its confidence is at least this; one number, or one for each model (the last is
     not used). `confidence` (`consort methods --kind confidence`): the geometric mean of the token probabilities (the
-    default, `mean_probability`), the least of them, a quantile, or their product. The cost is that of all models asked; `details` has `answered_by` and the `confidence` of each model asked.
+    default, `mean_probability`), the least of them, a quantile, or their product. The cost is
+    that of all models asked; `details` has `answered_by` and the `confidence` of each model asked.
     Raises Unsupported for a model, other than the last, that does not tell log-probabilities.
     """
 

@@ -18,7 +18,7 @@ from consort.ensemble.before import strategy
 from consort.ensemble.before.ridge import best_alpha
 from consort.ensemble.learning.fitting import Learned
 from consort.ensemble.learning.observations import Observed
-from consort.ensemble.routing.features import Rows
+from consort.ensemble.routing.features import Features, Rows
 from consort.ensemble.routing.linear import ridge
 from consort.ensemble.routing.router import Router
 from consort.models.base import LanguageModel
@@ -42,7 +42,7 @@ class Forc(Router):
         budget: Annotated[float, Range(0, 1000000000)] = 0.0,
         cost: Sequence[float] | None = None,
         lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
-        features: str = "tfidf",
+        features: Features | None = None,
         state: str = "",
     ) -> None:
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)

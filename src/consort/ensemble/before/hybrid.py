@@ -16,7 +16,7 @@ from consort.core.params import Range
 from consort.ensemble.before import strategy
 from consort.ensemble.learning.fitting import Learned
 from consort.ensemble.learning.observations import Observed
-from consort.ensemble.routing.features import Rows
+from consort.ensemble.routing.features import Features, Rows
 from consort.ensemble.routing.linear import sigmoid, softmax_regression
 from consort.ensemble.routing.router import Router, calibrated, held_against, threshold_in_use
 from consort.models.base import LanguageModel
@@ -42,7 +42,7 @@ class Hybrid(Router):
         target: Literal["det", "prob", "trans"] = "prob",
         threshold: Annotated[float, Range(0, 2)] | None = None,
         share: Annotated[float, Range(0, 1)] = 0.5,
-        features: str = "tfidf",
+        features: Features | None = None,
         state: str = "",
     ) -> None:
         super().__init__((strong, weak), features=features, state=state)

@@ -15,9 +15,10 @@ from consort.core.errors import BadData, BadParameter, Incompatible, Unsupported
 from consort.core.params import name_of
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.calls import Ledger, Pair, Reading, ask, ask_likelihoods, checked_members
+from consort.ensemble.features.ngrams import Ngrams
 from consort.ensemble.learning.fitting import Learned, Replay, learned_of, with_learned
 from consort.ensemble.learning.observations import Observed
-from consort.ensemble.routing.features import Encoder, Rows, check_features, encoder_of, fit_encoder, unpacked
+from consort.ensemble.routing.features import Encoder, Features, Rows, encoder_of, unpacked
 from consort.ensemble.routing.linear import folds_of
 from consort.models.base import LanguageModel
 from consort.models.cached.model import text_of
@@ -48,15 +49,15 @@ class Router(ABC):
         *,
         cost: Sequence[float] | None = None,
         lambda_: float = 0.0,
-        features: str = "tfidf",
+        features: Features | None = None,
         state: str = "",
     ) -> None:
-        check_features(features)
         self.models, self.labels = checked_members(models)
         self.cost, self.lambda_, self.features, self.state = cost, lambda_, features, state
         if cost is not None and (len(cost) != len(self.models) or min(cost) < 0):
             message = f"{list(cost)} are no costs of {counted(len(self.models), 'model')}"
             raise BadParameter(message, field="cost", hint="one number of at least 0 for each")
+        self.seen = features or Ngrams()
         self.threshold: float | None = None
         self.kind = name_of(type(self).__name__)
         self.name = f"{self.kind}({', '.join(m.name for m in self.models)})"
@@ -108,7 +109,7 @@ class Router(ABC):
         learner = copy.copy(self)
         learner.ordering = order
         if self.needs_features:
-            encoder = encoder or fit_encoder(self.features, observed.queries)
+            encoder = encoder or self.seen.fitted(observed.queries)
             rows, shared = encoder.rows(observed.queries), encoder.arrays()
         found = learner.learn(rows, observed.columns(order), seed)
         kept = {"prices": observed.prices().tolist(), "order": order}
@@ -241,7 +242,7 @@ class Router(ABC):
     def _rows(self, texts: Sequence[str]) -> Rows:
         learned = learned_of(self, self.kind)
         if self._encoder is None or self._encoder[0] is not learned:
-            self._encoder = learned, encoder_of(learned, self.features)
+            self._encoder = learned, encoder_of(learned, self.seen)
         return self._encoder[1].rows(texts)
 
     def columns(self) -> Rows:
