@@ -16,7 +16,7 @@ from consort.ensemble.after import after
 from consort.ensemble.after.pair_ranker import PairJudge
 from consort.ensemble.learning.observations import Observed
 from consort.models import FakeTokenModel, load_model
-from consort.models.judges.classifiers import RewardModel
+from consort.models.judges.reward_model import RewardModel
 from consort.testing import answer_laws as laws
 from consort.testing import model_laws
 from consort.weights import open_checkpoint
