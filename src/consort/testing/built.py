@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, wraps
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -80,26 +80,30 @@ class NoFolder:
     name, path = "judge", None
 
 
-def built(registry: Registry[Any], name: str, models: Sequence[Any], **more: Any) -> Any:
+def built(registry: Registry[Any], name: str, models: Sequence[Any], *, fit: bool = True, **more: Any) -> Any:
     """The strategy `name` over `models`, fitted where it needs that; `more` stands over its example."""
     entry, turn = registry.entry(name), cycle(models)
     example = {**entry.options.get("example", {}), **more}
     given = {p.name: _argument(p, example, models, turn) for p in entry.params if p.required or p.name in example}
     strategy = registry.get(name)(**given)
-    if getattr(strategy, "judge", None) is not None:
+    if isinstance(getattr(getattr(strategy, "judge", None), "checkpoint", None), NoFolder):
         strategy.judge = StubJudge()
-    if getattr(strategy, "needs_fit", False):
+    if fit and registry.kind != "router" and getattr(strategy, "needs_fit", False):
         strategy = strategy.fit(_observed(strategy))
     return strategy
 
 
 def _argument(p: Param, example: dict[str, Any], models: Sequence[Any], turn: Iterator[Any]) -> Any:
     value = example.get(p.name)
+    if p.type != "model" and value is not None:
+        return value
     if p.type == "model":
         if isinstance(value, int):
             return models[value]
         if isinstance(value, str):
             return built(strategies()[value], value, models)
+        if value is not None:
+            return value
         return list(models) if p.many else next(turn)
     if p.type == "checkpoint":
         found = [one for one in models if hasattr(one, "spec")] or [NoFolder()]
@@ -107,6 +111,30 @@ def _argument(p: Param, example: dict[str, Any], models: Sequence[Any], turn: It
     if p.type == "judge":
         return StubJudge()
     return task_file() if p.name == "examples" and value is None else value
+
+
+def law_of(law: Callable[..., None], build_of: Callable[[str], Any]) -> Callable[[str], None]:
+    """A law of what builds a strategy as a law of a registered name."""
+
+    @wraps(law)
+    def of(name: str) -> None:
+        law(build_of(name))
+
+    return of
+
+
+def exempt(registry: Registry[Any], name: str) -> dict[str, str]:
+    """The laws that a method does not keep, each with the reason, as its decorator says: `exempt={LAW: REASON}`."""
+    return dict(registry.entry(name).options.get("exempt", {}))
+
+
+def run(registry: Registry[Any], laws: Sequence[Callable[[str], None]], name: str) -> list[str]:
+    """Every law over one name but those that it is exempt from; the names of the laws that held."""
+    reasons = exempt(registry, name)
+    kept = [law for law in laws if law.__name__ not in reasons]
+    for law in kept:
+        law(name)
+    return [law.__name__ for law in kept]
 
 
 @cache

@@ -23,7 +23,14 @@ from consort.ensemble.readings.exact import Exact
 from consort.models.base import LanguageModel
 
 
-@strategy(paper="2310.03094")
+@strategy(
+    paper="2310.03094",
+    ends=("agree", 0, 2),
+    exempt={
+        "order_of_members_is_free": "the last member is the strong one",
+        "a_failed_member_is_named": "two that agree settle the matter before the third is asked",
+    },
+)
 class AgreementCascade:
     """Ask cheap models; if enough of them give the same answer, return it, else the answer of the strong model.
 

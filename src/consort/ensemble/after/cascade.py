@@ -20,7 +20,14 @@ from consort.models.base import LanguageModel
 from consort.models.cost import cost_of, distinct, joined
 
 
-@strategy(paper="2305.05176")
+@strategy(
+    paper="2305.05176",
+    ends=("threshold", 0.0, 1.0),
+    exempt={
+        "order_of_members_is_free": "models are asked in order until one is confident",
+        "a_failed_member_is_named": "a model that fails is not known to be confident: the failure is raised",
+    },
+)
 class Cascade:
     """Ask models in order until one is confident of its answer; the last one's answer is always taken.
 

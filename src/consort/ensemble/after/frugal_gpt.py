@@ -27,7 +27,14 @@ MOST = 12
 """Models at most: all chains of up to three of them are tried."""
 
 
-@strategy(paper="2305.05176")
+@strategy(
+    paper="2305.05176",
+    exempt={
+        "identical_candidates_are_the_first": "the fitted chain decides who is asked first",
+        "order_of_members_is_free": "the fitted chain decides who is asked first",
+        "a_failed_member_is_named": "members outside of the fitted chain are not asked, and so do not fail",
+    },
+)
 class FrugalGPT:
     """Ask a fitted chain of models in order; the first answer whose score reaches its threshold is returned.
 

@@ -20,7 +20,15 @@ TEMPLATE = "{task}\n\nOther answers:\n{answers}\n\nAnswer:"
 END = -1
 
 
-@strategy(paper="2502.04510")
+@strategy(
+    paper="2502.04510",
+    exempt={
+        "identical_candidates_are_the_first": "the node at the end answers",
+        "order_of_members_is_free": "the order is the graph",
+        "a_failed_member_is_named": "every node is needed, so the first failure is raised",
+        "copies_are_the_model": "the later nodes read the answers of the earlier ones in their prompts",
+    },
+)
 class GraphOfModels:
     """Pass a task through a graph of models; each sees the answers of those before it, the end node's is the answer.
 

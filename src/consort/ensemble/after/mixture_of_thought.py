@@ -27,7 +27,7 @@ from consort.models.base import LanguageModel
 from consort.models.cost import distinct
 
 
-@strategy(paper="2310.03094")
+@strategy(paper="2310.03094", ends=("threshold", 0.0, 2.0))
 class MixtureOfThought:
     """Sample a weak model in several styles; return its top answer where that can be believed, else ask the strong one.
 

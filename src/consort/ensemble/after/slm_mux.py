@@ -18,7 +18,13 @@ from consort.ensemble.readings.exact import Exact
 from consort.models.base import LanguageModel
 
 
-@strategy(paper="2510.05077")
+@strategy(
+    paper="2510.05077",
+    example={"samples": 1},
+    exempt={
+        "order_of_members_is_free": "of models that agree with themselves alike the more accurate, then first, speaks"
+    },
+)
 class SlmMux:
     """Ask each model several times and return the majority answer of the model that agrees most with itself.
 
