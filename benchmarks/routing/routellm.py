@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from consort.ensemble.before import before
+from consort.ensemble.features.ngrams import Tfidf, gram_counts
 from consort.ensemble.learning.observations import Observed, from_table
 from consort.ensemble.routing.cost_quality import apgr, cpt
-from consort.ensemble.routing.features import Encoder, Rows, Tfidf, gram_counts
+from consort.ensemble.routing.features import Encoder, Rows
 from consort.ensemble.routing.linear import folds_of, ridge
 from consort.evaluate import plain_table
 from consort.models import FakeModel

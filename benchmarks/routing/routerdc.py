@@ -22,7 +22,6 @@ import numpy as np
 
 from consort.ensemble.before import before
 from consort.ensemble.learning.observations import Observed, from_table
-from consort.ensemble.routing.features import fit_encoder
 from consort.evaluate import plain_table
 from consort.models import FakeModel
 from consort.models.cached.model import open_table
@@ -125,7 +124,7 @@ def fitted_rows(
     """
     begun = time.process_time()
     texts = [text for part in tests for text in part.queries]
-    encoder = fit_encoder(features, train.queries)
+    encoder = made("features", features, "features").fitted(train.queries)
     encoder.rows(train.queries)
     encoder.rows(texts)
     shared = time.process_time() - begun

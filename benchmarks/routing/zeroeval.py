@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from consort.ensemble.after.agreement_cascade import AgreementCascade
-from consort.ensemble.after.vote import Vote, answer_codes
+from consort.ensemble.after.vote import Vote
+from consort.ensemble.answers.reading import answer_codes
 from consort.ensemble.answers.voting import order_of, vote_quality
 from consort.ensemble.learning.fitting import lower_bound
 from consort.ensemble.learning.observations import Observed
+from consort.ensemble.readings.first_number import FirstNumber
 from consort.evaluate import plain_table
 from consort.models import FakeModel
 
@@ -54,7 +56,7 @@ def observed(path: Path | None = None) -> Observed:
 
 def votes(data: Observed) -> list[list[str]]:
     """Accuracy of votes of the best k models and of the first k small open ones, beside published figures."""
-    codes, ranked = answer_codes(data, READ), order_of(list(data.accuracy))
+    codes, ranked = answer_codes(data, FirstNumber()), order_of(list(data.accuracy))
     small = [data.models.index(m) for m in SMALL]
     pools = [("all", ranked, 97.04)]
     pools += [(f"top {k}", ranked[:k], wanted) for k, wanted in ((3, 96.66), (5, 97.50), (9, 97.19))]
@@ -93,7 +95,7 @@ def gated(data: Observed, seeds: int) -> list[list[str]]:
     lines = []
     for name, members in POOLS.items():
         part = data.columns([data.models.index(m) for m in members] or range(len(data.models)))
-        plain = vote_quality(answer_codes(part, READ), part.quality, order_of(list(part.accuracy))).mean()
+        plain = vote_quality(answer_codes(part, FirstNumber()), part.quality, order_of(list(part.accuracy))).mean()
         found = [one_seed(part, seed) for seed in range(seeds)]
         for rule in ("mean", "strict"):
             kept, gain, new = (np.array([f[rule][k] for f in found]) for k in range(3))

@@ -3,60 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
-from itertools import cycle
 from typing import Any
 
 import pytest
 
 from consort.cooperate.speculate import Speculate
-from consort.cooperate.transfer import transfer
 from consort.core.errors import BadParameter
 from consort.core.params import bind
-from consort.core.registry import Registry
 from consort.ensemble.after import after
 from consort.ensemble.during import during
-from consort.ensemble.during.average import Average
 from consort.models import ByteTokenizer, FakeTokenizer, FakeTokenModel, HFModel, TokenModel
 from consort.testing import model_laws as laws
+from consort.testing.built import exempt, strategies
 
-FITTED = {"best_of_n", "frugal_fusion", "frugal_gpt", "gen_fuser", "graph_of_models", "linear_ranker", "pair_ranker"}
-"""Strategies that need solved examples, a judge, a fuser or a graph; laws/test_answer_laws.py has them."""
-STRATEGIES: dict[str, Registry[type]] = {
-    name: kind for kind in (during, transfer, after) for name in kind if name not in FITTED
-}
+STRATEGIES = strategies(("ensemble", "transfer", "answer"))
 PLAIN = [FakeTokenModel.random(seed) for seed in range(3)]
 
 
-def build(name: str) -> Callable[[Sequence[Any]], Any]:
-    """A strategy of the given models; parameters that take a single model get them in turn."""
-    registry = STRATEGIES[name]
-    wanted = [p for p in registry.entry(name).params if p.is_expression and not p.optional]
-
-    def make(models: Sequence[Any]) -> Any:
-        turn = cycle([Average(models)] if name == "attributed" else models)
-        given = {p.name: list(models) if p.many else next(turn) for p in wanted}
-        return registry.get(name)(**given, **FAKE_WORDS.get(name, {}))
-
-    return make
-
-
-def takes_a_list(name: str) -> bool:
-    return any(p.is_expression and p.many for p in STRATEGIES[name].entry(name).params)
-
-
-LISTS = [name for name in STRATEGIES if takes_a_list(name)]
-FAKE_WORDS = {
-    "context_aware": {"separator": "b"},
-    "fudge": {"positive": "a", "negative": "b", "top_k": 4},
-    "gedi": {"desired": "a", "undesired": "b"},
-    "slm_mux": {"samples": 1},
-}
-"""Texts that the fake tokenizer can read; one sample, where copies of a model must answer as it does."""
-HIDDEN = {"contrastive_search", "dola"}
 TOKEN_STRATEGIES = [
-    name for name in STRATEGIES if name not in after and issubclass(STRATEGIES[name].get(name), TokenModel)
+    name for name, kind in STRATEGIES.items() if kind.kind != "answer" and issubclass(kind.get(name), TokenModel)
 ]
+LISTS = [name for name in STRATEGIES if laws.registered(name).takes_a_list]
+
+
+def build(name: str) -> Callable[[Sequence[Any]], Any]:
+    return laws.registered(name).build
 
 
 def tiny(kind: str) -> TokenModel:
@@ -105,23 +76,13 @@ def test_fake_model(law: Callable[[TokenModel], None]) -> None:
     law(PLAIN[0])
 
 
-@cache
-def members_for(name: str) -> list[TokenModel]:
-    """Models that a strategy can work with: one of transformers where it needs layers or hidden states."""
-    return [tiny("Llama")] if name in HIDDEN else PLAIN
-
-
-@pytest.mark.parametrize("law", laws.SESSION_LAWS, ids=lambda law: law.__name__)
-@pytest.mark.parametrize("name", TOKEN_STRATEGIES)
-def test_token_strategies(name: str, law: Callable[[TokenModel], None]) -> None:
-    law(build(name)(members_for(name)))
-
-
-@pytest.mark.parametrize("law", laws.ANSWER_LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("law", laws.LAWS[:-1], ids=lambda law: law.__name__)  # the last is tests/field/test_sampling
 @pytest.mark.parametrize("name", list(STRATEGIES))
-def test_answers_of_strategies(name: str, law: Callable[..., None]) -> None:
-    models = members_for(name)
-    law(build(name)(models), laws.prompts_of(models[0]))
+def test_laws(name: str, law: Callable[[str], None]) -> None:
+    reason = exempt(STRATEGIES[name], name).get(law.__name__)
+    if reason:
+        pytest.skip(reason)
+    law(name)
 
 
 class Renewing(FakeTokenModel):
@@ -144,7 +105,9 @@ class _Renewed:
 
 
 @pytest.mark.parametrize("law", [laws.select_equals_fresh, laws.any_history_equals_fresh], ids=lambda law: law.__name__)
-@pytest.mark.parametrize("name", [n for n in TOKEN_STRATEGIES if n not in HIDDEN])
+@pytest.mark.parametrize(
+    "name", [n for n in TOKEN_STRATEGIES if isinstance(laws.registered(n).members[0], FakeTokenModel)]
+)
 def test_select_may_give_a_new_session(name: str, law: Callable[[TokenModel], None]) -> None:
     members = [Renewing(model.logits, model.tokenizer, name=model.name) for model in PLAIN]
     law(build(name)(members))
@@ -177,16 +140,6 @@ def test_speculation(name: str, law: Callable[..., None]) -> None:
 def test_speculation_over_sessions_that_renew(name: str) -> None:
     model = guessing(name, Renewing)
     laws.batch_equals_single(model, laws.prompts_of(model))
-
-
-@pytest.mark.parametrize("name", LISTS)
-def test_copies_are_the_model(name: str) -> None:
-    laws.copies_are_the_model(build(name), PLAIN[1], laws.prompts_of(PLAIN[0]))
-
-
-@pytest.mark.parametrize("name", [n for n in LISTS if n in after or n in TOKEN_STRATEGIES])
-def test_strategies_nest(name: str) -> None:
-    laws.strategies_nest(build(name), PLAIN, laws.prompts_of(PLAIN[0]))
 
 
 @pytest.mark.parametrize("inner", [n for n in LISTS if n in TOKEN_STRATEGIES])

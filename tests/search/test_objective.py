@@ -33,7 +33,7 @@ def plan(utility, **more):
 
 
 def test_the_best_by_reward_is_what_the_reward_model_says_of_its_answers(task, tmp_path):
-    from consort.models.judges.classifiers import RewardModel
+    from consort.models.judges.reward_model import RewardModel
     from consort.plan.build import load
 
     found = search(plan(REWARD), task=task, out=tmp_path, limit=6)

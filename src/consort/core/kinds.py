@@ -69,6 +69,8 @@ def made(produces: str, value: Any, where: str) -> Any:
     name, arguments = named(value, where)
     registry, bare = find(name, makers, where)
     if bare is None:
+        if isinstance(value, Mapping):
+            raise UnknownName(f"no {registry.kind} named {name!r}", field=where, hint=did_you_mean(name, registry))
         return registry.get(registry.reference)(name)
     return registry.get(bare)(**arguments)
 

@@ -29,7 +29,7 @@ KEY = 0
 """The layer under which a file has this router."""
 
 
-@strategy(paper="2410.05357")
+@strategy(paper="2410.05357", example={"positive": [["a"], ["b"], ["c"]]})
 class PromptMixture:
     """Any models: a reference model's hidden state of the prompt chooses one of them, which answers.
 

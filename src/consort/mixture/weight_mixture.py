@@ -32,7 +32,7 @@ LEVELS = ("ffn", "block", "model")
 INPUTS = ("sample", "first_token", "token")
 
 
-@strategy(paper="2410.05357")
+@strategy(paper="2410.05357", example={"gate": "random"})
 class WeightMixture(TokenModel):
     """A mixture of models of one architecture: their MLPs, their layers, or whole stacks, chosen by the prompt.
 

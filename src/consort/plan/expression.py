@@ -233,8 +233,14 @@ class _Reader:
         """An expression of a kind that has names only, as a string or `{name: arguments}`."""
         if not isinstance(value, str | Mapping):
             raise BadPlan(f"{value!r} is no {kind}", field=path, hint=f"see `consort methods --kind {kind}`")
-        name, arguments = named(value, path)
+        described = isinstance(value, Mapping) and "hf" in value
+        name, arguments = ("", {}) if described else named(value, path)
         registry, bare = kinds.find(name, makers(kind), path)
+        if bare is None and described:
+            [first, *_] = registry_params(registry, registry.reference)
+            return self._call(registry.reference, {first.plan_name: value}, path, kind)
+        if bare is None and not isinstance(value, str):
+            raise UnknownName(f"no {kind} named {name!r}", field=path, hint=did_you_mean(name, registry))
         if bare is None:
             [first, *_] = registry_params(registry, registry.reference)
             return self._call(registry.reference, {first.plan_name: name}, path, kind)

@@ -1,19 +1,24 @@
 """Laws that every strategy over finished answers keeps; for authors of plug-ins as for consort's own tests.
 
-A law is a function of what builds a strategy (from its models, or from a threshold) that raises AssertionError where it
-is broken. The models are fakes that record what they were asked.
+`check(NAME)` runs every law over a registered strategy. A law is a function of what builds a strategy (from its models,
+or from a threshold) that raises AssertionError where it is broken. The models are fakes that record what they were
+asked. What a strategy needs is said by its decorator: `example`, `exempt`, and `ends`, the parameter that decides
+whether the last model is asked, with the values at which it never and always is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
 from consort.core.errors import EnvironmentFailure
 from consort.core.types import Completion, Prompt, Sampling, Usage, add_cost
+from consort.ensemble.after import after
 from consort.ensemble.answers.ranking import Compare, bubble_winner, full_ranking, logit_matrix
+from consort.testing.built import built, run
 
 Build = Callable[[Sequence[Any]], Any]
 """Makes a strategy of given models, in order."""
@@ -56,7 +61,7 @@ def costs_add_up(build: Build, texts: Sequence[str] = ("4", "5", "4")) -> None:
     models = [Said(f"m{i}", text) for i, text in enumerate(texts)]
     answers = build(models).generate(PROMPTS)
     total = add_cost(*(answer.cost for answer in answers))
-    for model in models:
+    for model in models:  # a judge is a model of its own, and not among these
         reported, spent = total.get(model.name, Usage()), model.spent
         counted = (reported.prompt_tokens, reported.completion_tokens, reported.calls)
         assert counted == (spent.prompt_tokens, spent.completion_tokens, spent.calls), f"{model.name}: {reported}"
@@ -121,11 +126,95 @@ def comparisons_are_antisymmetric(compare: Compare, count: int) -> None:
         assert bubble_winner(count, compare) == order[0]
 
 
-def plan_round_trip(strategy: Any) -> None:
-    """The plan of a strategy builds a strategy of the same plan."""
+def _params(name: str) -> dict[str, Any]:
+    return {p.name: p for p in after.entry(name).params}
+
+
+def takes_a_list(name: str) -> bool:
+    """Whether a registered strategy is of any number of models."""
+    return any(p.type == "model" and p.many for p in _params(name).values())
+
+
+def build_of(name: str, **more: Any) -> Build:
+    """What makes the registered strategy `name`, with its example; answers are read as numbers."""
+    given = {p.name: "numeric" for p in _params(name).values() if p.type == "reading"}
+    return lambda models: built(after, name, models, **given, **more)
+
+
+def _of_lists(law: Callable[[Build], None]) -> Callable[[str], None]:
+    @wraps(law)
+    def of(name: str) -> None:
+        if takes_a_list(name):
+            law(build_of(name))
+
+    return of
+
+
+def _is_judged(name: str) -> bool:
+    return any(p.type in ("judge", "checkpoint") and p.required for p in _params(name).values())
+
+
+def order_is_free(name: str) -> None:
+    """`order_of_members_is_free`; where a judge decides, the longest answer is the best."""
+    if takes_a_list(name):
+        order_of_members_is_free(build_of(name), ("999", "4", "4") if _is_judged(name) else ("9", "4", "4"))
+
+
+order_is_free.__name__ = "order_of_members_is_free"
+
+
+def readable_answers_win(name: str) -> None:
+    """`what_cannot_be_read_never_wins`, for strategies of many models that read answers."""
+    if takes_a_list(name) and any(p.type == "reading" for p in _params(name).values()):
+        what_cannot_be_read_never_wins(build_of(name))
+
+
+readable_answers_win.__name__ = "what_cannot_be_read_never_wins"
+
+
+def ends_of_the_threshold(name: str) -> None:
+    """`thresholds_at_both_ends`, for strategies whose decorator says what they are."""
+    if "ends" in after.entry(name).options:
+        parameter, low, high = after.entry(name).options["ends"]
+        thresholds_at_both_ends(lambda value, models: build_of(name, **{parameter: value})(models), low, high)
+
+
+ends_of_the_threshold.__name__ = "thresholds_at_both_ends"
+
+
+def plan_round_trip(name: str) -> None:
+    """The plan of a strategy over models of the lab, numbers inside their ranges, builds the same plan again."""
+    from consort import lab
+    from consort.models import load_model
+    from consort.models.judges.reward_model import RewardModel
     from consort.plan.build import build
     from consort.plan.expression import parse
     from consort.plan.objects import to_plan
+    from consort.weights import open_checkpoint
 
-    plan = to_plan(strategy)
+    models = [load_model(lab.path(one), name=f"lab:{one}") for one in ("mirror", "order")]
+    reward = open_checkpoint(lab.path("reward"))
+    params = _params(name).values()
+    given: dict[str, Any] = {p.name: reward for p in params if p.type == "checkpoint" and p.required}
+    given |= {p.name: RewardModel(reward) for p in params if p.type == "judge"}
+    given |= {p.name: p.range.low + 0.25 * min(1.0, p.range.high - p.range.low) for p in params
+              if p.type == "float" and p.range and not p.many and not p.per_model}  # fmt: skip
+    plan = to_plan(built(after, name, models, fit=False, **given))
     assert to_plan(build(parse(plan))) == plan
+
+
+LAWS: tuple[Callable[[str], None], ...] = (
+    _of_lists(costs_add_up),
+    _of_lists(identical_candidates_are_the_first),
+    order_is_free,
+    readable_answers_win,
+    _of_lists(a_failed_member_is_named),
+    ends_of_the_threshold,
+    plan_round_trip,
+)
+"""Laws of a registered strategy over finished answers, by its name; those of models stand beside (`model_laws`)."""
+
+
+def check(name: str) -> list[str]:
+    """Every law over the strategy called `name`; those that held. Raises AssertionError where one is broken."""
+    return run(after, LAWS, name)

@@ -1,22 +1,27 @@
 """Laws that every token model and every strategy keeps; for authors of plug-ins as for consort's own tests.
 
-A law is a function of a model (or of a strategy's class and models) that raises AssertionError where it is broken.
+A law is a function of a model (or of a strategy's class and models) that raises AssertionError where it is broken;
+`check(NAME)` runs all of them over a registered strategy.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache, wraps
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from consort.core.registry import Registry
 from consort.core.types import Completion, Sampling, Usage
 from consort.models.base import LanguageModel
 from consort.models.cost import labels
 from consort.models.token_model import TokenModel
+from consort.testing import sampling_laws
+from consort.testing.built import built, members_for, run, strategies
 
 GREEDY = Sampling(max_tokens=6)
 SAMPLED = Sampling(max_tokens=6, temperature=0.9, top_p=0.95, top_k=20, seed=7)
@@ -238,3 +243,86 @@ ANSWER_LAWS: tuple[Callable[[LanguageModel, Sequence[str]], None], ...] = (
     cost_names_the_models,
 )
 """For every language model, with prompts that it can read."""
+
+
+NESTING = ("ensemble", "transfer", "answer")
+"""Kinds of strategies whose lists of models may hold strategies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A registered strategy over small models: what laws of a name are about."""
+
+    name: str
+    registry: Registry[Any]
+    members: Sequence[Any]
+
+    @property
+    def build(self) -> Build:
+        return lambda models: built(self.registry, self.name, models)
+
+    @property
+    def takes_a_list(self) -> bool:
+        params = self.registry.entry(self.name).params
+        return self.registry.kind in NESTING and any(p.type == "model" and p.many for p in params)
+
+
+@cache
+def registered(name: str) -> Registered:
+    """The strategy called `name` and models that it works with. Raises KeyError for a name that there is not."""
+    registry = strategies()[name]
+    return Registered(name, registry, members_for(registry, name))
+
+
+def _of_sessions(law: Callable[[TokenModel], None]) -> Callable[[str], None]:
+    @wraps(law)
+    def of(name: str) -> None:
+        found = registered(name)
+        model = found.build(found.members)
+        if isinstance(model, TokenModel) and found.registry.kind in ("ensemble", "transfer"):
+            law(model)
+
+    return of
+
+
+def _of_answers(law: Callable[[LanguageModel, Sequence[str]], None]) -> Callable[[str], None]:
+    @wraps(law)
+    def of(name: str) -> None:
+        found = registered(name)
+        model = found.build(found.members)
+        law(model, prompts_of(model if isinstance(model, TokenModel) else found.members[0]))
+
+    return of
+
+
+def _copies(name: str) -> None:
+    found = registered(name)
+    if found.takes_a_list:
+        copies_are_the_model(found.build, found.members[1], prompts_of(found.members[0]))
+
+
+def _nested(name: str) -> None:
+    found = registered(name)
+    if found.takes_a_list:
+        strategies_nest(found.build, found.members, prompts_of(found.members[0]))
+
+
+def sampling_is_kept_or_refused(name: str) -> None:
+    """Every field of Sampling holds, or is refused by its name (`sampling_laws`)."""
+    sampling_laws.check(name)
+
+
+_copies.__name__, _nested.__name__ = "copies_are_the_model", "strategies_nest"
+LAWS: tuple[Callable[[str], None], ...] = (
+    *(_of_sessions(law) for law in SESSION_LAWS),
+    *(_of_answers(law) for law in ANSWER_LAWS),
+    _copies,
+    _nested,
+    sampling_is_kept_or_refused,
+)
+"""Laws of a registered strategy over models, by its name."""
+
+
+def check(name: str) -> list[str]:
+    """Every law over the strategy called `name`; those that held. Raises AssertionError where one is broken."""
+    return run(strategies()[name], LAWS, name)

@@ -1,24 +1,29 @@
 """Laws of routers: what holds for each of them, whatever it has learned.
 
-For authors of routers as for consort's own tests. `build` makes a router of the given models; the queries are two kinds
-of sums and words on which different models are right, so that there is something to learn.
+For authors of routers as for consort's own tests: `check(NAME)` runs every law over a registered router. What a router
+needs to be quick is its decorator's `example`, what it cannot keep its `exempt`. In a law `build` makes a router of the
+given models; the queries are sums and words on which different models are right, so that there is something to learn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from consort.core.errors import BadData, Unsupported
 from consort.core.types import Usage
+from consort.ensemble.before import before
 from consort.ensemble.learning.fitting import load_learned, save_learned, with_learned
 from consort.ensemble.learning.observations import Observed
 from consort.models.cost import cost_of
 from consort.models.fake import FakeModel
+from consort.testing.built import built, law_of, run
 
 Build = Callable[[Sequence[Any]], Any]
 SIZE = 48
@@ -59,28 +64,40 @@ def is_deterministic(build: Build) -> None:
     np.testing.assert_allclose(alone, scores[:6], atol=1e-5)
 
 
-def follows_a_permutation(build: Build, count: int = 3) -> None:
-    """Models in another order: the same model is chosen, where there is no tie."""
-    data, order = observed(count), list(reversed(range(count)))
-    own, members = fitted(build(models(count)), data), models(count)
-    other = fitted(build([members[i] for i in order]), data.columns(order))
-    ours, theirs = own.scores(data.queries), other.scores(data.queries)
-    best = np.sort(ours, axis=1)
-    is_clear = best[:, -1] - best[:, -2] > 1e-3
-    assert is_clear.any()
-    chosen = np.array(order)[theirs.argmax(1)]
-    np.testing.assert_array_equal(chosen[is_clear], ours.argmax(1)[is_clear])
+def follows_a_permutation(build: Build) -> None:
+    """Models and columns in any order, alike or not: the same models are chosen, of equally good ones too.
+
+    Between a strong and a weak model the models keep their parts, and only the columns stand in another order.
+    """
+    by_role = fitted(build(models()), observed()).by_role
+    count = 2 if by_role else 3
+    data = observed(count)
+    copies = replace(data, quality=np.concatenate([data.quality[:, :1], data.quality[:, :1], data.quality[:, 2:]], 1))
+    for seen in (data, copies, replace(copies, quality=np.ones_like(data.quality))):
+        expected = _names(fitted(build(models(count)), seen), data.queries)
+        for order in permutations(range(count)):
+            members = models(count)
+            reordered = fitted(build(members), seen.columns(order))
+            assert _names(reordered, data.queries) == expected, f"columns {order} change what is chosen"
+            if not by_role:
+                other = fitted(build([members[i] for i in order]), seen.columns(order))
+                assert _names(other, data.queries) == expected, f"models {order} change what is chosen"
 
 
-def keeps_its_state(build: Build, folder: Path) -> None:
+def _names(router: Any, queries: Sequence[str]) -> list[str]:
+    return [router.labels[m] for m in router.choose(queries)]
+
+
+def keeps_its_state(build: Build) -> None:
     """Written and read, what was learned decides as before."""
     data = observed()
     router = fitted(build(models()), data)
     if router.learned is None:
         return
-    path = folder / router.learned.file_name
-    save_learned(router.learned, path)
-    again = with_learned(build(models()), load_learned(path))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / router.learned.file_name
+        save_learned(router.learned, path)
+        again = with_learned(build(models()), load_learned(path))
     np.testing.assert_array_equal(again.scores(data.queries), router.scores(data.queries))
 
 
@@ -172,3 +189,101 @@ def needs_members_that_score(build: Build) -> None:
         assert refused.field == "m1"
     else:
         raise AssertionError("a member that cannot score was not refused")
+
+
+def params(name: str) -> dict[str, Any]:
+    """The parameters of a registered router, by name."""
+    return {p.name: p for p in before.entry(name).params}
+
+
+def build_of(name: str, **more: Any) -> Build:
+    """What makes the registered router `name`, with its example; who is asked for points gives many to sums."""
+    points = FakeModel(lambda text: "5" if "plus" in text else "2", name="judge")
+    asked = [p.name for p in params(name).values() if p.type == "model" and p.required and not p.many]
+    given = {p: points for p in asked if p not in ("strong", "weak")}
+    return lambda members: built(before, name, members, **given, **more)
+
+
+def thresholds_at_both_ends(name: str) -> None:
+    """At the least threshold it is always the strong model, at the most never."""
+    if "threshold" not in params(name):
+        return
+    data, bounds = observed(), params(name)["threshold"].range
+    for threshold, chosen in ((bounds.low, 0), (bounds.high, 1)):
+        router = fitted(build_of(name, threshold=threshold)(models()), data)
+        assert (router.choose(data.queries) == chosen).all(), f"threshold {threshold}"
+
+
+def more_share_is_more_strong_calls(name: str) -> None:
+    """The larger the share that is meant to go to the strong model, the more does."""
+    if "share" not in params(name):
+        return
+    data = observed()
+    shares = [build_of(name, share=share, threshold=None)(models()).fit(data) for share in (0.1, 0.5, 0.9)]
+    calls = [int((router.choose(data.queries) == 0).sum()) for router in shares]
+    assert calls == sorted(calls), f"{calls} calls of the strong model"
+
+
+def a_large_lambda_takes_the_cheapest(name: str) -> None:
+    """Where price is all that counts the cheapest model is chosen."""
+    if "lambda_" not in params(name):
+        return
+    data = observed()
+    router = build_of(name, lambda_=1e6)(models()).fit(data)
+    assert (router.choose(data.queries) == 1).all()
+
+
+def learns_what_there_is_to_learn(name: str) -> None:
+    """On fresh queries it is right nearly always, where no single model is."""
+    data, fresh = observed(seed=0), observed(seed=1)
+    router = build_of(name)(models())
+    if router.by_role or not router.needs_fit:
+        return
+    chosen = router.fit(data).choose(fresh.queries)
+    right = fresh.quality[np.arange(len(fresh)), chosen].mean()
+    assert right >= 0.95 > fresh.accuracy.max(), f"right on {right:.0%}"
+
+
+def plan_round_trip(name: str) -> None:
+    """The plan of a router over tables builds the same plan again."""
+    from consort.plan import build, parse, to_plan
+
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "table.jsonl"
+        file.write_text('{"prompt": "p", "answers": {"a": "x", "b": "y"}}\n')
+        one, other = f"table:{file}#a", f"table:{file}#b"
+        singles = {p.plan_name: one for p in params(name).values() if p.type == "model" and p.required and not p.many}
+        singles |= {"weak": other} if "weak" in singles else {}
+        lists = {p.plan_name: [one, other] for p in params(name).values() if p.type == "model" and p.many}
+        plan = {name: {**lists, **singles, **before.entry(name).options.get("example", {})}}
+        assert to_plan(build(parse(plan))) == plan
+
+
+LAWS: tuple[Callable[[str], None], ...] = (
+    *(
+        law_of(law, build_of)
+        for law in (
+            is_deterministic,
+            follows_a_permutation,
+            of_one_model_is_that_model,
+            adds_costs,
+            passes_over_failures,
+            skips_unknown_qualities,
+            scores_with_the_chosen_member,
+            one_member_judges_a_context,
+            needs_members_that_score,
+            keeps_its_state,
+        )
+    ),
+    thresholds_at_both_ends,
+    more_share_is_more_strong_calls,
+    a_large_lambda_takes_the_cheapest,
+    learns_what_there_is_to_learn,
+    plan_round_trip,
+)
+"""Laws of a registered router, by its name."""
+
+
+def check(name: str) -> list[str]:
+    """Every law over the router called `name`; those that held. Raises AssertionError where one is broken."""
+    return run(before, LAWS, name)

@@ -16,11 +16,11 @@ from consort.ensemble.after.auto_mix import AutoMix, says_correct
 from consort.ensemble.after.frugal_gpt import FrugalGPT
 from consort.ensemble.after.mixture_of_thought import MixtureOfThought
 from consort.ensemble.answers.acceptance import agree, features, share, top_answer
-from consort.ensemble.answers.answers import exact
 from consort.ensemble.answers.meta_verifier import belief, below, between, decide, gains, incremental_benefit
 from consort.ensemble.answers.scorer import fit_scorers, scores_of
 from consort.ensemble.learning.fitting import Learned, load_learned, save_learned
 from consort.ensemble.learning.observations import Observed
+from consort.ensemble.readings.exact import Exact
 from consort.models import FakeModel, FakeTokenModel
 
 
@@ -153,8 +153,8 @@ def test_samples_are_views_that_give_what_the_strategy_draws() -> None:
     team = MixtureOfThought(weak, says("strong", "z"), samples=2, threshold=0.0)
     views = [view.generate(["a", "a", "b"]) for view in team.models[:-1]]
     assert [m.name for m in team.models] == ["random-3.0", "random-3.1", "random-3.2", "random-3.3", "strong"]
-    drawn = [[exact(answer.text) for answer in row] for row in zip(*views, strict=True)]
-    live = [exact(c.text) for c in team.generate(["a", "a", "b"])]
+    drawn = [[Exact()(answer.text) for answer in row] for row in zip(*views, strict=True)]
+    live = [Exact()(c.text) for c in team.generate(["a", "a", "b"])]
     assert live == [top_answer([row]) for row in drawn]
     assert [team.place(number) for number in range(5)] == [0, 0, 0, 0, 1]
     assert len(set(drawn[0])) > 1

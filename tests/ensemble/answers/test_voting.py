@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consort.core.errors import BadData, BadParameter, EnvironmentFailure
-from consort.ensemble.after.vote import Vote, elected
+from consort.ensemble.after.vote import Vote
 from consort.ensemble.answers.voting import (
     diverse_selection,
+    elected,
     focal_diversity,
     forward_selection,
     log_odds,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from consort.ensemble.before.blend import Blend
+from consort.ensemble.features.ngrams import gram_counts
 from consort.ensemble.routing.cost_quality import apgr
-from consort.ensemble.routing.features import gram_counts
 from consort.models import FakeModel
 
 PARTS = Path(__file__).parents[3] / "benchmarks" / "routing"

@@ -22,7 +22,7 @@ from consort.ensemble.before.router_dc import sample_model_loss, sample_sample_l
 from consort.ensemble.before.sw_ranking import bradley_terry, tiers_of
 from consort.ensemble.before.tryage import Tryage
 from consort.ensemble.before.zooter import smoothed
-from consort.ensemble.routing.features import Tfidf
+from consort.ensemble.features.ngrams import Tfidf
 from consort.ensemble.routing.linear import out_of_fold, ridge, softmax_regression
 from consort.models import FakeModel
 from consort.testing.router_laws import models, observed
@@ -115,7 +115,7 @@ def test_a_higher_threshold_costs_less():
 def test_router_dc_with_equal_scores_has_no_nan():
     cosine = torch.tensor([[0.1, 0.2, 0.3]], requires_grad=True)
     for value in (0.0, 0.4, 1.0):
-        loss = sample_model_loss(cosine, torch.full((1, 3), value), 3)
+        loss = sample_model_loss(cosine, torch.full((1, 3), value), 3, torch.Generator())
         loss.backward()
         assert torch.isfinite(loss) and torch.isfinite(cosine.grad).all()
     hidden = torch.eye(3)
@@ -123,9 +123,9 @@ def test_router_dc_with_equal_scores_has_no_nan():
 
 
 def test_router_dc_loss_by_hand():
-    cosine, quality = torch.tensor([[0.5, -0.5]]), torch.tensor([[1.0, 0.0]])
-    assert float(sample_model_loss(cosine, quality, 1)) == pytest.approx(np.log(1 + np.exp(-1.0)))
-    assert float(sample_model_loss(cosine, torch.tensor([[1.0, 0.9]]), 1)) == pytest.approx(0)  # masked negative
+    cosine, quality, rng = torch.tensor([[0.5, -0.5]]), torch.tensor([[1.0, 0.0]]), torch.Generator()
+    assert float(sample_model_loss(cosine, quality, 1, rng)) == pytest.approx(np.log(1 + np.exp(-1.0)))
+    assert float(sample_model_loss(cosine, torch.tensor([[1.0, 0.9]]), 1, rng)) == pytest.approx(0)  # masked negative
 
 
 def test_three_wins_to_one_are_190_points():

@@ -16,10 +16,10 @@ from consort.core.errors import BadData, BadParameter, MissingExtra, OutputExist
 from consort.ensemble.before.knn import Knn
 from consort.ensemble.before.router_dc import RouterDc
 from consort.ensemble.before.zooter import Zooter
+from consort.ensemble.features.encoder import Embeddings
 from consort.ensemble.learning.fitting import load_learned, save_learned, with_learned
 from consort.ensemble.routing import sentence_encoder
 from consort.ensemble.routing.encoder_training import ByReward, fine_tune
-from consort.ensemble.routing.features import Embeddings
 from consort.ensemble.routing.sentence_encoder import SentenceEncoder
 from consort.models.hf.quiet import quiet
 from consort.testing.router_laws import models, observed

@@ -10,7 +10,7 @@ import pytest
 from consort import lab
 from consort.core.errors import BadCheckpoint, BadData, BadPlan, ConsortError
 from consort.fuse import preference, preferring, training
-from consort.models.judges.classifiers import RewardModel
+from consort.models.judges.reward_model import RewardModel
 from consort.plan.fuse.plan import parse_fuse
 from consort.recipes.fusechat import preference as fusechat_preference
 from consort.recipes.fusechat import run as fusechat

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from consort.core.errors import BadCheckpoint, BadParameter
 from consort.core.types import Completion, Example, Usage
 from consort.lab import path
-from consort.models.judges.classifiers import LabelModel, RewardModel
+from consort.models.judges.label_model import LabelModel
+from consort.models.judges.reward_model import RewardModel
 from consort.search.utilities.toxicity import TOXIC, harmlessness, toxicity_utility
 from consort.weights import open_checkpoint
 

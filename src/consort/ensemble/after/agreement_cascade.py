@@ -11,19 +11,26 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
-from consort.ensemble.after.vote import answer_codes, elected
-from consort.ensemble.answers.answers import reading
+from consort.ensemble.answers.reading import Reading, answer_codes
+from consort.ensemble.answers.voting import elected
 from consort.ensemble.calls import Ledger, ask_side_by_side, checked_members
 from consort.ensemble.learning.fitting import Replay
 from consort.ensemble.learning.observations import Observed
+from consort.ensemble.readings.exact import Exact
 from consort.models.base import LanguageModel
 
 
-@strategy(paper="2310.03094")
+@strategy(
+    paper="2310.03094",
+    ends=("agree", 0, 2),
+    exempt={
+        "order_of_members_is_free": "the last member is the strong one",
+        "a_failed_member_is_named": "two that agree settle the matter before the third is asked",
+    },
+)
 class AgreementCascade:
     """Ask cheap models; if enough of them give the same answer, return it, else the answer of the strong model.
 
@@ -38,12 +45,10 @@ class AgreementCascade:
         models: Sequence[LanguageModel],
         *,
         agree: Annotated[int, Range(0, 10000)] | None = None,
-        answer: Literal["choice", "exact", "first_number", "numeric", "words"] = "exact",
+        answer: Reading | None = None,
     ) -> None:
         self.models, self.labels = checked_members(models)
-        self.agree, self.answer, self.read = agree, answer, reading(answer)
-        if agree is not None and (isinstance(agree, bool) or agree < 0):
-            raise BadParameter(f"{agree} models cannot agree", field="agree", hint="a whole number of at least 0")
+        self.agree, self.answer, self.read = agree, answer, answer or Exact()
         self.needed = max(1, len(self.models) - 1 if agree is None else agree)
         self.name = f"agreement_cascade({', '.join(m.name for m in self.models)})"
 
@@ -76,7 +81,7 @@ class AgreementCascade:
             rows[i].strong = rows[i].ledger.enter(self.labels[-1], self.models[-1], heard)
 
     def _completion(self, row: _Row) -> Completion:
-        chosen = elected(row.answers, [1.0] * len(row.answers)) if row.answers else None
+        chosen = elected(row.answers) if row.answers else None
         if chosen is None:
             chosen = next((i for i, c in enumerate(row.said) if c is not None), None)
         agreed = 0 if chosen is None or row.answers[chosen] is None else row.answers.count(row.answers[chosen])
@@ -88,14 +93,14 @@ class AgreementCascade:
 
     def replay(self, observed: Observed) -> Replay:
         """What it would have done on observed answers, whose models are this cascade's, in order."""
-        codes, cheap = answer_codes(observed, self.answer), len(self.models) - 1
+        codes, cheap = answer_codes(observed, self.read), len(self.models) - 1
         cost = np.full(codes.shape, np.nan) if observed.cost is None else observed.cost
         quality, spent, by = [], [], []
         for i, row in enumerate(codes):
             answers = [None if code < 0 else str(code) for code in row[:cheap]]
             seen = next((k for k in range(cheap + 1) if verdict(answers[:k], self.needed, cheap) != "ask"), cheap)
             accepted = verdict(answers[:seen], self.needed, cheap) == "accept"
-            chosen = elected(answers[:seen], [1.0] * seen) if accepted else None
+            chosen = elected(answers[:seen]) if accepted else None
             by.append(cheap if chosen is None else chosen)
             quality.append(observed.quality[i, by[-1]])
             spent.append(cost[i, :seen].sum() + (0.0 if accepted else cost[i, cheap]))

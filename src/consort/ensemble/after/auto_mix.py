@@ -29,7 +29,7 @@ WRONG = re.compile(r"\b(incorrect|wrong|no|false|not correct)\b", re.IGNORECASE)
 RIGHT = re.compile(r"\b(correct|right|yes|true)\b", re.IGNORECASE)
 
 
-@strategy(paper="2310.12963")
+@strategy(paper="2310.12963", ends=("threshold", 0.0, 2.0))
 class AutoMix:
     """Let a small model answer and verify its answer; ask the large one where the verification calls for it.
 

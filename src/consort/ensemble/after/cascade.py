@@ -6,29 +6,38 @@ The paper's scorer is a trained text classifier; here a model's own token probab
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from consort.core.counted import counted
 from consort.core.errors import BadParameter, Unsupported
 from consort.core.params import PerModel, Range
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.after import strategy
+from consort.ensemble.answers.confidence import Confidence
+from consort.ensemble.confidences.mean_probability import MeanProbability
 from consort.models.base import LanguageModel
 from consort.models.cost import cost_of, distinct, joined
 
 log = logging.getLogger(__name__)
 
 
-@strategy(paper="2305.05176")
+@strategy(
+    paper="2305.05176",
+    ends=("threshold", 0.0, 1.0),
+    exempt={
+        "order_of_members_is_free": "models are asked in order until one is confident",
+        "a_failed_member_is_named": "a model that fails is not known to be confident: the failure is raised",
+    },
+)
 class Cascade:
     """Ask models in order until one is confident of its answer; the last one's answer is always taken.
 
     `threshold`: an answer is taken if its confidence is at least this; one number, or one for each model (the last is
-    not used). `confidence`: the geometric mean of the token probabilities, the least of them, or their product. The
-    cost is that of all models asked; `details` has `answered_by` and the `confidence` of each model asked.
+    not used). `confidence` (`consort methods --kind confidence`): the geometric mean of the token probabilities (the
+    default, `mean_probability`), the least of them, a quantile, or their product. The cost is
+    that of all models asked; `details` has `answered_by` and the `confidence` of each model asked.
     Raises Unsupported for a model, other than the last, that does not tell log-probabilities.
     """
 
@@ -37,14 +46,12 @@ class Cascade:
         models: Sequence[LanguageModel],
         *,
         threshold: PerModel[Annotated[float, Range(0, 1)]] = 0.5,
-        confidence: Literal["mean_probability", "min_probability", "probability"] = "mean_probability",
+        confidence: Confidence | None = None,
     ) -> None:
         self.models, self.threshold, self.confidence = tuple(models), threshold, confidence
         if not self.models:
             raise BadParameter("no models", field="models", hint="give at least one")
-        if confidence not in CONFIDENCES:
-            hint = " or ".join(CONFIDENCES)
-            raise BadParameter(f"{confidence!r} is no confidence", field="confidence", hint=hint)
+        self.sure_of = confidence or MeanProbability()
         self.thresholds = _thresholds(threshold, len(self.models))
         for model in self.models[:-1]:
             if not getattr(model, "gives_logprob", True):
@@ -69,7 +76,7 @@ class Cascade:
             for row, answer in zip((rows[i] for i in pending), answers, strict=True):
                 row.costs.append((model, cost_of(model, answer)))
                 self._judge(row, level, answer)
-            unsure = sum(CONFIDENCES[self.confidence](answer) is None for answer in answers)
+            unsure = sum(self.sure_of(answer) is None for answer in answers)
             if unsure and level < len(self.models) - 1:
                 what = "%s: %d of %d answers tell no probability: the next model is asked"
                 log.warning(what, self.name, unsure, len(answers))
@@ -77,7 +84,7 @@ class Cascade:
 
     def _judge(self, row: _Row, level: int, answer: Completion) -> None:
         last = level == len(self.models) - 1
-        sure = CONFIDENCES[self.confidence](answer)
+        sure = self.sure_of(answer)
         if sure is not None:
             row.confidence[self.labels[level]] = sure
         if last or (sure is not None and sure >= self.thresholds[level]):
@@ -100,28 +107,6 @@ class _Row:
     costs: list[tuple[Any, Mapping[str, Usage]]] = field(default_factory=list)
 
 
-def _mean_probability(answer: Completion) -> float | None:
-    count = len(answer.tokens) or len(answer.details.get("logprobs", ()))
-    return None if answer.logprob is None else math.exp(answer.logprob / max(1, count))
-
-
-def _min_probability(answer: Completion) -> float | None:
-    logprobs = answer.details.get("logprobs")
-    return None if logprobs is None else math.exp(min(logprobs, default=0.0))
-
-
-def _probability(answer: Completion) -> float | None:
-    return None if answer.logprob is None else math.exp(answer.logprob)
-
-
-CONFIDENCES: dict[str, Callable[[Completion], float | None]] = {
-    "mean_probability": _mean_probability,
-    "min_probability": _min_probability,
-    "probability": _probability,
-}
-"""How sure an answer is, in [0, 1], or None where that cannot be known."""
-
-
 def _thresholds(threshold: float | Sequence[float], models: int) -> list[float]:
     given = list(threshold) if isinstance(threshold, Sequence) else [threshold] * models
     if len(given) != models:
@@ -129,9 +114,6 @@ def _thresholds(threshold: float | Sequence[float], models: int) -> list[float]:
         raise BadParameter(
             f"{counted(len(given), 'value')} for {counted(models, 'model')}", field="threshold", hint=hint
         )
-    for value in given:
-        if not 0 <= value <= 1:
-            raise BadParameter(f"{value} is outside [0, 1]", field="threshold", hint="a number in [0, 1]")
     return given
 
 

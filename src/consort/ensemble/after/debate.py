@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated
 
 from consort.core.params import Range
 from consort.core.types import Completion, Message, Prompt, Sampling
 from consort.ensemble.after import strategy
-from consort.ensemble.after.vote import elected
-from consort.ensemble.answers.answers import reading
 from consort.ensemble.answers.prompts import numbered
+from consort.ensemble.answers.reading import Reading
 from consort.ensemble.answers.samples import STEP, checked_template, filled, row_seeds
+from consort.ensemble.answers.voting import elected
 from consort.ensemble.calls import Ledger, ask_side_by_side, checked_members
+from consort.ensemble.readings.exact import Exact
 from consort.models.base import LanguageModel
 
 OTHERS = (
@@ -40,12 +41,12 @@ class Debate:
         models: Sequence[LanguageModel],
         *,
         rounds: Annotated[int, Range(1, 20)] = 2,
-        answer: Literal["choice", "exact", "first_number", "numeric", "words"] = "exact",
+        answer: Reading | None = None,
         temperature: Annotated[float, Range(0, 100)] = 0.0,
         others: str | None = None,
     ) -> None:
         self.models, self.labels = checked_members(models)
-        self.rounds, self.answer, self.read, self.temperature = rounds, answer, reading(answer), temperature
+        self.rounds, self.answer, self.read, self.temperature = rounds, answer, answer or Exact(), temperature
         self.others = others
         self.told = checked_template(OTHERS if others is None else others, "others", "answers")
         self.name = f"debate({', '.join(m.name for m in self.models)})"
@@ -103,7 +104,7 @@ class Debate:
 
     def _completion(self, ledger: Ledger, row: Sequence[Completion | None], lasted: int) -> Completion:
         answers = [None if c is None else self.read(c.text) for c in row]
-        chosen = elected(answers, [1.0] * len(answers))
+        chosen = elected(answers)
         if chosen is None:
             chosen = next((k for k, c in enumerate(row) if c is not None), 0)
         votes = dict(zip(self.labels, answers, strict=True))

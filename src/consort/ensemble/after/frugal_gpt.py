@@ -12,11 +12,12 @@ from consort.core.errors import BadData, BadParameter, Unsupported
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
-from consort.ensemble.after.cascade import CONFIDENCES
 from consort.ensemble.answers.candidates import texts_of
+from consort.ensemble.answers.confidence import Confidence
 from consort.ensemble.answers.scorer import fit_scorers, scores_of
 from consort.ensemble.answers.thresholds import answered_by, best_chain
 from consort.ensemble.calls import Ledger, ask_side_by_side, checked_members
+from consort.ensemble.confidences.mean_probability import MeanProbability
 from consort.ensemble.learning.fitting import Learned, Replay, learned_of, with_learned
 from consort.ensemble.learning.observations import Observed
 from consort.models.base import LanguageModel
@@ -26,28 +27,40 @@ MOST = 12
 """Models at most: all chains of up to three of them are tried."""
 
 
-@strategy(paper="2305.05176")
+@strategy(
+    paper="2305.05176",
+    exempt={
+        "identical_candidates_are_the_first": "the fitted chain decides who is asked first",
+        "order_of_members_is_free": "the fitted chain decides who is asked first",
+        "a_failed_member_is_named": "members outside of the fitted chain are not asked, and so do not fail",
+    },
+)
 class FrugalGPT:
     """Ask a fitted chain of models in order; the first answer whose score reaches its threshold is returned.
 
     `fit` trains a scorer for each model and chooses the chain, of at most `length` models in any order, and its
     thresholds so that quality is highest at a mean cost of at most `budget` (in the unit of the observed costs; 0 for
     no bound). `scorer`: `text`, the chance that an answer is right given the words of query and answer, or
-    `confidence`, the geometric mean of its token probabilities, for which fitting asks the models once more. A model
+    `confidence`, how sure its model is (`confidence`, default `mean_probability`), for which fitting asks the models
+    once more. A model
     that fails is passed over; the last one's answer is always taken, the best scored one if it fails. `details` has
     `answered_by` and `scores`. Raises BadParameter where it is asked before it has been fitted.
     """
+
+    needs_fit = True
 
     def __init__(
         self,
         models: Sequence[LanguageModel],
         *,
         scorer: Literal["confidence", "text"] = "text",
+        confidence: Confidence | None = None,
         budget: Annotated[float, Range(0, 1000000000)] = 0.0,
         length: Annotated[int, Range(1, 4)] = 3,
         state: str = "",
     ) -> None:
         self.models, self.labels = checked_members(models)
+        self.confidence, self.sure_of = confidence, confidence or MeanProbability()
         self.scorer, self.budget, self.length, self.state = scorer, budget, length, state
         if len(self.models) > MOST:
             raise BadParameter(f"{len(self.models)} models", field="models", hint=f"give at most {MOST}")
@@ -98,7 +111,7 @@ class FrugalGPT:
         self, model: int, prompts: Sequence[Prompt], present: Sequence[tuple[int, Completion]]
     ) -> Sequence[float]:
         if self.scorer == "confidence":
-            return [confidence(answer, self.models[model]) for _, answer in present]
+            return [sureness(answer, self.models[model], self.sure_of) for _, answer in present]
         arrays = learned_of(self, "frugal_gpt").arrays
         return scores_of(arrays, model, [text_of(p) for p in prompts], [c.text for _, c in present]).tolist()
 
@@ -119,7 +132,7 @@ class FrugalGPT:
     def _confidences(self, observed: Observed) -> Float[np.ndarray, "n model"]:
         answers = [model.generate(observed.prompts) for model in self.models]
         pairs = list(zip(self.models, answers, strict=True))
-        return np.array([[confidence(a, model) for a in row] for model, row in pairs]).T
+        return np.array([[sureness(a, model, self.sure_of) for a in row] for model, row in pairs]).T
 
     def replay(self, observed: Observed) -> Replay:
         """What it would have done on observed answers, whose models are these, in order."""
@@ -156,9 +169,9 @@ class _Row:
         self.best, self.answered_by, self.accepted = answer, label, True
 
 
-def confidence(answer: Completion, model: Any) -> float:
-    """The geometric mean of the token probabilities. Raises Unsupported where the model does not tell them."""
-    found = CONFIDENCES["mean_probability"](answer)
+def sureness(answer: Completion, model: Any, sure_of: Confidence) -> float:
+    """How sure the model is of its answer. Raises Unsupported where it does not tell log-probabilities."""
+    found = sure_of(answer)
     if found is None:
         hint = "take scorer: text, or a model that tells log-probabilities"
         raise Unsupported(f"{model.name} does not tell how probable its answer is", field="models", hint=hint)

@@ -29,7 +29,11 @@ from consort.models.judges.classifiers import SAFE, folder_of
 from consort.weights import Checkpoint
 
 
-@strategy(paper="2306.02561")
+@strategy(
+    paper="2306.02561",
+    example={"fuser": 0},
+    exempt={"order_of_members_is_free": "the fuser, which is one of the members here, answers"},
+)
 class GenFuser:
     """Ask all models, rank their answers, and let a fuser write one answer from the `top` best.
 

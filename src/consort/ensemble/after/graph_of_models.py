@@ -20,11 +20,20 @@ TEMPLATE = "{task}\n\nOther answers:\n{answers}\n\nAnswer:"
 END = -1
 
 
-@strategy(paper="2502.04510")
+@strategy(
+    paper="2502.04510",
+    exempt={
+        "identical_candidates_are_the_first": "the node at the end answers",
+        "order_of_members_is_free": "the order is the graph",
+        "a_failed_member_is_named": "every node is needed, so the first failure is raised",
+        "copies_are_the_model": "the later nodes read the answers of the earlier ones in their prompts",
+    },
+)
 class GraphOfModels:
     """Pass a task through a graph of models; each sees the answers of those before it, the end node's is the answer.
 
-    `to`: for each model the number of the one that gets its output, -1 for the one that answers. `template`: what a
+    `to`: for each model the number of the one that gets its output, -1 for the one that answers (default:
+    a chain, each to the next). `template`: what a
     node with predecessors reads, with {task} and {answers}. Chats are passed on with the answers in the last message.
     """
 
@@ -32,16 +41,17 @@ class GraphOfModels:
         self,
         models: Sequence[LanguageModel],
         *,
-        to: Sequence[int],
+        to: Sequence[int] | None = None,
         template: str = "{task}\n\nOther answers:\n{answers}\n\nAnswer:",
     ) -> None:
-        self.models, self.to, self.template = tuple(models), tuple(to), template
-        if len(self.to) != len(self.models):
+        self.models, self.to, self.template = tuple(models), to, template
+        self.edges = (*range(1, len(self.models)), END) if to is None else tuple(to)
+        if len(self.edges) != len(self.models):
             hint = f"give {counted(len(self.models), 'number')}, -1 for the one that answers"
             raise BadParameter(
-                f"{counted(len(self.to), 'edge')} for {counted(len(self.models), 'model')}", field="to", hint=hint
+                f"{counted(len(self.edges), 'edge')} for {counted(len(self.models), 'model')}", field="to", hint=hint
             )
-        self.order = topological(self.to)
+        self.order = topological(self.edges)
         if "{task}" not in template or "{answers}" not in template:
             raise BadParameter("lacks {task} or {answers}", field="template", hint=repr(TEMPLATE))
         self.name = f"graph_of_models({', '.join(m.name for m in self.models)})"
@@ -58,7 +68,7 @@ class GraphOfModels:
         def ask(node: int, given: Sequence[Prompt]) -> list[Completion]:
             return self.models[node].generate(given, sampling)
 
-        written = along(self.to, prompts, ask, self.template)
+        written = along(self.edges, prompts, ask, self.template)
         return [self._completion(written, row) for row in range(len(prompts))]
 
     def _completion(self, written: Mapping[int, Sequence[Completion]], row: int) -> Completion:

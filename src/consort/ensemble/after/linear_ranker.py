@@ -28,7 +28,13 @@ from consort.models.cached.model import text_of
 KIND = "linear_ranker"
 
 
-@strategy()
+@strategy(
+    exempt={
+        "identical_candidates_are_the_first": "the fitted score knows who answered and may prefer another",
+        "order_of_members_is_free": "the fitted score knows who answered",
+        "copies_are_the_model": "it has to be fitted on the members it is given",
+    }
+)
 class LinearRanker:
     """Ask all models and return the answer that a fitted linear score likes best, the first of equals.
 
@@ -36,6 +42,8 @@ class LinearRanker:
     regresses quality, less the mean over a query's candidates, on them; `penalty` is the ridge's. `details` has
     `answered_by` and the `scores`. Raises BadParameter where it is asked before it has been fitted.
     """
+
+    needs_fit = True
 
     def __init__(
         self,

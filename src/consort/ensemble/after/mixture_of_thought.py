@@ -17,16 +17,17 @@ from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
 from consort.ensemble.answers.acceptance import Sets, agree, chance_right, features, fit_rule, share, top_answer
-from consort.ensemble.answers.answers import reading
+from consort.ensemble.answers.reading import Reading
 from consort.ensemble.answers.samples import Sample, checked_template, in_style, samples_of
 from consort.ensemble.calls import Ledger, ask_side_by_side
 from consort.ensemble.learning.fitting import Learned, Replay, learned_of, with_learned
 from consort.ensemble.learning.observations import Observed
+from consort.ensemble.readings.exact import Exact
 from consort.models.base import LanguageModel
 from consort.models.cost import distinct
 
 
-@strategy(paper="2310.03094")
+@strategy(paper="2310.03094", ends=("threshold", 0.0, 2.0))
 class MixtureOfThought:
     """Sample a weak model in several styles; return its top answer where that can be believed, else ask the strong one.
 
@@ -49,13 +50,13 @@ class MixtureOfThought:
         threshold: Annotated[float, Range(0, 2)] = 0.6,
         escalate: Annotated[float, Range(0, 1)] = 0.25,
         temperature: Annotated[float, Range(0.01, 100)] = 0.7,
-        answer: Literal["choice", "exact", "first_number", "numeric", "words"] = "exact",
+        answer: Reading | None = None,
         state: str = "",
     ) -> None:
         self.weak, self.strong, self.samples, self.rule = weak, strong, samples, rule
         self.styles = tuple(checked_template(style, "styles", "prompt") for style in styles)
         self.threshold, self.escalate, self.temperature = threshold, escalate, temperature
-        self.answer, self.state, self.read = answer, state, reading(answer)
+        self.answer, self.state, self.read = answer, state, answer or Exact()
         if not self.styles or rule not in ("learned", "verify", "vote"):
             raise BadParameter("no style, or no such rule", field="styles", hint="give a style and a rule")
         self.labels = distinct([weak.name, strong.name])

@@ -11,12 +11,13 @@ from typing import Annotated, Literal
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
-from consort.ensemble.after.vote import elected
-from consort.ensemble.answers.answers import reading
+from consort.ensemble.answers.reading import Reading
 from consort.ensemble.answers.samples import draws
 from consort.ensemble.answers.text_similarity import consensus
 from consort.ensemble.answers.text_similarity import utility as utility_named
+from consort.ensemble.answers.voting import elected
 from consort.ensemble.calls import Ledger, ask_side_by_side
+from consort.ensemble.readings.exact import Exact
 from consort.models.base import LanguageModel
 
 
@@ -60,15 +61,15 @@ class SelfConsistency(_Samples):
         *,
         samples: Annotated[int, Range(1, 10000)] = 10,
         temperature: Annotated[float, Range(0.01, 100)] = 0.7,
-        answer: Literal["choice", "exact", "first_number", "numeric", "words"] = "exact",
+        answer: Reading | None = None,
     ) -> None:
         super().__init__(model, samples, temperature)
-        self.answer, self.read = answer, reading(answer)
+        self.answer, self.read = answer, answer or Exact()
         self.name = f"self_consistency({model.name})"
 
     def pick(self, texts: Sequence[str]) -> tuple[int, dict[str, object]]:
         answers = [self.read(text) for text in texts]
-        chosen = elected(answers, [1.0] * len(texts))
+        chosen = elected(answers)
         if chosen is None:
             return 0, {"share": 0.0}
         return chosen, {"share": answers.count(answers[chosen]) / self.samples}

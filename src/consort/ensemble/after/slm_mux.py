@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 from consort.core.counted import counted
 from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
-from consort.ensemble.after.vote import elected
-from consort.ensemble.answers.answers import reading
+from consort.ensemble.answers.reading import Reading
 from consort.ensemble.answers.samples import draws
+from consort.ensemble.answers.voting import elected
 from consort.ensemble.calls import Ledger, ask_side_by_side, checked_members
+from consort.ensemble.readings.exact import Exact
 from consort.models.base import LanguageModel
 
 
-@strategy(paper="2510.05077")
+@strategy(
+    paper="2510.05077",
+    example={"samples": 1},
+    exempt={
+        "order_of_members_is_free": "of models that agree with themselves alike the more accurate, then first, speaks"
+    },
+)
 class SlmMux:
     """Ask each model several times and return the majority answer of the model that agrees most with itself.
 
@@ -34,11 +41,11 @@ class SlmMux:
         samples: Annotated[int, Range(1, 10000)] = 3,
         temperature: Annotated[float, Range(0.01, 100)] = 0.7,
         accuracy: Sequence[float] | None = None,
-        answer: Literal["choice", "exact", "first_number", "numeric", "words"] = "exact",
+        answer: Reading | None = None,
     ) -> None:
         self.models, self.labels = checked_members(models)
         self.samples, self.temperature, self.accuracy = samples, temperature, accuracy
-        self.answer, self.read = answer, reading(answer)
+        self.answer, self.read = answer, answer or Exact()
         if accuracy is not None and len(accuracy) != len(self.models):
             message = f"{counted(len(accuracy), 'value')} for {counted(len(self.models), 'model')}"
             raise BadParameter(message, field="accuracy", hint="one for each model")
@@ -69,7 +76,7 @@ class SlmMux:
         samples, shares = [], []
         for own in said:
             answers = [None if c is None else self.read(c.text) for c in own]
-            chosen = elected(answers, [1.0] * len(answers))
+            chosen = elected(answers)
             shares.append(0.0 if chosen is None else answers.count(answers[chosen]) / len(own))
             samples.append(next((i for i, c in enumerate(own) if c), 0) if chosen is None else chosen)
         known = list(self.accuracy) if self.accuracy is not None else [0.0] * len(said)

@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
-from jaxtyping import Int
 
 from consort.core.counted import counted
 from consort.core.errors import BadData, BadParameter
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
-from consort.ensemble.answers.answers import codes, reading
-from consort.ensemble.answers.voting import diverse_selection, forward_selection, log_odds, order_of, winners
+from consort.ensemble.answers.reading import Reading, answer_codes
+from consort.ensemble.answers.voting import diverse_selection, elected, forward_selection, log_odds, order_of, winners
 from consort.ensemble.calls import Ledger, ask_side_by_side, checked_members
 from consort.ensemble.learning.fitting import Learned, Replay, learned_of, with_learned
 from consort.ensemble.learning.observations import Observed
+from consort.ensemble.readings.exact import Exact
 from consort.models.base import LanguageModel
 
 
@@ -28,8 +28,9 @@ from consort.models.base import LanguageModel
 class Vote:
     """Ask all models and return the answer that most of them give, by number or by weight.
 
-    `answer` says what of a text is compared: all of it, without case and punctuation (`words`), its last or first
-    number, or the letter of a choice; what cannot be read does not vote. `weight`: one number of at least 0 for each
+    `answer` says what of a text is compared, a reading (`consort methods --kind reading`): all of it (`exact`, the
+    default), without case and punctuation (`words`), its last or first number, the letter of a choice, what a pattern
+    finds; what cannot be read does not vote. `weight`: one number of at least 0 for each
     model (default: equal). Ties go to the answer of the model with the higher score, before fitting to the earlier one.
     The completion is that of the best such model. Models of weight 0 are not asked.
 
@@ -42,7 +43,7 @@ class Vote:
         self,
         models: Sequence[LanguageModel],
         *,
-        answer: Literal["choice", "exact", "first_number", "numeric", "words"] = "exact",
+        answer: Reading | None = None,
         weight: Sequence[float] | None = None,
         weighting: Literal["equal", "log_odds"] = "equal",
         classes: Annotated[int, Range(2, 1000000)] = 4,
@@ -52,7 +53,7 @@ class Vote:
         self.models, self.labels = checked_members(models)
         self.answer, self.weight, self.weighting, self.classes = answer, weight, weighting, classes
         self.pool, self.state = pool, state
-        self.read = reading(answer)
+        self.read = answer or Exact()
         self.given = checked_weights(weight, len(self.models))
         self.learned: Learned | None = None
         self.name = f"vote({', '.join(m.name for m in self.models)})"
@@ -96,7 +97,7 @@ class Vote:
     def fit(self, observed: Observed, *, seed: int = 0) -> Vote:
         """The vote with its pool and weights fitted on observed answers; `seed` plays no part."""
         quality = np.nan_to_num(observed.quality)
-        given = answer_codes(observed, self.answer)
+        given = answer_codes(observed, self.read)
         scores = [float(a) for a in observed.accuracy]
         weights = log_odds(scores, self.classes) if self.weighting == "log_odds" else [1.0] * len(self.models)
         if self.pool == "accuracy":
@@ -111,28 +112,10 @@ class Vote:
 
     def replay(self, observed: Observed) -> Replay:
         voters, weights = self.voters()
-        given = answer_codes(observed, self.answer)[:, voters]
+        given = answer_codes(observed, self.read)[:, voters]
         first = np.array(voters)[np.maximum(winners(given, np.array(weights)), 0)]
         cost = np.full(len(observed), np.nan) if observed.cost is None else observed.cost[:, voters].sum(1)
         return Replay(observed.quality[np.arange(len(observed)), first], cost, tuple(map(int, first)))
-
-
-def elected(answers: Sequence[str | None], weights: Sequence[float]) -> int | None:
-    """The voter whose answer wins, None where no answer can be read."""
-    chosen = int(winners(np.array([codes(answers)]), np.array(weights, dtype=float))[0])
-    return None if chosen < 0 else chosen
-
-
-def answer_codes(observed: Observed, answer: str) -> Int[np.ndarray, "n model"]:
-    """Observed answers as numbers, by query: equal where they read the same, -1 where there is none.
-
-    Raises BadData where only qualities are known.
-    """
-    if not observed.answers:
-        raise BadData("the answers' texts are not known", field="answers", hint="a vote needs texts to compare")
-    read = reading(answer)
-    rows = [[None if text is None else read(text) for text in row] for row in observed.answers]
-    return np.array([codes(row) for row in rows]).reshape(len(observed), len(observed.models))
 
 
 def checked_weights(weight: Sequence[float] | None, models: int) -> list[float]:

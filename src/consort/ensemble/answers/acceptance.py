@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from consort.ensemble.answers.voting import elected
 from consort.ensemble.learning.fitting import Learned
 
 NAMES = ("share", "entropy", "agreement", "second", "distinct")
@@ -24,8 +25,9 @@ Sets = Sequence[Sequence[str | None]]
 
 def top_answer(sets: Sets) -> str | None:
     """The answer given most often over all styles, of equals the first given; None where none can be read."""
-    counts = Counter(answer for answers in sets for answer in answers if answer is not None)
-    return counts.most_common(1)[0][0] if counts else None
+    flat = [answer for answers in sets for answer in answers]
+    chosen = elected(flat)
+    return None if chosen is None else flat[chosen]
 
 
 def share(sets: Sets) -> float:

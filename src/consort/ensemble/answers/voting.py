@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from consort.ensemble.answers.reading import codes
+
 NEAR = 1e-9
 """Sums of weights less than this apart are equal: the order in which they were added must not decide."""
 
@@ -32,6 +34,13 @@ def winners(codes: Int[np.ndarray, "row voter"], weights: Float[np.ndarray, " vo
     sums = support(codes, weights)
     best = sums.max(1)
     return np.where(best > -np.inf, (sums >= best[:, None] - NEAR).argmax(1), -1)
+
+
+def elected(answers: Sequence[str | None], weights: Sequence[float] | None = None) -> int | None:
+    """The voter whose answer wins (default: all weigh the same), None where no answer can be read."""
+    weight = np.ones(len(answers)) if weights is None else np.array(weights, dtype=float)
+    chosen = int(winners(np.array([codes(answers)]), weight)[0]) if answers else -1
+    return None if chosen < 0 else chosen
 
 
 def log_odds(accuracy: Sequence[float], classes: int) -> list[float]:

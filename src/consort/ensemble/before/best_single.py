@@ -17,7 +17,7 @@ from consort.ensemble.routing.router import Router
 from consort.models.base import LanguageModel
 
 
-@strategy()
+@strategy(exempt={"learns_what_there_is_to_learn": "it is the baseline that sends all queries to one model"})
 class BestSingle(Router):
     """Always the model of largest mean quality on the fit data, less `lambda` times its price (`cost`)."""
 

@@ -21,7 +21,7 @@ from consort.ensemble.before.category import group_means, groups_of
 from consort.ensemble.before.ridge import ALPHAS
 from consort.ensemble.learning.fitting import Learned
 from consort.ensemble.learning.observations import Observed
-from consort.ensemble.routing.features import Rows
+from consort.ensemble.routing.features import Features, Rows
 from consort.ensemble.routing.linear import balanced, difference_error, folds_of, out_of_fold, ridge
 from consort.ensemble.routing.router import Router
 from consort.ensemble.routing.shape import SCALE, Shape, with_shape
@@ -45,7 +45,7 @@ class Blend(Router):
         clear: Annotated[float, Range(0, 1)] = 0.9,
         cost: Sequence[float] | None = None,
         lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
-        features: str = "tfidf",
+        features: Features | None = None,
         state: str = "",
     ) -> None:
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)

@@ -13,7 +13,7 @@ from consort.core.params import Range
 from consort.ensemble.before import strategy
 from consort.ensemble.learning.fitting import Learned
 from consort.ensemble.learning.observations import Observed
-from consort.ensemble.routing.features import Rows
+from consort.ensemble.routing.features import Features, Rows
 from consort.ensemble.routing.linear import balanced, ridge
 from consort.ensemble.routing.router import Router
 from consort.models.base import LanguageModel
@@ -35,7 +35,7 @@ class Category(Router):
         *,
         cost: Sequence[float] | None = None,
         lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
-        features: str = "tfidf",
+        features: Features | None = None,
         state: str = "",
     ) -> None:
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)

@@ -49,7 +49,7 @@ class CausalScore(Router):
         *,
         scorer: LanguageModel,
         template: str = "",
-        threshold: float | None = 0.5,
+        threshold: Annotated[float, Range(0, 2)] | None = 0.5,
         share: Annotated[float, Range(0, 1)] = 0.5,
         state: str = "",
     ) -> None:

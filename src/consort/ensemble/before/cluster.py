@@ -16,13 +16,13 @@ from consort.ensemble.before import strategy
 from consort.ensemble.before.category import group_means
 from consort.ensemble.learning.fitting import Learned
 from consort.ensemble.learning.observations import Observed
-from consort.ensemble.routing.features import Rows
+from consort.ensemble.routing.features import Features, Rows
 from consort.ensemble.routing.linear import sketch
 from consort.ensemble.routing.router import Router
 from consort.models.base import LanguageModel
 
 
-@strategy(paper="2505.19797")
+@strategy(paper="2505.19797", example={"clusters": 4})
 class Cluster(Router):
     """Find the nearest of `clusters` k-means centres, and take the model that was best there (`cost`, `lambda`)."""
 
@@ -33,7 +33,7 @@ class Cluster(Router):
         clusters: Annotated[int, Range(1, 100000)] = 64,
         cost: Sequence[float] | None = None,
         lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
-        features: str = "tfidf",
+        features: Features | None = None,
         state: str = "",
     ) -> None:
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)

@@ -18,7 +18,7 @@ from consort.ensemble.before import strategy
 from consort.ensemble.before.ridge import best_alpha
 from consort.ensemble.learning.fitting import Learned
 from consort.ensemble.learning.observations import Observed
-from consort.ensemble.routing.features import Rows
+from consort.ensemble.routing.features import Features, Rows
 from consort.ensemble.routing.linear import ridge
 from consort.ensemble.routing.router import Router
 from consort.models.base import LanguageModel
@@ -42,7 +42,7 @@ class Forc(Router):
         budget: Annotated[float, Range(0, 1000000000)] = 0.0,
         cost: Sequence[float] | None = None,
         lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
-        features: str = "tfidf",
+        features: Features | None = None,
         state: str = "",
     ) -> None:
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)
@@ -50,14 +50,16 @@ class Forc(Router):
 
     def learn(self, rows: Rows, observed: Observed, seed: int) -> Learned:
         weight, intercept = ridge(rows, observed.quality, best_alpha(rows, observed, seed))
-        prices = np.array(observed.prices() if self.cost is None else self.cost, dtype=float)
+        prices = observed.prices() if self.cost is None else self.prices[self.order]
         value = rows @ weight + intercept
         money = price_of_money(value, np.tile(prices, (len(value), 1)), self.budget) if self.budget else 0.0
         return Learned(self.kind, {"weight": weight, "intercept": intercept}, {"money": money})
 
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
         told = self.learned_arrays
-        return np.asarray(rows @ told["weight"] + told["intercept"] - self.learned_values["money"] * self.prices)
+        return np.asarray(
+            rows @ told["weight"] + told["intercept"] - self.learned_values["money"] * self.prices[self.order]
+        )
 
 
 Table = Float[np.ndarray, "query model"]
@@ -68,10 +70,11 @@ def price_of_money(value: Table, cost: Table, budget: float) -> float:
 
     Raises BadParameter for a budget below what the cheapest models cost.
     """
-    at = np.arange(len(value))
 
     def spent(money: float) -> float:
-        return float(cost[at, (value - money * cost).argmax(1)].mean())
+        worth = value - money * cost
+        best = worth >= worth.max(1, keepdims=True)  # of equally good ones the cheapest
+        return float(np.where(best, cost, np.inf).min(1).mean())
 
     if cost.min(1).mean() > budget * (1 + 1e-9):
         hint = f"the cheapest model of every query costs {cost.min(1).mean():g}"

@@ -16,7 +16,7 @@ from consort.core.params import Range
 from consort.ensemble.before import strategy
 from consort.ensemble.learning.fitting import Learned
 from consort.ensemble.learning.observations import Observed
-from consort.ensemble.routing.features import Rows
+from consort.ensemble.routing.features import Features, Rows
 from consort.ensemble.routing.linear import sigmoid, softmax_regression
 from consort.ensemble.routing.router import Router, calibrated, held_against, threshold_in_use
 from consort.models.base import LanguageModel
@@ -30,7 +30,8 @@ class Hybrid(Router):
     """Ask `weak` where it is likely as good as `strong`, i.e. where 1 - P(as good) stays below the threshold.
 
     `target`: "det" whether the first sample is (H >= 0), "prob" the share of pairs of samples where it is, "trans" the
-    same with H >= -t, the t of most spread labels. `threshold`, else one that sends `share` to the strong model.
+    same with H >= -t, the t of most spread labels. `threshold` (0 always asks the strong model, above 1 never),
+    else one that sends `share` to the strong model.
     """
 
     def __init__(
@@ -39,9 +40,9 @@ class Hybrid(Router):
         weak: LanguageModel,
         *,
         target: Literal["det", "prob", "trans"] = "prob",
-        threshold: float | None = None,
+        threshold: Annotated[float, Range(0, 2)] | None = None,
         share: Annotated[float, Range(0, 1)] = 0.5,
-        features: str = "tfidf",
+        features: Features | None = None,
         state: str = "",
     ) -> None:
         super().__init__((strong, weak), features=features, state=state)

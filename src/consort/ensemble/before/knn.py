@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -12,13 +13,15 @@ from consort.core.params import Range
 from consort.ensemble.before import strategy
 from consort.ensemble.learning.fitting import Learned
 from consort.ensemble.learning.observations import Observed
-from consort.ensemble.routing.features import Rows, packed, similarity
-from consort.ensemble.routing.linear import folds_of, routed
+from consort.ensemble.routing.features import Features, Rows, packed, products, similarity
+from consort.ensemble.routing.linear import LARGE, folds_of, routed, sampled
 from consort.ensemble.routing.router import Router
 from consort.models.base import LanguageModel
 
 SIZES = (5, 10, 20, 40, 100, 200)
 BLOCK = 512
+CHECKED = 1000
+"""Queries that the size is chosen on where there are too many for all."""
 
 
 @strategy()
@@ -36,7 +39,7 @@ class Knn(Router):
         k: Annotated[int, Range(0, 1000000)] = 0,
         cost: Sequence[float] | None = None,
         lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
-        features: str = "tfidf",
+        features: Features | None = None,
         state: str = "",
     ) -> None:
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)
@@ -51,17 +54,18 @@ class Knn(Router):
     def in_use(self) -> list[int]:
         """Numbers of the members that may be chosen.
 
-        A member that was nowhere better than an earlier one, and is not cheaper, has no neighbours that would speak for
-        it: sums of fewer points are never larger, and of equals the first is chosen.
+        A member that was nowhere better than one before it in `order`, and is not cheaper, has no neighbours that would
+        speak for it: sums of fewer points are never larger, and of equals the first is chosen.
         """
-        quality, dear = self.learned_arrays["quality"], self.lambda_ * self.prices
+        order = self.order
+        quality, dear = self.learned_arrays["quality"], self.lambda_ * self.prices[order]
         if np.isnan(quality).any():
             return super().in_use
 
         def outdone(m: int) -> bool:
             return any((quality[:, m] <= quality[:, j]).all() and dear[m] >= dear[j] for j in range(m))
 
-        return [m for m in range(len(self.models)) if not outdone(m)]
+        return sorted(order[m] for m in range(len(self.models)) if not outdone(m))
 
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
         columns, quality = self.columns(), self.learned_arrays["quality"]
@@ -98,17 +102,40 @@ def nearest(alike: Float[np.ndarray, " n"], count: int) -> Int[np.ndarray, " cou
 
 
 def best_k(rows: Rows, observed: Observed, seed: int) -> int:
-    """The size whose choices are best out of fold; of equal ones the smallest."""
-    fold = folds_of(len(observed), seed, observed.groups)
+    """The size whose choices are best out of fold; of equal ones the smallest.
+
+    Of more than 10,000 queries a sample is judged, by neighbours among all the others.
+    """
+    many = len(observed) > LARGE
+    part = sampled(len(observed), seed, CHECKED)
+    fold = np.full(len(observed), -1)
+    fold[part] = 0 if many else folds_of(len(observed), seed, observed.groups)
     scores = {k: np.tile(observed.accuracy, (len(observed), 1)) for k in SIZES}
     for f in range(int(fold.max()) + 1):
         seen, unseen = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
-        if len(seen) == 0 or len(unseen) == 0:
-            continue
-        columns = transposed(rows[seen])
-        for start in range(0, len(unseen), BLOCK):
-            part = unseen[start : start + BLOCK]
-            means = neighbour_means(similarity(rows[part], columns), observed.quality[seen], SIZES)
-            for k in SIZES:
-                scores[k][part] = np.where(np.isnan(means[k]), scores[k][part], means[k])
-    return max(SIZES, key=lambda k: (routed(scores[k], observed.quality, observed.groups), -k))
+        if len(seen) and len(unseen):
+            _estimate(scores, rows, observed.quality, seen, unseen, many)
+    judged = observed.rows(part) if many else observed
+    return max(SIZES, key=lambda k: (routed(scores[k][part], judged.quality, judged.groups), -k))
+
+
+def _estimate(
+    scores: dict[int, Float[np.ndarray, "n model"]],
+    rows: Rows,
+    quality: Float[np.ndarray, "n model"],
+    seen: Int[np.ndarray, " seen"],
+    unseen: Int[np.ndarray, " unseen"],
+    many: bool,
+) -> None:
+    """Enter what the neighbours among `seen` queries say of `unseen` ones, for each size."""
+    alike = products(rows[seen]) if many else partial(_similarity, transposed(rows[seen]))
+    block = BLOCK // 4 if many else BLOCK
+    for start in range(0, len(unseen), block):
+        part = unseen[start : start + block]
+        means = neighbour_means(alike(rows[part]), quality[seen], SIZES)
+        for k in SIZES:
+            scores[k][part] = np.where(np.isnan(means[k]), scores[k][part], means[k])
+
+
+def _similarity(columns: Rows, rows: Rows) -> Float[np.ndarray, "row other"]:
+    return similarity(rows, columns)

@@ -31,7 +31,7 @@ class Length(Router):
         strong: LanguageModel,
         weak: LanguageModel,
         *,
-        threshold: float | None = None,
+        threshold: Annotated[float, Range(0, 1000000000)] | None = None,
         share: Annotated[float, Range(0, 1)] = 0.5,
         state: str = "",
     ) -> None:

@@ -17,17 +17,18 @@ from consort.core.params import Range
 from consort.ensemble.before import strategy
 from consort.ensemble.learning.fitting import Learned
 from consort.ensemble.learning.observations import Observed
-from consort.ensemble.routing.features import Rows
+from consort.ensemble.routing.features import Features, Rows
 from consort.ensemble.routing.linear import sigmoid, sketch
 from consort.ensemble.routing.router import Router, calibrated, held_against, threshold_in_use
 from consort.models.base import LanguageModel
 
 
-@strategy(paper="2406.18665")
+@strategy(paper="2406.18665", example={"epochs": 3, "size": 8})
 class Mf(Router):
     """Ask `strong` where its estimated win rate by matrix factorisation reaches the threshold.
 
-    `threshold`, else the one that sends `share` of the queries to the strong model. `size`: of the model vectors;
+    `threshold` (0 always asks the strong model, above 1 never),
+    else the one that sends `share` of the queries to the strong model. `size`: of the model vectors;
     `rate`: of Adam; `noise`: normal, added to each feature in training, which is what keeps a few thousand queries from
     being learned by heart. Ties count half a win.
     """
@@ -41,9 +42,9 @@ class Mf(Router):
         epochs: Annotated[int, Range(1, 100000)] = 100,
         rate: Annotated[float, Range(0, 1)] = 0.0003,
         noise: Annotated[float, Range(0, 10)] = 0.1,
-        threshold: float | None = None,
+        threshold: Annotated[float, Range(0, 2)] | None = None,
         share: Annotated[float, Range(0, 1)] = 0.5,
-        features: str = "tfidf",
+        features: Features | None = None,
         state: str = "",
     ) -> None:
         super().__init__((strong, weak), features=features, state=state)

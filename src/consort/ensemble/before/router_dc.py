@@ -17,7 +17,7 @@ from consort.core.params import Range
 from consort.ensemble.before import strategy
 from consort.ensemble.learning.fitting import Learned
 from consort.ensemble.learning.observations import Observed
-from consort.ensemble.routing.features import Rows
+from consort.ensemble.routing.features import Features, Rows
 from consort.ensemble.routing.linear import sketch
 from consort.ensemble.routing.router import Router
 from consort.models.base import LanguageModel
@@ -29,7 +29,7 @@ MASKED = -1e9
 CLUSTERS = 5
 
 
-@strategy(paper="2409.19886")
+@strategy(paper="2409.19886", example={"steps": 20, "batch": 16, "size": 8})
 class RouterDc(Router):
     """Take the model whose vector has the largest cosine with the query's (`cost`, `lambda`: less price).
 
@@ -50,7 +50,7 @@ class RouterDc(Router):
         size: Annotated[int, Range(1, 4096)] = 128,
         cost: Sequence[float] | None = None,
         lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
-        features: str = "tfidf",
+        features: Features | None = None,
         state: str = "",
     ) -> None:
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)
@@ -71,7 +71,7 @@ class RouterDc(Router):
             part = torch.randint(len(x), (min(self.batch, len(x)),), generator=rng)
             hidden = torch.nn.functional.normalize(points[part] @ project, dim=1)
             cosine = hidden @ torch.nn.functional.normalize(vectors, dim=1).T
-            loss = sample_model_loss(cosine, quality[part], self.top)
+            loss = sample_model_loss(cosine, quality[part], self.top, rng)
             loss = loss + self.cluster_weight * sample_sample_loss(hidden, cluster[part], self.negatives, rng)
             adam.zero_grad()
             loss.backward()
@@ -93,15 +93,18 @@ def clusters_of(points: Float[np.ndarray, "n size"], seed: int) -> Int[np.ndarra
     return np.asarray(KMeans(count, n_init=2, random_state=seed).fit(points).labels_)
 
 
-def sample_model_loss(cosine: Float[Tensor, "b model"], quality: Float[Tensor, "b model"], top: int) -> Tensor:
-    """Eq. 4: InfoNCE of each of the `top` best models against the `top` worst.
+def sample_model_loss(
+    cosine: Float[Tensor, "b model"], quality: Float[Tensor, "b model"], top: int, rng: Generator
+) -> Tensor:
+    """Eq. 4: InfoNCE of each of the `top` best models against the `top` worst; which of equal ones, `rng` draws.
 
     A negative whose score is above one half, and a positive whose score is 0, are left out. Temperature 1.
     """
     import torch
 
     top = min(top, quality.shape[1] - 1) or 1
-    order = torch.argsort(quality, dim=1, descending=True, stable=True)
+    mixed = torch.rand(quality.shape, generator=rng).argsort(1)
+    order = mixed.gather(1, quality.gather(1, mixed).argsort(dim=1, descending=True, stable=True))
     best, worst = order[:, :top], order[:, -top:]
     against = cosine.gather(1, worst).masked_fill(quality.gather(1, worst) > 0.5, MASKED)
     wanted = quality.gather(1, best) > 0

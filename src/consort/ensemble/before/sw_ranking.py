@@ -22,7 +22,7 @@ from consort.ensemble.before import strategy
 from consort.ensemble.before.knn import BLOCK, transposed
 from consort.ensemble.learning.fitting import Learned
 from consort.ensemble.learning.observations import Observed
-from consort.ensemble.routing.features import Rows, packed, similarity
+from consort.ensemble.routing.features import Features, Rows, packed, similarity
 from consort.ensemble.routing.linear import folds_of, routed
 from consort.ensemble.routing.router import Router
 from consort.models.base import LanguageModel
@@ -50,7 +50,7 @@ class SwRanking(Router):
         gamma: Annotated[float, Range(0, 1e12)] = 0.0,
         cost: Sequence[float] | None = None,
         lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
-        features: str = "tfidf",
+        features: Features | None = None,
         state: str = "",
     ) -> None:
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)

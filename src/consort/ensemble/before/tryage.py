@@ -19,7 +19,7 @@ from consort.ensemble.before import strategy
 from consort.ensemble.before.ridge import best_alpha
 from consort.ensemble.learning.fitting import Learned
 from consort.ensemble.learning.observations import Observed
-from consort.ensemble.routing.features import Rows
+from consort.ensemble.routing.features import Features, Rows
 from consort.ensemble.routing.linear import ridge
 from consort.ensemble.routing.router import Router
 from consort.models.base import LanguageModel
@@ -40,7 +40,7 @@ class Tryage(Router):
         penalty_weight: Annotated[float, Range(0, 1000000000)] = 1.0,
         cost: Sequence[float] | None = None,
         lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
-        features: str = "tfidf",
+        features: Features | None = None,
         state: str = "",
     ) -> None:
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)
@@ -56,4 +56,4 @@ class Tryage(Router):
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
         loss = rows @ self.learned_arrays["weight"] + self.learned_arrays["intercept"]
         penalty = np.zeros(len(self.models)) if self.penalty is None else np.array(self.penalty, dtype=float)
-        return np.asarray(-loss - self.penalty_weight * penalty)
+        return np.asarray(-loss - self.penalty_weight * penalty[self.order])

@@ -15,7 +15,7 @@ from consort.core.params import Range
 from consort.ensemble.before import strategy
 from consort.ensemble.learning.fitting import Learned
 from consort.ensemble.learning.observations import Observed
-from consort.ensemble.routing.features import Rows
+from consort.ensemble.routing.features import Features, Rows
 from consort.ensemble.routing.linear import softmax, softmax_regression
 from consort.ensemble.routing.router import Router, calibrated, held_against, threshold_in_use
 from consort.models.base import LanguageModel
@@ -25,7 +25,8 @@ from consort.models.base import LanguageModel
 class WinClassifier(Router):
     """Ask `strong` where 1 - P(tie) - P(weak wins) reaches the threshold.
 
-    `threshold`, else the one that sends `share` of the queries to the strong model. `penalty`: of the coefficients.
+    `threshold` (0 always asks the strong model, above 1 never),
+    else the one that sends `share` of the queries to the strong model. `penalty`: of the coefficients.
     """
 
     def __init__(
@@ -34,9 +35,9 @@ class WinClassifier(Router):
         weak: LanguageModel,
         *,
         penalty: Annotated[float, Range(0, 1000000)] = 1.0,
-        threshold: float | None = None,
+        threshold: Annotated[float, Range(0, 2)] | None = None,
         share: Annotated[float, Range(0, 1)] = 0.5,
-        features: str = "tfidf",
+        features: Features | None = None,
         state: str = "",
     ) -> None:
         super().__init__((strong, weak), features=features, state=state)

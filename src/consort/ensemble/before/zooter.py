@@ -17,13 +17,13 @@ from consort.ensemble.before import strategy
 from consort.ensemble.before.category import group_means, groups_of
 from consort.ensemble.learning.fitting import Learned
 from consort.ensemble.learning.observations import Observed
-from consort.ensemble.routing.features import Rows
+from consort.ensemble.routing.features import Features, Rows
 from consort.ensemble.routing.linear import softmax, softmax_regression
 from consort.ensemble.routing.router import Router
 from consort.models.base import LanguageModel
 
 
-@strategy(paper="2311.08692")
+@strategy(paper="2311.08692", example={"penalty": 0.1})
 class Zooter(Router):
     """Take the model that the distilled reward distribution likes best (`cost`, `lambda`: less price).
 
@@ -40,7 +40,7 @@ class Zooter(Router):
         penalty: Annotated[float, Range(0, 1000000)] = 1.0,
         cost: Sequence[float] | None = None,
         lambda_: Annotated[float, Range(0, 1000000000)] = 0.0,
-        features: str = "tfidf",
+        features: Features | None = None,
         state: str = "",
     ) -> None:
         super().__init__(models, cost=cost, lambda_=lambda_, features=features, state=state)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from consort.models.decoding.decode import Cancel
 
 
-@strategy()
+@strategy(example={"model": "average"})
 class Attributed(TokenModel):
     """The same ensemble, whose answers also tell in `details["attribution"]` what each member gave to every token.
 

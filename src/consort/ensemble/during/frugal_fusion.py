@@ -19,6 +19,7 @@ from consort.core.errors import BadData, BadParameter
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.data import load_task
+from consort.ensemble.answers.voting import elected
 from consort.ensemble.during import strategy
 from consort.evaluate.metrics.exact_match import exact_match
 from consort.models.base import LanguageModel
@@ -134,10 +135,9 @@ def jaccard(a: Words, b: Words) -> float:
 
 def vote(texts: dict[int, str], accuracy: np.ndarray) -> int:
     """The first model of those whose common answer has the largest summed accuracy."""
-    weight: dict[str, float] = {}
-    for m, text in sorted(texts.items()):
-        weight[text.strip()] = weight.get(text.strip(), 0.0) + float(accuracy[m])
-    return max(sorted(texts), key=lambda m: weight[texts[m].strip()])
+    voters = sorted(texts)
+    chosen = elected([texts[m].strip() for m in voters], [float(accuracy[m]) for m in voters])
+    return voters[chosen or 0]
 
 
 def next_expert(losses: np.ndarray, seen: set[int], prices: np.ndarray) -> int | None:

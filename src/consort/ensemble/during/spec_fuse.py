@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
+from consort.core.errors import BadParameter
 from consort.core.params import Range, name_of
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.during import strategy
@@ -25,7 +26,9 @@ class SpecFuse:
     """Each model proposes the next `span` tokens; the span that all together find likeliest for its length is taken.
 
     `weight`: how much each model's opinion counts; a model of weight 0 neither proposes nor scores. `details` has
-    `spans`, the number of spans taken from each model. Raises Unsupported for a model without logits.
+    `spans`, the number of spans taken from each model.
+    A span is written as `Sampling` says; penalties count the tokens of the model that writes it.
+    Raises Unsupported for a model without logits, BadParameter for a `logit_bias` where vocabularies differ.
     """
 
     def __init__(
@@ -45,8 +48,11 @@ class SpecFuse:
         return self.models
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
-        check(sampling)
+        check(sampling, len(prompts))
         asked = [i for i, share in enumerate(self.shares) if share]
+        if sampling.logit_bias and len({self.models[i].tokenizer.vocabulary_key for i in asked}) > 1:
+            hint = "a bias names tokens of one vocabulary: take models that share it"
+            raise BadParameter("the models have different vocabularies", field="logit_bias", hint=hint)
         authors = {i: Author(self.models[i], prompts, sampling) for i in asked}
         answers = [Answer(done=sampling.max_tokens == 0) for _ in prompts]
         while any(not answer.done for answer in answers):

@@ -88,6 +88,25 @@ class Observed:
             cost=None if self.cost is None else self.cost[:, kept],
         )
 
+    def named(self, names: Sequence[str]) -> Observed:
+        """The same with the models in the order of `names`, where these are its models' names; else as it is."""
+        if list(names) == list(self.models) or sorted(names) != sorted(self.models):
+            return self
+        return self.columns([self.models.index(name) for name in names])
+
+    def ranking(self) -> list[int]:
+        """The models by mean quality, the best first; of equal ones the cheaper.
+
+        What is left of ties is decided by the qualities themselves, then by name: the order of columns never matters.
+        """
+        accuracy, prices = np.round(self.accuracy, 9), self.prices()
+        columns = np.nan_to_num(self.quality, nan=-1.0).T
+
+        def place(m: int) -> tuple[float, float, list[float], str]:
+            return -float(accuracy[m]), float(prices[m]), columns[m].tolist(), self.models[m]
+
+        return sorted(range(len(self.models)), key=place)
+
     def known(self) -> Observed:
         """The same without queries for which no quality is known. Raises BadData where none is left."""
         rows = np.flatnonzero(~np.isnan(self.quality).all(1))

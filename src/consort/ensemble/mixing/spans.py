@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -12,7 +12,7 @@ from consort.core.errors import BadData
 from consort.core.types import Prompt, Sampling
 from consort.models.decoding.decode import answer_text, check_window, prompt_tokens
 from consort.models.decoding.retokenized import Reading
-from consort.models.decoding.sampling import choose, key
+from consort.models.decoding.sampling import adjusted, check_bias, choose, key
 from consort.models.token_model import TokenModel
 
 
@@ -35,6 +35,8 @@ class Answer:
     offered: list[tuple[int, Span]] = field(default_factory=list)
     done: bool = False
     ended: bool = False
+    floor: int = 0
+    """Where in the text a stop string must end after: what `min_tokens` protects, to the end of a span."""
 
     def take(self, scores: Sequence[float], sampling: Sampling) -> None:
         """Append the best of the spans offered (of equals the first); stop where it, or a stop string, says so."""
@@ -42,7 +44,9 @@ class Answer:
         self.text, self.tokens = self.text + span.text, [*self.tokens, *span.tokens]
         self.taken.append(author)
         self.ended = span.ended
-        found = [at for s in sampling.stop if (at := self.text.find(s)) >= 0]
+        if len(self.tokens) <= sampling.min_tokens:
+            self.floor = len(self.text)
+        found = [at for s in sampling.stop if (at := self.text.find(s, max(0, self.floor + 1 - len(s)))) >= 0]
         if found:
             self.text, self.ended = self.text[: min(found)], True
         self.done = self.ended or len(self.tokens) >= sampling.max_tokens
@@ -59,8 +63,10 @@ class Author:
             if not tokens:
                 raise BadData("is empty, and the tokenizer has no bos or eos to start from", field=f"prompts[{number}]")
             check_window(model, len(tokens), f"prompts[{number}]")
+        check_bias(sampling, model.tokenizer.vocab_size)
         equal = [self.prompts[:i].count(tokens) for i, tokens in enumerate(self.prompts)]
-        self.keys = [key(sampling.seed, tokens, n) for tokens, n in zip(self.prompts, equal, strict=True)]
+        seeds = [(seed, 0) for seed in sampling.seeds] or [(sampling.seed, n) for n in equal]
+        self.keys = [key(seed, tokens, n) for tokens, (seed, n) in zip(self.prompts, seeds, strict=True)]
         self.reading = Reading(model, len(prompts))
         self.written = [{"": list(tokens)} for tokens in self.prompts]
         """For each prompt, answers so far and the tokens they were written with."""
@@ -77,10 +83,17 @@ class Author:
             for row, logits in enumerate(self.reading.after(targets, last=True)):
                 if len(logits):
                     at = len(answers[row].tokens) + len(written[row])
-                    written[row].append(int(choose(logits, self.sampling, [self.keys[row]], at)))
+                    own = [*heads[row], *written[row]][len(self.prompts[row]) :]
+                    written[row].append(self._next(logits, row, own, at))
                     room = min(self.sampling.max_tokens - at, self._window(heads[row], written[row]))
                     open_rows[row] = written[row][-1] not in self.model.ends and room > 1
         return [self._span(row, answer.text, heads[row], written[row]) for row, answer in enumerate(answers)]
+
+    def _next(self, logits: torch.Tensor, row: int, own: list[int], at: int) -> int:
+        """The next token behind `own`, the answer in this model's tokens; `at` counts those that authors wrote."""
+        ends = self.model.ends if at < self.sampling.min_tokens else ()
+        settled = adjusted(logits, replace(self.sampling, min_tokens=len(own) + 1), [self.prompts[row]], [own], ends)
+        return int(choose(settled, self.sampling, [self.keys[row]], at))
 
     def _window(self, head: Sequence[int], written: Sequence[int]) -> float:
         """How many tokens the context window leaves, the last one written included."""

@@ -68,6 +68,7 @@ def fine_tune(
     if Path(out).exists():
         raise OutputExists("is there already", field=str(out), hint="name a new folder")
     observed = observed.known()
+    observed = observed.columns(observed.ranking())  # which column a model stands in must not matter
     tuned = LOSSES[loss](SentenceEncoder(str(encoder)), observed, seed)
 
     def drawn(rng: random.Random) -> Drawn:
@@ -131,7 +132,7 @@ class ByContrast(Tuned):
         part, seed = drawn
         hidden, rng = self.states(part), torch.Generator().manual_seed(seed)
         cosine = hidden @ nn.functional.normalize(self.vectors, dim=1).T
-        loss = sample_model_loss(cosine, self.quality[part], TOP)
+        loss = sample_model_loss(cosine, self.quality[part], TOP, rng)
         return loss + sample_sample_loss(hidden, self.cluster[part], NEGATIVES, rng)
 
 

@@ -13,6 +13,10 @@ from consort.ensemble.routing.features import Rows, similarity
 FOLDS = 5
 DUAL = 2000
 """Most rows for which cross-validation solves by products of rows."""
+LARGE = 10_000
+"""Most rows for which everything is weighed with every query; beyond, choices are made on a sample of them."""
+COMMON, BLOCK = 512, 8192
+"""Features that large problems are solved exactly for, and rows that are dense at a time."""
 
 
 def ridge(
@@ -40,7 +44,8 @@ def ridge(
         return transposed @ seen - np.outer(middle, seen.sum(0)) + alpha * v
 
     right = transposed @ (w[:, None] * centred) - np.outer(middle, (w[:, None] * centred).sum(0))
-    found = _conjugate_gradients(normal, right, steps, tolerance)
+    nearly = _inverse_of_common(rows, w, middle, alpha) if len(targets) > LARGE and hasattr(rows, "indptr") else None
+    found = _conjugate_gradients(normal, right, steps, tolerance, nearly)
     return _spread(found, active), np.asarray(mean - middle @ found)
 
 
@@ -54,8 +59,10 @@ def _active(rows: Rows) -> tuple[Rows, Active]:
         return rows, None
     from scipy.sparse import csr_matrix
 
-    used, places = np.unique(rows.indices, return_inverse=True)
-    compact = csr_matrix((rows.data, places.astype(np.int32), rows.indptr), shape=(rows.shape[0], len(used)))
+    used = np.flatnonzero(np.bincount(rows.indices, minlength=rows.shape[1]))
+    place = np.zeros(rows.shape[1], np.int32)
+    place[used] = np.arange(len(used))
+    compact = csr_matrix((rows.data, place[rows.indices], rows.indptr), shape=(rows.shape[0], len(used)))
     return compact, (used, rows.shape[1])
 
 
@@ -68,24 +75,58 @@ def _spread(weight: Float[np.ndarray, "used target"], active: Active) -> Float[n
     return found
 
 
+Solve = Callable[[np.ndarray], np.ndarray]
+
+
 def _conjugate_gradients(
-    normal: Callable[[np.ndarray], np.ndarray], right: Float[np.ndarray, "feature target"], steps: int, tolerance: float
+    normal: Solve,
+    right: Float[np.ndarray, "feature target"],
+    steps: int,
+    tolerance: float,
+    nearly: Solve | None = None,
 ) -> Float[np.ndarray, "feature target"]:
-    """Solves normal(v) = right for every column by itself, side by side."""
+    """Solves normal(v) = right for every column by itself, side by side; `nearly` is about the inverse of `normal`."""
     found, left = np.zeros_like(right), right.copy()
-    direction, size = left.copy(), (left * left).sum(0)
-    first = size.copy()
+    turned = left if nearly is None else nearly(left)
+    direction, size = turned.copy(), (left * turned).sum(0)
+    first = (left * left).sum(0)
     for _ in range(steps):
         moved = normal(direction)
         length = size / np.maximum((direction * moved).sum(0), 1e-30)
         found += length * direction
         left -= length * moved
-        new = (left * left).sum(0)
-        if (new <= tolerance**2 * first).all():
+        if ((left * left).sum(0) <= tolerance**2 * first).all():
             break
-        direction = left + new / np.maximum(size, 1e-30) * direction
+        turned = left if nearly is None else nearly(left)
+        new = (left * turned).sum(0)
+        direction = turned + new / np.maximum(size, 1e-30) * direction
         size = new
     return found
+
+
+def _inverse_of_common(rows: Rows, weight: np.ndarray, middle: np.ndarray, alpha: float) -> Solve:
+    """About the inverse of the normal matrix: exact among the commonest features, one by one for the others.
+
+    The commonest features are what makes the problem badly conditioned, and many steps necessary.
+    """
+    from scipy.linalg import cho_factor, cho_solve
+
+    squares = rows.multiply(rows).T @ weight
+    diagonal = (squares - weight.sum() * middle**2 + alpha).astype(np.float32)
+    common = np.sort(np.argsort(-squares, kind="stable")[:COMMON])
+    table = rows.tocsc()[:, common].tocsr()
+    gram = -weight.sum() * np.outer(middle[common], middle[common]).astype(float)
+    for start in range(0, table.shape[0], BLOCK):
+        part = table[start : start + BLOCK].toarray()
+        gram += (part.T * weight[start : start + BLOCK]) @ part
+    factor = cho_factor(gram + alpha * np.eye(len(common)))
+
+    def nearly(left: np.ndarray) -> np.ndarray:
+        found = left / diagonal[:, None]
+        found[common] = cho_solve(factor, left[common])
+        return found
+
+    return nearly
 
 
 def _means(targets: Float[np.ndarray, "n target"], weight: Float[np.ndarray, " n"]) -> Float[np.ndarray, " target"]:
@@ -101,6 +142,13 @@ def folds_of(n: int, seed: int, groups: Sequence[str] = (), folds: int = FOLDS) 
         members = np.flatnonzero(labels == label)
         found[rng.permutation(members)] = np.arange(len(members)) % folds
     return found
+
+
+def sampled(n: int, seed: int, most: int) -> np.ndarray:
+    """At most `most` of n queries, drawn by `seed`, in order; all of them up to LARGE."""
+    if n <= LARGE:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).permutation(n)[:most])
 
 
 def out_of_fold(
@@ -164,7 +212,10 @@ def difference_error(
 
 
 def routed(scores: Float[np.ndarray, "n model"], quality: Float[np.ndarray, "n model"], groups: Sequence[str]) -> float:
-    """Mean quality of the models that `scores` choose, every group counting the same; unknown qualities are skipped."""
+    """Mean quality of the models that `scores` choose, every group counting the same; unknown qualities are skipped.
+
+    Of equal ones the first, as a router chooses (its models stand in an order of their own, see `Router`).
+    """
     got = quality[np.arange(len(scores)), scores.argmax(1)]
     labels = np.array(groups if len(groups) == len(scores) else [""] * len(scores))
     means = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -14,9 +15,10 @@ from consort.core.errors import BadData, BadParameter, Incompatible, Unsupported
 from consort.core.params import name_of
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.calls import Ledger, Pair, Reading, ask, ask_likelihoods, checked_members
+from consort.ensemble.features.ngrams import Ngrams
 from consort.ensemble.learning.fitting import Learned, Replay, learned_of, with_learned
 from consort.ensemble.learning.observations import Observed
-from consort.ensemble.routing.features import Encoder, Rows, check_features, encoder_of, fit_encoder, unpacked
+from consort.ensemble.routing.features import Encoder, Features, Rows, encoder_of, unpacked
 from consort.ensemble.routing.linear import folds_of
 from consort.models.base import LanguageModel
 from consort.models.cached.model import text_of
@@ -26,10 +28,16 @@ from consort.models.cost import joined
 class Router(ABC):
     """A model that has one of `models` answer: the one of largest `predict` less lambda times its price.
 
-    Of equal ones the first. A member that fails is replaced by the next best. `details` of an answer has `chosen`,
-    `scores` (after the price) by model, `why`, `asked`, and `failed` with reasons.
+    Of equal ones the one that was better on all observed queries, then the cheaper. A member that fails is replaced by
+    the next best. `details` of an answer has `chosen`, `scores` (after the price) by model, `why`, `asked`, and
+    `failed` with reasons.
+
     A router is one of two kinds. `estimate` gives the expected quality of every model; or, for routers between a strong
     and a weak model (`models` are then these two), the strong one's score and the threshold it is held against.
+
+    `learn` and `estimate` see the models in an order that follows from the observed data alone (`Observed.ranking`), so
+    that nothing depends on the order in which models are given: of a value for each model they take
+    `values[self.order]`.
     """
 
     needs_features: ClassVar[bool] = True
@@ -41,19 +49,21 @@ class Router(ABC):
         *,
         cost: Sequence[float] | None = None,
         lambda_: float = 0.0,
-        features: str = "tfidf",
+        features: Features | None = None,
         state: str = "",
     ) -> None:
-        check_features(features)
         self.models, self.labels = checked_members(models)
         self.cost, self.lambda_, self.features, self.state = cost, lambda_, features, state
         if cost is not None and (len(cost) != len(self.models) or min(cost) < 0):
             message = f"{list(cost)} are no costs of {counted(len(self.models), 'model')}"
             raise BadParameter(message, field="cost", hint="one number of at least 0 for each")
+        self.seen = features or Ngrams()
         self.threshold: float | None = None
         self.kind = name_of(type(self).__name__)
         self.name = f"{self.kind}({', '.join(m.name for m in self.models)})"
         self.learned: Learned | None = None
+        self.ordering: list[int] | None = None
+        """The order while it is being fitted; later it is part of what was learned."""
         self._encoder: tuple[Learned, Encoder] | None = None
         self._columns: tuple[Learned, Rows] | None = None
 
@@ -73,25 +83,49 @@ class Router(ABC):
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
         """Scores of every model for each query; larger is better."""
 
+    @property
+    def by_role(self) -> bool:
+        """Whether the models stand for a strong and a weak one, and so in an order of their own."""
+        return hasattr(self, "strong")
+
+    @property
+    def order(self) -> list[int]:
+        """The number among `models` of each model that `learn` and `estimate` see, in their order."""
+        if self.ordering is not None:
+            return self.ordering
+        known = self.learned_values.get("order") if self.needs_fit or self.learned or self.state else None
+        return list(known or range(len(self.models)))
+
     def fit(self, observed: Observed, *, seed: int = 0, encoder: Encoder | None = None) -> Any:
-        """The same router, fitted; `encoder` shares features that have been computed. Raises BadData, Incompatible."""
+        """The same router, fitted on the observed answers of its models, by their names where these are the same.
+
+        `encoder` shares features that have been computed. Raises BadData, Incompatible.
+        """
         if len(observed.models) != len(self.models):
             what = f"{len(observed.models)} models were observed, the router has {len(self.models)}"
-            raise Incompatible(what, field=self.name, hint="observe the router's own models, in its order")
-        observed, rows, shared = observed.known(), None, {}
+            raise Incompatible(what, field=self.name, hint="observe the router's own models")
+        observed, rows, shared = observed.named(self.labels).known(), None, {}
+        order = list(range(len(self.models))) if self.by_role else observed.ranking()
+        learner = copy.copy(self)
+        learner.ordering = order
         if self.needs_features:
-            encoder = encoder or fit_encoder(self.features, observed.queries)
+            encoder = encoder or self.seen.fitted(observed.queries)
             rows, shared = encoder.rows(observed.queries), encoder.arrays()
-        found = self.learn(rows, observed, seed)
-        prices = {"prices": observed.prices().tolist()}
-        learned = Learned(self.kind, {**shared, **found.arrays}, {**prices, **found.values})
+        found = learner.learn(rows, observed.columns(order), seed)
+        kept = {"prices": observed.prices().tolist(), "order": order}
+        learned = Learned(self.kind, {**shared, **found.arrays}, {**kept, **found.values})
         fitted = with_learned(self, learned)
         fitted._encoder = None if encoder is None else (learned, encoder)
         return fitted
 
     def predict(self, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
         """`estimate` of texts. Raises BadParameter where the router is not fitted."""
-        return self.estimate(self._rows(texts) if self.needs_features else None, texts)
+        estimates = self.estimate(self._rows(texts) if self.needs_features else None, texts)
+        return self.as_given(estimates)
+
+    def as_given(self, estimates: Float[np.ndarray, "query model"]) -> Float[np.ndarray, "query model"]:
+        """Columns in the order of `models`, from those of `estimate`."""
+        return np.asarray(estimates[:, np.argsort(self.order)])
 
     def scores(self, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
         """What is chosen by: estimates less lambda times price."""
@@ -103,7 +137,12 @@ class Router(ABC):
 
     def choose(self, texts: Sequence[str]) -> Int[np.ndarray, " query"]:
         """The number of the model that each text would go to."""
-        return self.scores(texts).argmax(1)
+        return self.ranked(self.scores(texts))[:, 0]
+
+    def ranked(self, scores: Float[np.ndarray, "query model"]) -> Int[np.ndarray, "query model"]:
+        """The numbers of the models, the best first; of equal ones in the order that `learn` sees."""
+        order = np.array(self.order)
+        return order[np.argsort(-scores[:, order], axis=1, kind="stable")]
 
     @property
     def in_use(self) -> list[int]:
@@ -128,6 +167,7 @@ class Router(ABC):
 
     def replay(self, observed: Observed) -> Replay:
         """What the router would have done on observed answers."""
+        observed = observed.named(self.labels)
         chosen = self.choose(observed.queries)
         at = np.arange(len(observed)), chosen
         cost = np.full(len(observed), np.nan) if observed.cost is None else observed.cost[at]
@@ -137,7 +177,7 @@ class Router(ABC):
         if not prompts:
             return []
         scores, spent = self.judged([text_of(prompt) for prompt in prompts])
-        order = np.argsort(-scores, axis=1, kind="stable")
+        order = self.ranked(scores)
         ledgers, answers = [Ledger(costs=list(parts)) for parts in spent], [None] * len(prompts)
         for rank in range(len(self.models)):
             pending = [i for i, answer in enumerate(answers) if answer is None]
@@ -166,7 +206,7 @@ class Router(ABC):
         for i, (context, _) in enumerate(pairs):
             rows.setdefault(context, []).append(i)
         scores, spent = self.judged(list(rows)) if rows else (np.empty((0, len(self.models))), [])
-        left = dict(zip(rows, np.argsort(-scores, axis=1, kind="stable").tolist(), strict=True))
+        left = dict(zip(rows, self.ranked(scores).tolist(), strict=True))
         found, reading, failures = [0.0] * len(pairs), Reading(), []
         for rank in range(len(self.models)):
             for m, model in enumerate(self.models):
@@ -202,7 +242,7 @@ class Router(ABC):
     def _rows(self, texts: Sequence[str]) -> Rows:
         learned = learned_of(self, self.kind)
         if self._encoder is None or self._encoder[0] is not learned:
-            self._encoder = learned, encoder_of(learned, self.features)
+            self._encoder = learned, encoder_of(learned, self.seen)
         return self._encoder[1].rows(texts)
 
     def columns(self) -> Rows:

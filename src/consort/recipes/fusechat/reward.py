@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from consort.distil.corpus import Asked
 from consort.evaluate.registry import find_metric
-from consort.models.judges.classifiers import RewardModel
+from consort.models.judges.reward_model import RewardModel
 from consort.plan.build import Builder
 from consort.plan.fuse.plan import FusePlan
 from consort.weights import Checkpoint

@@ -99,7 +99,7 @@ def _rewarded(
     prefer: Literal["plain", "verbose", "concise", "reverse"] = "plain",
     joint: str = " ",
 ) -> Utility:
-    from consort.models.judges.classifiers import RewardModel
+    from consort.models.judges.reward_model import RewardModel
 
     opened = [builder.build(plan.node(model), "checkpoint") for model in models]
     judges = [RewardModel(checkpoint, joint) for checkpoint in opened]
@@ -120,7 +120,7 @@ def _rated(plan: SearchPlan, ask: Ask, builder: Builder, models: Sequence[Any]) 
 
 
 def _harmless(plan: SearchPlan, ask: Ask, builder: Builder, models: Sequence[Any], *, label: str = "") -> Utility:
-    from consort.models.judges.classifiers import LabelModel
+    from consort.models.judges.label_model import LabelModel
 
     if len(models) != 1:
         raise BadPlan(f"{len(models)} classifiers", field=f"{WHERE}.toxicity", hint="give one")

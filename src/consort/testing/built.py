@@ -1,0 +1,171 @@
+"""Any registered model, built of small exact models: what laws over all registries need.
+
+Arguments follow from the types that a signature asks for, and from what a method's decorator gives as `example`: plain
+values, for a model the number of one of the law's models or the name of a strategy over them.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, wraps
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from consort.core.errors import Unsupported
+from consort.core.params import Param
+from consort.core.registry import Registry
+from consort.core.types import Prompt, Usage
+from consort.models import ByteTokenizer, FakeTokenizer, FakeTokenModel, HFModel, TokenModel
+from consort.plan.kinds import registries
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz .,:;?!{}()[]-'\"\n0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_"
+KINDS = ("router", "ensemble", "answer", "speculate", "transfer", "mixture")
+"""Registries of models that are made of models."""
+
+
+def strategies(kinds: Sequence[str] = KINDS) -> dict[str, Registry[Any]]:
+    """The registry of each strategy over models, by name."""
+    return {name: registry for registry in registries() if registry.kind in kinds for name in registry}
+
+
+def letters_model(seed: int, name: str = "") -> FakeTokenModel:
+    """Logits fixed by the seed, all negative, that depend on the last token; a token is a letter."""
+    tokenizer = FakeTokenizer(LETTERS)
+    size = tokenizer.vocab_size
+    table = torch.randn(size, size, generator=torch.Generator().manual_seed(seed)) / 2 - 9
+    table[:, tokenizer.bos], table[:, tokenizer.eos] = -99, -11
+    rows = table.tolist()
+    return FakeTokenModel(lambda tokens: rows[tokens[-1]], tokenizer, name=name or f"letters-{seed}")
+
+
+@cache
+def open_model(seed: int = 0) -> TokenModel:
+    """A small random model of transformers whose hidden states are open; bytes are its tokens."""
+    import transformers
+
+    config = transformers.LlamaConfig(
+        vocab_size=256, hidden_size=32, num_hidden_layers=2, intermediate_size=48, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=4096, eos_token_id=0, bos_token_id=1,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = transformers.AutoModelForCausalLM.from_config(config)
+        for parameter in module.parameters():
+            parameter.data += 0.2 * torch.randn_like(parameter)  # fresh weights are too alike to tell mistakes
+    return HFModel(f"open-{seed}", module, ByteTokenizer(bos=1, eos=0))
+
+
+class StubJudge:
+    """Stands for a judge: the longer the better; of two texts by the difference."""
+
+    name = "judge"
+
+    def open(self) -> None: ...
+
+    def rewards(self, prompt: Prompt, answers: Sequence[str]) -> tuple[list[float], Usage]:
+        return [float(len(answer)) for answer in answers], Usage(1, 0, 1)
+
+    def compare(self, source: str, pairs: Sequence[tuple[str, str]]) -> tuple[list[float], Usage]:
+        return [float(len(a) - len(b)) for a, b in pairs], Usage(1, 0, 1)
+
+
+class NoFolder:
+    """Stands for a checkpoint of a judge that is not opened."""
+
+    name, path = "judge", None
+
+
+def built(registry: Registry[Any], name: str, models: Sequence[Any], *, fit: bool = True, **more: Any) -> Any:
+    """The strategy `name` over `models`, fitted where it needs that; `more` stands over its example."""
+    entry, turn = registry.entry(name), cycle(models)
+    example = {**entry.options.get("example", {}), **more}
+    given = {p.name: _argument(p, example, models, turn) for p in entry.params if p.required or p.name in example}
+    strategy = registry.get(name)(**given)
+    if isinstance(getattr(getattr(strategy, "judge", None), "checkpoint", None), NoFolder):
+        strategy.judge = StubJudge()
+    if fit and registry.kind != "router" and getattr(strategy, "needs_fit", False):
+        strategy = strategy.fit(_observed(strategy))
+    return strategy
+
+
+def _argument(p: Param, example: dict[str, Any], models: Sequence[Any], turn: Iterator[Any]) -> Any:
+    value = example.get(p.name)
+    if p.type != "model" and value is not None:
+        return value
+    if p.type == "model":
+        if isinstance(value, int):
+            return models[value]
+        if isinstance(value, str):
+            return built(strategies()[value], value, models)
+        if value is not None:
+            return value
+        return list(models) if p.many else next(turn)
+    if p.type == "checkpoint":
+        found = [one for one in models if hasattr(one, "spec")] or [NoFolder()]
+        return found if p.many else found[0]
+    if p.type == "judge":
+        return StubJudge()
+    return task_file() if p.name == "examples" and value is None else value
+
+
+def law_of(law: Callable[..., None], build_of: Callable[[str], Any]) -> Callable[[str], None]:
+    """A law of what builds a strategy as a law of a registered name."""
+
+    @wraps(law)
+    def of(name: str) -> None:
+        law(build_of(name))
+
+    return of
+
+
+def exempt(registry: Registry[Any], name: str) -> dict[str, str]:
+    """The laws that a method does not keep, each with the reason, as its decorator says: `exempt={LAW: REASON}`."""
+    return dict(registry.entry(name).options.get("exempt", {}))
+
+
+def run(registry: Registry[Any], laws: Sequence[Callable[[str], None]], name: str) -> list[str]:
+    """Every law over one name but those that it is exempt from; the names of the laws that held."""
+    reasons = exempt(registry, name)
+    kept = [law for law in laws if law.__name__ not in reasons]
+    for law in kept:
+        law(name)
+    return [law.__name__ for law in kept]
+
+
+@cache
+def task_file() -> str:
+    """A task of a few letters, solved."""
+    file = Path(tempfile.mkdtemp(prefix="consort-law-")) / "task.jsonl"
+    lines = [{"prompt": text, "target": "a"} for text in ("ab", "ba", "aab", "bba", "abab", "bb", "a", "b")]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    return str(file)
+
+
+def _observed(strategy: Any) -> Any:
+    from consort.testing import router_laws
+
+    seen = router_laws.observed(len(strategy.models))
+    texts = tuple(tuple(f"{q:g}" for q in row) for row in seen.quality)
+    from dataclasses import replace
+
+    return replace(seen, answers=texts)
+
+
+def members_for(registry: Registry[Any], name: str) -> list[Any]:
+    """Models that a strategy can work with: of transformers where it needs layers, folders where it needs weights."""
+    if any(p.type == "checkpoint" and p.many for p in registry.entry(name).params):
+        from consort import lab
+        from consort.weights import open_checkpoint
+
+        return [open_checkpoint(lab.path(one)) for one in ("base", "mirror", "order")]
+    plain = [letters_model(seed) for seed in range(3)]
+    try:
+        built(registry, name, plain).generate(["ab"])
+    except Unsupported:
+        return [open_model(seed) for seed in range(3)]
+    return plain
