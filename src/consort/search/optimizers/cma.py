@@ -21,14 +21,14 @@ from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
-from consort.search.optimizers.turns import Steps, Turns, box_to_unit, sum_to_one, unit_to_box
+from consort.search.optimizers.generated import Steps, Generated, box_to_unit, sum_to_one, unit_to_box
 
 SMALLEST = 1e-8
 """The search is over when its longest axis, as a share of the box, is shorter."""
 
 
 @optimizer(paper="1604.00772")
-class Cma(Turns):
+class Cma(Generated):
     """Covariance matrix adaptation: `population` points at a time around a moving mean, best half weighted most.
 
     `start`: the first mean (default: the middle of the box); `sigma`: the first step, as a share of the box;

@@ -17,6 +17,7 @@ from torch import Tensor
 from consort.core.params import Range
 from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
+from consort.search.optimizers.generated import checked_scores
 from consort.search.swarm.step import (
     Forces,
     draws,
@@ -125,9 +126,11 @@ class Pso:
         return self._asked.clone()
 
     def tell(self, scores: Float[Tensor, "pop"]) -> None:
+        """Raises BadParameter unless there is a score, not NaN, for each point asked."""
+        told = checked_scores(scores, len(self.ask()))
         self._told += 1
         try:
-            self._asked = self._run.send(scores)
+            self._asked = self._run.send(told)
         except StopIteration:
             self._asked = self._nothing()
 
