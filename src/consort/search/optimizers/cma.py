@@ -21,7 +21,7 @@ from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
-from consort.search.optimizers.generated import Steps, Generated, box_to_unit, sum_to_one, unit_to_box
+from consort.search.optimizers.generated import Generated, Steps, box_to_unit, sum_to_one, unit_to_box
 
 SMALLEST = 1e-8
 """The search is over when its longest axis, as a share of the box, is shorter."""

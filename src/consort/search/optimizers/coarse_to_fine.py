@@ -9,8 +9,8 @@ from consort.core.params import Range
 from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
 from consort.search.optimizers.cma import Cma
+from consort.search.optimizers.generated import Generated, Steps
 from consort.search.optimizers.heuristic import Heuristic
-from consort.search.optimizers.generated import Steps, Generated
 
 
 @optimizer(paper="2410.05357")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
+from consort.search.optimizers.generated import Generated, Steps, starts_of
 from consort.search.optimizers.ranked import grown
-from consort.search.optimizers.generated import Steps, Generated, starts_of
 
 
 @optimizer(paper="2203.05482")

@@ -10,7 +10,7 @@ from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
-from consort.search.optimizers.generated import Steps, Generated, unit_to_box
+from consort.search.optimizers.generated import Generated, Steps, unit_to_box
 
 MOST = 1_000_000
 """Points of a grid."""

@@ -16,8 +16,8 @@ from torch import Tensor
 from consort.core.errors import BadParameter
 from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
+from consort.search.optimizers.generated import Generated, Steps, starts_of
 from consort.search.optimizers.ranked import by_score
-from consort.search.optimizers.generated import Steps, Generated, starts_of
 
 SHARES = torch.arange(1, 10, dtype=torch.float64) / 10
 """The coefficients of the current merge that are tried."""

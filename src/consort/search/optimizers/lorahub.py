@@ -14,7 +14,7 @@ import torch
 from consort.core.params import Range
 from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
-from consort.search.optimizers.generated import Steps, Generated
+from consort.search.optimizers.generated import Generated, Steps
 
 
 @optimizer(paper="2307.13269")

@@ -9,7 +9,7 @@ import torch
 from consort.core.params import Range
 from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
-from consort.search.optimizers.generated import Steps, Generated, sum_to_one, unit_to_box
+from consort.search.optimizers.generated import Generated, Steps, sum_to_one, unit_to_box
 
 
 @optimizer()
