@@ -16,7 +16,7 @@ from typing import Any
 from consort.core.counted import counted
 from consort.core.errors import BadData, ConsortError, OutputExists
 from consort.core.files import check_place, machine_errors, write_atomic
-from consort.core.lock import FolderLock, locked
+from consort.core.lock import FileLock, locked
 
 _LOG = logging.getLogger("consort.journal")
 HEADER = "run"
@@ -46,7 +46,7 @@ class Journal:
         self.folder, self.key, self.force, self.sound, self.ordered = folder, key, force, sound, ordered
         self.path = folder / "journal.jsonl"
         self.is_new = True
-        self._lock: FolderLock | None = None
+        self._lock: FileLock | None = None
 
     def open(self) -> list[dict[str, Any]]:
         """Create or continue the run; the records written so far, in order.
@@ -59,7 +59,8 @@ class Journal:
                 raise OutputExists("is a link", field=str(path), hint="name a folder that is none, or a new one")
         with machine_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = locked(self.folder)
+        if self.path.exists():
+            self._lock = locked(self.path)
         lines = self._lines()
         run = self._run_of(lines[0]) if lines else None
         if run == self.key:
@@ -70,6 +71,8 @@ class Journal:
             what = "holds another run" if lines else "is not empty"
             raise OutputExists(what, field=str(self.folder), hint="choose another folder or pass --force")
         with machine_errors(self.path):
+            self.path.touch()
+            self._lock = locked(self.path)
             self.path.write_bytes(b"")
         self.append({HEADER: self.key})
         return []
@@ -127,6 +130,7 @@ class Journal:
         last = wrong[0] if self.ordered else len(found)
         kept = [i for i in range(last) if i not in set(wrong)]
         write_atomic(self.path, b"".join(lines[i] + b"\n" for i in (0, *(i + 1 for i in kept))))
+        self._lock = locked(self.path)  # a new file
         places = ", ".join(str(i + 2) for i in wrong[:5]) + (", …" if len(wrong) > 5 else "")
         _LOG.warning(
             "%s:%s: damaged or changed; what %s told is done again",

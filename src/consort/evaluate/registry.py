@@ -50,7 +50,8 @@ class Metric:
         return tuple(map(float, row)) if isinstance(row, tuple) else (float(row), 1.0)
 
 
-def _metric(function: Callable[..., Any], *, needs: Need, aggregate: Aggregate = ratio) -> Metric:
+def _metric(function: Callable[..., Any], *, needs: Need, aggregate: Aggregate = ratio, unit: bool = False) -> Metric:
+    """`unit`: the score of one example lies in [0, 1], and of many is the mean; read where the metric is registered."""
     options = tuple(p.name for p in params_of(function))
     return Metric(name_of(function.__name__), needs, function, aggregate, options)
 

@@ -10,7 +10,7 @@ from math import inf
 import pytest
 import torch
 
-from consort.core.errors import BadData, BadParameter
+from consort.core.errors import BadParameter
 from consort.core.journal import Journal
 from consort.search.engine.domain import Domain
 from consort.search.engine.evaluator import Evaluator, Job, of_function

@@ -8,7 +8,7 @@ from consort.core.types import Example
 from consort.evaluate.registry import metric
 
 
-@metric(needs="score")
+@metric(needs="score", unit=True)
 def choice(log_likelihoods: Sequence[float], example: Example) -> float:
     """1 if the choice at `answer` has the largest summed log-likelihood, else 0; the first of equals wins.
 

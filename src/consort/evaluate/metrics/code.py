@@ -13,7 +13,7 @@ from consort.evaluate.sandbox import Limits, run_program
 FENCE = re.compile(r"```[^\n`]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
 
 
-@metric(needs="generate")
+@metric(needs="generate", unit=True)
 def code(answer: str, example: Example, *, timeout_s: float = 10.0) -> float:
     """1 if the program and then every target, each a piece of Python that asserts, run to their end, else 0.
 

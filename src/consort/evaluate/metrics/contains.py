@@ -7,7 +7,7 @@ from consort.core.types import Example
 from consort.evaluate.registry import metric
 
 
-@metric(needs="generate")
+@metric(needs="generate", unit=True)
 def contains(answer: str, example: Example, *, last_words: int = 0) -> float:
     """1 if a stripped target is a substring of the answer, else 0; case counts. An empty target is BadData.
 

@@ -15,7 +15,7 @@ NO_OPTION = "Z"
 LETTERS = ascii_uppercase[:-1]
 
 
-@metric(needs="generate")
+@metric(needs="generate", unit=True)
 def multiple_choice(answer: str, example: Example) -> float:
     """1 if the option that the answer names is the one at `answer`, else 0.
 

@@ -27,7 +27,7 @@ def last_number(text: str) -> float | None:
     return -value if sign in ("-", "−") else value
 
 
-@metric(needs="generate")
+@metric(needs="generate", unit=True)
 def numeric(answer: str, example: Example, *, tolerance: float = 1e-6) -> float:
     """1 if |last number of the answer - t| <= tolerance * max(1, |t|) for a target's last number t, else 0."""
     targets = [last_number(target) for target in example.target]

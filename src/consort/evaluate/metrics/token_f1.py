@@ -26,7 +26,7 @@ def f1(answer: list[str], target: list[str]) -> float:
     return 2 * shared / (len(answer) + len(target))
 
 
-@metric(needs="generate")
+@metric(needs="generate", unit=True)
 def token_f1(answer: str, example: Example) -> float:
     """The best F1 over the targets, in [0, 1]."""
     words = normalised_words(answer)

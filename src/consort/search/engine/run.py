@@ -39,12 +39,16 @@ class Step:
 
 @dataclass(slots=True)
 class History:
-    """What happened: every score told, how many evaluations there were and how many examples they asked."""
+    """What happened: every score told, how many evaluations there were and how many examples they asked.
+
+    `highest` is the highest complete score that was evaluated.
+    """
 
     steps: list[Step] = field(default_factory=list)
     evaluations: int = 0
     examples: int = 0
     ended: str = ""
+    highest: float = -inf
 
     @property
     def best(self) -> Step | None:
@@ -186,6 +190,8 @@ class Run:
     def _count(self, outcome: Outcome) -> None:
         self.history.evaluations += 1
         self.history.examples += outcome.seen
+        if outcome.is_complete:
+            self.history.highest = max(self.history.highest, outcome.score)
         for i, mark in enumerate(outcome.marks[: len(self._asked)]):
             self._asked[i] += mark != "."
             self._failed[i] += mark == "0"

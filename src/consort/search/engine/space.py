@@ -18,8 +18,8 @@ from consort.weights.adapters.changes import fit_changes, read_changes, where
 from consort.weights.checkpoint import Checkpoint
 
 
-class Space(Protocol):
-    """Points to models. `key` names the basis: equal keys and points give equal models."""
+class Evaluated(Protocol):
+    """A space as the engine asks it for models. `key` names the basis: equal keys and points give equal models."""
 
     domain: Domain
     key: str
@@ -28,7 +28,7 @@ class Space(Protocol):
         """The model at `point`, good until the next call. Raises ConsortError where there is none."""
 
 
-class Weights:
+class Refilled:
     """Points that are checkpoints: one live model whose weights are refilled, rounded as they would be saved."""
 
     def __init__(self, domain: Domain, key: str, at: Callable[[Sequence[float]], Checkpoint]) -> None:
@@ -46,7 +46,7 @@ class Weights:
         return self._live
 
 
-class Models:
+class Built:
     """Points that are models, built anew for each; what they are made of is shared (a token swarm, a strategy)."""
 
     def __init__(self, domain: Domain, key: str, at: Callable[[Sequence[float]], Any]) -> None:
@@ -56,7 +56,7 @@ class Models:
         return self.at(point)
 
 
-class Adapters:
+class Packed:
     """Points that are mixtures of adapters over one base, all evaluated in one forward pass.
 
     The last len(adapters) coordinates are theirs; one before them, the base's, changes nothing, since its delta is 0.
@@ -73,7 +73,7 @@ class Adapters:
         under: Checkpoint,
         form: Form = "exact",
         pack: int = 16,
-        fallback: Space | None = None,
+        fallback: Evaluated | None = None,
     ) -> None:
         self.domain, self.key, self.pack, self.fallback = domain, key, pack, fallback
         changes = [fit_changes(under, adapter, read_changes(adapter)) for adapter in adapters]

@@ -31,7 +31,8 @@ SMALLEST = 1e-8
 class Cma(Generated):
     """Covariance matrix adaptation: `population` points at a time around a moving mean, best half weighted most.
 
-    `start`: the first mean (default: the middle of the box); `sigma`: the first step, as a share of the box;
+    `start`: the first mean (default: the domain's centre, the middle of the box where it has none); `sigma`: the first
+    step, as a share of the box;
     `population`: 0 means 4 + 3 ln(dim), rounded; `evaluations`: at most so many. `normalise`: points are scored as
     weights that sum to 1 in each group of coordinates. Raises BadParameter.
     """
@@ -56,8 +57,9 @@ class Cma(Generated):
     def steps(self) -> Steps:
         domain, generator = self.domain, torch.Generator().manual_seed(self.seed)
         mean = torch.full((domain.dim,), 0.5, dtype=torch.float64)
-        if self.start is not None:
-            mean = box_to_unit(domain, torch.tensor(list(self.start), dtype=torch.float64))
+        start = self.start if self.start is not None else domain.centre
+        if len(start):
+            mean = box_to_unit(domain, torch.tensor(list(start), dtype=torch.float64))
         if domain.hard:
             mean = mean.clamp(0, 1)
         state = State(mean, self.sigma, Constants.of(domain.dim, self.population or default_population(domain.dim)))

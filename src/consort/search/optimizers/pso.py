@@ -62,7 +62,7 @@ class Swarm:
     restarts: dict[int, int] = field(default_factory=dict)
 
 
-@optimizer(paper="2410.11163")
+@optimizer(paper="2410.11163", asks={"populate": ("extra", "sparsified", "density")})
 class Pso:
     """Particle swarm: each point is drawn to its own best, to the best of all, and away from the worst.
 
@@ -182,7 +182,7 @@ class Pso:
         if not domain.starts:
             return scattered(domain.low, domain.high, self.particles, seed)
         starts = torch.tensor([list(map(float, row)) for row in domain.starts], dtype=torch.float64)
-        count = self.particles if self.populate == "children" else 0
+        count = self.particles if self.populate == "children" and not domain.complete else 0
         x = populated(starts, count, seed, extrapolate=self.extrapolate, from_children=self.from_children)
         return self._inside(x)
 
