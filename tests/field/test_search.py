@@ -22,6 +22,7 @@ from consort.plan.search.plan import read_search
 from consort.runs.search.run import search
 from consort.search.engine.domain import Domain
 from consort.search.optimizers.bayes import Bayes
+from consort.weights.checkpoint import Checkpoint
 
 BRANIN = Domain([-5.0, 0.0], [10.0, 15.0])
 LEAST = 0.39788735772973816
@@ -131,9 +132,7 @@ def halves():
     class Halves:
         """The first model and a share of the second."""
 
-        def __init__(
-            self, models: Sequence[c.weights.Checkpoint], *, most: Annotated[float, Range(0, 1)] = 0.5
-        ) -> None:
+        def __init__(self, models: Sequence[Checkpoint], *, most: Annotated[float, Range(0, 1)] = 0.5) -> None:
             self.models, self.most = models, most
             self.domain = Domain([0.0], [most], ("share",), [[0.0]])
 

@@ -57,11 +57,13 @@ class Process:
         mean, spread = self.at(points)
         z = (mean - self.best) / spread
         density = torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi)
-        return (mean - self.best) * torch.special.ndtr(z) + spread * density
+        expected: Tensor = (mean - self.best) * torch.special.ndtr(z) + spread * density
+        return expected
 
     def most_improved(self, points: Float[Tensor, "point dim"]) -> Float[Tensor, " dim"]:
         """The point of the largest expected improvement; of equals the first."""
-        return points[int(self.improvement(points).argmax())]
+        found: Tensor = points[int(self.improvement(points).argmax())]
+        return found
 
 
 def covariance(

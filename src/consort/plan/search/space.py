@@ -69,7 +69,7 @@ def _registered(
     more = {word: value for word, (_, value) in asked.items()} | ({} if base is None else {"base": base})
     call = parse_kind({entry.name: {**more, **arguments}}, "space", names, SPACE)
     try:
-        made = opens(call)
+        made: Any = opens(call)
     except ConsortError as error:
         raise error.within(SPACE) from None
     makes = next((way for way in ("checkpoint", "adapter", "model") if hasattr(made, way)), "")

@@ -121,4 +121,5 @@ def _plain(value: Any) -> Any:
 
 def materialised(experts: Float[Tensor, "expert *shape"], c: Sequence[float]) -> Float[Tensor, "*shape"]:
     """sum_i c_i E_i in float32, as the space of full weights defines it (the reference for tests)."""
-    return torch.tensordot(torch.tensor(list(c), dtype=torch.float32), experts.float(), dims=1)
+    mixed: Tensor = torch.tensordot(torch.tensor(list(c), dtype=torch.float32), experts.float(), dims=1)
+    return mixed

@@ -58,7 +58,8 @@ class Bayes(Generated):
     def _first(self) -> Float[Tensor, "start dim"]:
         """As many of the starts as lie in the box, then points of a Sobol sequence."""
         count, dim = min(self.initial, self.evaluations), self.domain.dim
-        even = torch.quasirandom.SobolEngine(dim, scramble=True, seed=self.seed).draw(count, dtype=torch.float64)
+        engine = torch.quasirandom.SobolEngine(dim, scramble=True, seed=self.seed)  # type: ignore[no-untyped-call]
+        even = engine.draw(count, dtype=torch.float64)
         if not self.domain.starts:
             return even
         known = box_to_unit(self.domain, torch.tensor([list(s) for s in self.domain.starts], dtype=torch.float64))

@@ -45,8 +45,9 @@ class Weights:
             raise BadParameter("needs the base", field="base", hint="the model that the experts were tuned from")
         self.models, self.base, self.low, self.high = tuple(models), base, low, high
         self.extra, self.sparsified, self.density, self.seed = extra, sparsified, density, seed
-        kept = {"base": base, "density": density, "seed": seed}
-        copies = [merge("dare_linear", [model], **kept) for model in self.models] if sparsified else []
+        copies: list[Checkpoint] = []
+        if sparsified:
+            copies += [merge("dare_linear", [m], base=base, density=density, seed=seed) for m in self.models]
         self.members = (*(() if base is None else (base,)), *self.models, *copies)
 
     @property

@@ -73,7 +73,12 @@ def reward_value(
     prefer: Preference = "plain",
 ) -> Value:
     """What answers are worth by raw rewards."""
-    combine = {"mean": statistics.fmean, "min": min, "mean-std": _mean_less_deviation}[several]
+    ways: dict[str, Callable[[Sequence[float]], float]] = {
+        "mean": statistics.fmean,
+        "min": min,
+        "mean-std": _mean_less_deviation,
+    }
+    combine = ways[several]
 
     def value(prompts: Sequence[str], answers: Sequence[str], tokens: Sequence[int]) -> list[float]:
         pairs = list(zip(prompts, answers, strict=True))
