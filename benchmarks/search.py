@@ -23,7 +23,7 @@ from consort.search.engine.run import Run
 from consort.search.engine.scores import Scores
 from consort.search.engine.workers import InProcess
 from consort.search.optimizers.pso import Pso
-from consort.search.utilities.task import task_utility
+from consort.search.utilities.task import task_objective
 from consort.weights import write
 
 SKILLS = ("mirror", "order", "shout", "twice", "next", "spin", "yell", "edges")
@@ -79,7 +79,7 @@ def usual_way(plan, points, task, batch: int) -> list[float]:
 def speed(mode: str, task) -> None:
     plan = read_search(document(mode))
     space = open_space(plan, Builder(), pack=PARTICLES)
-    evaluator = Evaluator(space, task_utility([task], limit=EXAMPLES))
+    evaluator = Evaluator(space, task_objective([task], limit=EXAMPLES))
     points = tuple(tuple(row) for row in Pso(plan.domain, particles=PARTICLES).ask().tolist())
     ours = [outcome.score for outcome in evaluator(Job(points))]
     for batch in (10, EXAMPLES):
@@ -110,7 +110,7 @@ def racing(task, skills, iterations: int) -> None:
     raw["search"]["space"]["merge_adapters"]["models"] = [f"lab:lora-{name}" for name in skills]
     plan = read_search(raw)
     space = open_space(plan, Builder(), pack=PARTICLES)
-    utility = task_utility([task], limit=EXAMPLES)
+    utility = task_objective([task], limit=EXAMPLES)
     evaluator = Evaluator(space, utility)
     found, rates = [], []
     for is_racing in (False, True):

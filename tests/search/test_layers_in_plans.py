@@ -74,7 +74,7 @@ def test_a_path_is_a_plan_of_stacked_layers(opened):
     assert found.domain.names == flow.domain.names and found.experts == tuple(MODELS)
     assert found.domain.starts[0] == tuple(flow.domain.starts[0]) and len(found.domain.starts) == 2
     assert same(at(found, JUMPS), flow.checkpoint(JUMPS))
-    assert read_search(plan(FLOW, "cma")).params == {"start": found.domain.starts[0]}
+    assert found.domain.centre == found.domain.starts[0]
     for model, name in zip(opened, ("mirror", "order"), strict=True):
         assert same(at(found, found.units[name]), model)
 
@@ -91,7 +91,7 @@ def test_a_path_is_a_plan_of_stacked_layers(opened):
         ({"linear": {"models": ["lab:nobody"], "weight": BLOCKS}}, "nobody"),
         ({"linear": {"models": [{"upscale": {"model": "lab:mirror", "drop": 1}}], "weight": BLOCKS}}, "renumbers"),
         ({"data_flow": MODELS}, "named arguments"),
-        ({"data_flow": {"models": []}}, "not a list of models"),
+        ({"data_flow": {"models": []}}, "no models in the list"),
         ({"data_flow": {"models": MODELS, "repeats": 0}}, "outside"),
         ({"data_flow": {"models": MODELS, "most": 2}}, "2 layers are too few"),
         ({"data_flow": {"models": MODELS, "least": 2}}, "least"),

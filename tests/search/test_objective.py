@@ -12,9 +12,8 @@ from consort.core.types import Sampling
 from consort.data import load_task
 from consort.lab import path
 from consort.runs.pool import WINNER
-from consort.runs.search.objective import remembered
 from consort.runs.search.run import search
-from consort.search.utilities.reward import scaled
+from consort.search.utilities.reward import remembered, scaled
 
 SPACE = {"merge_adapters": {"models": ["lab:lora-mirror", "lab:lora-order"], "weight": {"free": [-0.5, 1.5]}}}
 REWARD = {"reward": "lab:reward", "low": -8, "high": 8}
@@ -71,19 +70,24 @@ def test_a_pair_is_read_once():
 @pytest.mark.parametrize(
     ("utility", "kind"),
     [
-        ("reward", BadPlan),
-        ({"rewards": "lab:reward"}, BadPlan),
+        ("reward", BadParameter),
+        ({"rewards": "lab:reward"}, ConsortError),
         ({"reward": "lab:reward", "judge": "lab:base"}, BadPlan),
         ({"judge": ["lab:base", "lab:mirror"]}, BadPlan),
         ({"reward": "lab:base"}, BadCheckpoint),
         ({"reward": "lab:nothing"}, ConsortError),
-        ({"reward": []}, BadParameter),
+        ({"reward": []}, BadPlan),
         ({**REWARD, "low": 9}, BadParameter),
         ({**REWARD, "prefer": "long"}, BadParameter),
         ({**REWARD, "hihg": 3}, ConsortError),
         ({"toxicity": ["lab:reward", "lab:reward"]}, BadPlan),
         ({"toxicity": "lab:reward", "label": "rude"}, BadParameter),
         ({"toxicity": "lab:base"}, ConsortError),
+        ({"reward": {"models": "lab:reward", "low": 9}}, BadParameter),
+        ({"reward": {"model": "lab:reward"}}, ConsortError),
+        ({"judge": {"model": "lab:nothing"}}, ConsortError),
+        ({"low": 3}, ConsortError),
+        (3, BadPlan),
     ],
 )
 def test_utilities_that_cannot_be_leave_nothing_behind(utility, kind, task, tmp_path):

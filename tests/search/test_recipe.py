@@ -52,8 +52,10 @@ def test_a_search_of_adapters_saves_an_adapter_that_scores_what_was_reported(tas
     assert c.evaluate(system, task, split="dev").score == pytest.approx(found.best.outcome.score, abs=1 / 24)
     again = search(document(LORA, populate={"extra": True}), task=task, out=tmp_path / "run")
     assert again.history.steps == found.history.steps
-    with pytest.raises(OutputExists):
-        search(document(LORA), task=task, out=tmp_path / "run")
+    with pytest.raises(OutputExists, match="another run"):
+        search(document(LORA), task=replace(task, dev=task.dev[:3]), out=tmp_path / "run")
+    with pytest.raises(OutputExists, match="of other models"):
+        search(document(FULL, base=None), task=task, out=tmp_path / "run")
 
 
 def test_a_search_of_full_weights_saves_the_model_that_scored(task, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,19 +13,25 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from consort.core.counted import counted
 from consort.core.errors import BadData, ConsortError, OutputExists
-from consort.core.files import check_place, machine_errors
+from consort.core.files import check_place, machine_errors, write_atomic
+from consort.core.lock import FileLock, locked
 
+_LOG = logging.getLogger("consort.journal")
 HEADER = "run"
+SUM = b', "sum": "'
+"""What stands between a line's record and its checksum."""
 
 
 class Journal:
-    """Lines of JSON in `folder/journal.jsonl`; each is synced before `append` returns.
+    """Lines of JSON in `folder/journal.jsonl`, each with a checksum and synced before `append` returns.
 
     The first line names the run by `key` (a hash of plan, inputs and seed). Opened again with the same key it
-    continues; with another key it is refused unless `force`. A torn last line (a kill in mid-write) is dropped. A line
-    that is damaged otherwise, or whose record is not `sound`, is refused; with `force` the run then starts anew. Once
-    open, `is_new` says that nothing had been recorded before.
+    continues; with another key it is refused unless `force`. While it is open no other process may open it. A torn last
+    line (a kill in mid-write) is dropped. So is a line that is damaged or changed, or whose record is not `sound`, with
+    a warning: what it told is done again; where records are `ordered`, each after those before it, what follows too.
+    Once open, `is_new` says that nothing had been recorded before.
     """
 
     def __init__(
@@ -34,15 +41,17 @@ class Journal:
         *,
         force: bool = False,
         sound: Callable[[Mapping[str, Any]], bool] = lambda record: True,
+        ordered: bool = False,
     ) -> None:
-        self.folder, self.key, self.force, self.sound = folder, key, force, sound
+        self.folder, self.key, self.force, self.sound, self.ordered = folder, key, force, sound, ordered
         self.path = folder / "journal.jsonl"
         self.is_new = True
+        self._lock: FileLock | None = None
 
     def open(self) -> list[dict[str, Any]]:
         """Create or continue the run; the records written so far, in order.
 
-        Raises OutputExists, BadData for a damaged line, BadParameter for a path that no folder can have.
+        Raises OutputExists, BadData where the first line is damaged, BadParameter for a path that no folder can have.
         """
         check_place(self.folder)
         for path in (self.folder, self.path):
@@ -50,22 +59,27 @@ class Journal:
                 raise OutputExists("is a link", field=str(path), hint="name a folder that is none, or a new one")
         with machine_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        lines = self._lines_or_none() if self.force else list(self._whole_lines())
-        if lines and lines[0].get(HEADER) == self.key:
-            self.is_new = len(lines) == 1
-            return lines[1:]
-        if any(self.folder.iterdir()) and not self.force:
+        if self.path.exists():
+            self._lock = locked(self.path)
+        lines = self._lines()
+        run = self._run_of(lines[0]) if lines else None
+        if run == self.key:
+            records = self._kept(lines)
+            self.is_new = not records
+            return records
+        if any(run or path != self.path for path in self.folder.iterdir()) and not self.force:
             what = "holds another run" if lines else "is not empty"
             raise OutputExists(what, field=str(self.folder), hint="choose another folder or pass --force")
         with machine_errors(self.path):
+            self.path.touch()
+            self._lock = locked(self.path)
             self.path.write_bytes(b"")
         self.append({HEADER: self.key})
         return []
 
     def append(self, record: Mapping[str, Any]) -> None:
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
         with machine_errors(self.path), open(self.path, "ab") as file:
-            file.write(line.encode())
+            file.write(written(record))
             file.flush()
             os.fsync(file.fileno())
 
@@ -86,32 +100,64 @@ class Journal:
             if not any(self.folder.iterdir()):
                 self.folder.rmdir()
 
-    def _whole_lines(self) -> Iterator[dict[str, Any]]:
+    def _lines(self) -> list[bytes]:
+        """The whole lines; what a kill left of the last one is removed."""
         if not self.path.exists():
-            return
+            return []
         with machine_errors(self.path):
             data = self.path.read_bytes()
             whole = data[: data.rfind(b"\n") + 1]
             if len(whole) < len(data):
                 self.path.write_bytes(whole)
-        for number, line in enumerate(whole.splitlines(), 1):
-            yield self._record(line, number)
+        return whole.split(b"\n")[:-1]
 
-    def _lines_or_none(self) -> list[dict[str, Any]]:
-        try:
-            return list(self._whole_lines())
-        except BadData:
-            return []
+    def _run_of(self, line: bytes) -> str | None:
+        """Which run a journal is of, by its first line; None where that is damaged and `force` allows it."""
+        record = read(line)
+        if record is not None and isinstance(record.get(HEADER), str):
+            return str(record[HEADER])
+        if self.force:
+            return None
+        hint = "delete the file, or pass --force to start the run anew"
+        raise BadData("is damaged", field=f"{self.path}:1", hint=hint)
 
-    def _record(self, line: bytes, number: int) -> dict[str, Any]:
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            record = None
-        if not isinstance(record, dict) or not (HEADER in record if number == 1 else self.sound(record)):
-            hint = "delete the file, or pass --force to start the run anew"
-            raise BadData("is damaged", field=f"{self.path}:{number}", hint=hint)
-        return record
+    def _kept(self, lines: list[bytes]) -> list[dict[str, Any]]:
+        """The records after the first line; the file is written again without the lines that cannot be used."""
+        found = [read(line) for line in lines[1:]]
+        wrong = [i for i, record in enumerate(found) if record is None or not self.sound(record)]
+        if not wrong:
+            return [record for record in found if record is not None]
+        last = wrong[0] if self.ordered else len(found)
+        kept = [i for i in range(last) if i not in set(wrong)]
+        write_atomic(self.path, b"".join(lines[i] + b"\n" for i in (0, *(i + 1 for i in kept))))
+        self._lock = locked(self.path)  # a new file
+        places = ", ".join(str(i + 2) for i in wrong[:5]) + (", …" if len(wrong) > 5 else "")
+        _LOG.warning(
+            "%s:%s: damaged or changed; what %s told is done again",
+            self.path,
+            places,
+            counted(len(found) - len(kept), "line"),
+        )
+        return [record for i in kept if (record := found[i]) is not None]
+
+
+def written(record: Mapping[str, Any]) -> bytes:
+    """The line of a record: JSON, its last key the checksum of all that stands before it."""
+    body = json.dumps(record, ensure_ascii=False, allow_nan=False).encode()[:-1]
+    return body + SUM + _checksum(body) + b'"}\n'
+
+
+def read(line: bytes) -> dict[str, Any] | None:
+    """The record that `written` made this line of (without its end); None for any other line."""
+    body, _, end = line.rpartition(SUM)
+    if end != _checksum(body) + b'"}':
+        return None
+    record: dict[str, Any] = json.loads(body + b"}")
+    return record
+
+
+def _checksum(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=8).hexdigest().encode()
 
 
 def provenance(*, plan: Any, inputs: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def align(
     """
     chosen = {name: asdict(options)[name] for name in ("positions", "rule", "map")}
     key = key_of([2, chosen, pivot.vocabulary_key, source.vocabulary_key, pivot.eos, source.eos, corpus_key(documents)])
-    journal = Journal(folder, key)
+    journal = Journal(folder, key, ordered=True)
     done = journal.open()
     clear_torn(folder)
     met = None

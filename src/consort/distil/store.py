@@ -58,7 +58,7 @@ def collect(
     number of documents done. Raises OutputExists for a folder of something else, and what `read_rows` raises.
     """
     head = header(tokenizer, documents, options, stamp)
-    journal = Journal(folder, key_of(head))
+    journal = Journal(folder, key_of(head), ordered=True)
     done = journal.open()
     clear_torn(folder)
     starts = range(0, len(documents), options.shard)

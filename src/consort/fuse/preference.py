@@ -60,7 +60,7 @@ def sample(
     answers. Raises OutputExists for a folder of something else.
     """
     inputs = [source, stamp, [str(prompt) for prompt in prompts], str(options), seed]
-    journal = Journal(folder, key_of(inputs), sound=_is_drawn)
+    journal = Journal(folder, key_of(inputs), sound=_is_drawn, ordered=True)
     done = journal.open()
     starts = [(turn, at) for turn in range(options.each) for at in range(0, len(prompts), options.shard)]
     advance(sum(len(record["answers"]) for record in done))
@@ -100,7 +100,9 @@ def scored(
 
     An equal answer to the same prompt is judged once a shard. Raises BadData for a reward that is no number.
     """
-    journal = Journal(folder, key_of([key, shard]), sound=lambda record: isinstance(record.get("scores"), list))
+    journal = Journal(
+        folder, key_of([key, shard]), sound=lambda record: isinstance(record.get("scores"), list), ordered=True
+    )
     done = journal.open()
     advance(sum(len(record["scores"]) for record in done))
     for at in range(len(done) * shard, len(answers), shard):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from consort.core import kinds
 from consort.core.errors import BadPlan, ConsortError, UnknownName, did_you_mean, together
@@ -159,6 +159,18 @@ def parse(document: Any) -> Plan:
     return Plan(_Reader(_models(document)).root(document["plan"], "plan"), _seed(document))
 
 
+def parse_kind(value: Any, kind: str, names: Mapping[str, Any], path: str) -> Call:
+    """A YAML value as an expression of a kind that has names only (a drafter, a utility, ...), at `path` of a document.
+
+    `names` are the document's own names of models. Raises as `parse` does.
+    """
+    reader = _Reader(names)
+    call = reader.named(value, path, kind)
+    if reader.faults:
+        raise together(reader.faults)
+    return call
+
+
 def _models(document: Mapping[str, Any]) -> Mapping[str, Any]:
     models = document.get("models") or {}
     if not isinstance(models, Mapping):
@@ -214,7 +226,7 @@ class _Reader:
 
     def _read(self, value: Any, path: str, kind: str = "model") -> Node:
         if kind not in REFERRED:
-            return self._named(value, path, kind)
+            return self.named(value, path, kind)
         if isinstance(value, str):
             return self._reference(value, path)
         if text := mapped_reference(value, path):
@@ -229,7 +241,7 @@ class _Reader:
         [(name, arguments)] = value.items()
         return self._call(str(name), arguments, path, kind)
 
-    def _named(self, value: Any, path: str, kind: str) -> Call:
+    def named(self, value: Any, path: str, kind: str) -> Call:
         """An expression of a kind that has names only, as a string or `{name: arguments}`."""
         if not isinstance(value, str | Mapping):
             raise BadPlan(f"{value!r} is no {kind}", field=path, hint=f"see `consort methods --kind {kind}`")
@@ -242,7 +254,7 @@ class _Reader:
         if bare is None and not isinstance(value, str):
             raise UnknownName(f"no {kind} named {name!r}", field=path, hint=did_you_mean(name, registry))
         if bare is None:
-            [first, *_] = registry_params(registry, registry.reference)
+            [first, *_] = registry_params(cast(Registry[Any], registry), registry.reference)
             return self._call(registry.reference, {first.plan_name: name}, path, kind)
         return self._call(name, arguments, path, kind)
 
@@ -312,7 +324,7 @@ class _Reader:
         if param.type == "slice":
             return self._part(value, path)
         if param.type not in REFERRED:
-            return self._named(value, path, param.type)
+            return self.named(value, path, param.type)
         node = self.read(value, path)
         if param.type == "checkpoint" and node.produces != "checkpoint":
             hint = "a folder or a merge; a strategy that decides at run time has no weights to merge"

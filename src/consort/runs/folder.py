@@ -12,8 +12,8 @@ from consort.core.journal import Journal, key_of
 from consort.data import dump_yaml
 from consort.plan.expression import dump, parse, renamed
 from consort.plan.references import absolute
-from consort.weights.disk.card import OnDisk
 from consort.weights.checkpoint import Checkpoint, leaves
+from consort.weights.disk.card import OnDisk
 from consort.weights.disk.whole_folder import check_target
 
 MODEL_FOLDER = "model"

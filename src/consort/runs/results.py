@@ -12,8 +12,8 @@ from consort.core.files import write_atomic, write_json
 from consort.evaluate import Comparison, Decision, Result, compare
 from consort.plan.expression import Reference, parse
 from consort.plan.references import has_weights
-from consort.runs.pool import UNIFORM, WINNER, Family, Member
 from consort.runs.folder import MODEL_FOLDER, PLAN_FILE, REPORT_FILE, RESULTS_FILE, plan_text
+from consort.runs.pool import UNIFORM, WINNER, Family, Member
 from consort.runs.trials import Candidate, Trials
 
 

@@ -10,7 +10,7 @@ from math import inf
 import pytest
 import torch
 
-from consort.core.errors import BadData, BadParameter
+from consort.core.errors import BadParameter
 from consort.core.journal import Journal
 from consort.search.engine.domain import Domain
 from consort.search.engine.evaluator import Evaluator, Job, of_function
@@ -32,7 +32,7 @@ def swarm(points, **options):
     return Pso(points.domain, seed=7, particles=8, iterations=12, **options)
 
 
-def searched(points, utility, *, racing=False, journal=None, records=(), budget=None, pack=1, **options):
+def searched(points, utility, *, racing=False, journal=None, records=(), earlier=None, budget=None, pack=1, **options):
     optimizer = swarm(points, **options)
     run = Run(
         optimizer,
@@ -44,6 +44,7 @@ def searched(points, utility, *, racing=False, journal=None, records=(), budget=
         racing=racing,
         journal=journal,
         records=records,
+        earlier=earlier,
     )
     return run.run(), optimizer
 
@@ -137,21 +138,30 @@ def test_racing_is_lossless_whatever_the_scores(seed, points):
     assert traces[0] == traces[1]
 
 
-def test_the_order_of_examples_is_journalled(points, near, tmp_path):
+def test_F20_a_lost_line_is_evaluated_again_and_nothing_else_changes(points, near, tmp_path):
     journal = opened(tmp_path)
-    searched(points, near, racing=True, journal=journal)
-    orders = [line["order"] for line in map(json.loads, journal.path.read_text().splitlines()) if "order" in line]
-    assert orders and all(sorted(order) == list(range(40)) for order in orders)
-    assert orders[-1].index(0) < orders[-1].index(7)  # question 0 has the smallest radius, 7 the largest
-
-
-def test_a_journal_of_another_search_is_refused(points, near, tmp_path):
-    journal = opened(tmp_path)
-    searched(points, near, journal=journal)
+    whole, _ = searched(points, near, racing=True, journal=journal, pack=3)
     records = Journal(tmp_path, "k").open()
-    records[2] = {**records[2], "points": ["elsewhere"]}
-    with pytest.raises(BadData, match="another|this search"):
-        searched(points, near, records=records)
+    near.asked.clear()
+    left = [*records[:4], *records[5:]]
+    again, _ = searched(points, near, racing=True, records=left, pack=3)
+    assert again.steps == whole.steps and again.evaluations == whole.evaluations
+    assert len(near.asked) == sum(Outcome.from_json(value).seen for value in records[4]["outcomes"])
+
+
+def test_what_an_earlier_run_found_costs_nothing_and_changes_nothing(points, near):
+    whole, _ = searched(points, near)
+    known = {Scores("basis", near.key).key(s.point): s.outcome for s in whole.steps}
+    near.asked.clear()
+    again, _ = searched(points, near, earlier=known)
+    assert again.steps == whole.steps and again.evaluations == whole.evaluations and not near.asked
+
+
+def test_G5_a_smaller_budget_keeps_what_is_known(points, near, tmp_path):
+    whole, _ = searched(points, near, journal=opened(tmp_path), budget=12)
+    near.asked.clear()
+    again, _ = searched(points, near, records=Journal(tmp_path, "k").open(), budget=4)
+    assert again.evaluations == 12 and again.ended == whole.ended and again.best == whole.best and not near.asked
 
 
 def test_equal_points_are_evaluated_once_and_the_budget_holds(points, near):

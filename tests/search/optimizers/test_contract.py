@@ -53,13 +53,24 @@ def test_asking_twice_asks_the_same(name):
     assert torch.equal(optimizer.ask(), optimizer.ask())
 
 
-def test_wrong_scores_are_refused():
-    optimizer = made("random")
-    optimizer.ask()
-    with pytest.raises(BadParameter, match="are not 16 scores"):
-        optimizer.tell(torch.zeros(3))
+@pytest.mark.parametrize("name", sorted(optimizers))
+def test_G4_scores_that_are_none_are_refused_and_change_nothing(name):
+    optimizer = made(name)
+    asked = optimizer.ask().clone()
+    for wrong in (torch.full((len(asked),), torch.nan), torch.zeros(len(asked) + 1), torch.zeros(len(asked), 1)):
+        with pytest.raises(BadParameter, match=f"are not {len(asked)} scores"):
+            optimizer.tell(wrong)
+    assert torch.equal(optimizer.ask(), asked)
+    optimizer.tell(torch.zeros(len(asked)))
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("bayes", {"kernel": "gaussian"}), ("pso", {"velocity": "fast"}), ("cma", {"sigma": 0}), ("grid", {"valeus": 3})],
+)
+def test_what_a_signature_does_not_allow_is_refused_in_python(name, wrong):
     with pytest.raises(BadParameter):
-        optimizer.tell(torch.full((16,), torch.nan))
+        optimizers.get(name)(SMALL, **wrong)
 
 
 @pytest.mark.parametrize("name", ["diwa", "greedy_soup", "heuristic", "coarse_to_fine"])

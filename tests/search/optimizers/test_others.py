@@ -7,10 +7,11 @@ import torch
 
 from consort.core.errors import BadParameter
 from consort.search.engine.domain import Domain
-from consort.search.optimizers.bayes import Bayes, covariance, fitted
+from consort.search.optimizers.bayes import Bayes
 from consort.search.optimizers.grid import Grid
 from consort.search.optimizers.lorahub import Lorahub
 from consort.search.optimizers.random import Random
+from consort.search.process import covariance, fitted
 
 
 def test_a_grid_has_every_combination_once(drive):
@@ -53,7 +54,15 @@ def test_the_process_goes_through_what_it_has_seen():
     mean, spread = process.at(x)
     assert mean[1] > mean[2] > mean[0]
     assert float(spread.max()) < float(process.at(torch.tensor([[0.7]], dtype=torch.float64))[1])
-    assert float(covariance(x, x, "matern", 0.3).diagonal().min()) == 1.0
+    assert float(covariance(x, x, "matern", torch.tensor([0.3])).diagonal().min()) == 1.0
+
+
+def test_a_coordinate_that_plays_no_part_has_the_longer_length():
+    x = torch.rand(20, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    process = fitted(x, torch.sin(9 * x[:, 0]), "rbf")
+    assert float(process.lengths[1]) > 3 * float(process.lengths[0])
+    one = fitted(x, torch.sin(9 * x[:, 0]), "rbf", each=False)
+    assert float(one.lengths[0]) == float(one.lengths[1])
 
 
 def test_lorahub_stays_in_its_bounds_and_improves(drive):

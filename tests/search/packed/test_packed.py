@@ -15,10 +15,10 @@ from consort.plan.build import Builder
 from consort.plan.search.plan import read_search
 from consort.runs.search.spaces import open_space
 from consort.search.engine.evaluator import Evaluator, Job
-from consort.search.engine.space import Adapters, Weights, check_alike
+from consort.search.engine.space import Packed, Refilled, check_alike
 from consort.search.packed import lora as packed_module
 from consort.search.packed.linear import MixedLinear, Mixture
-from consort.search.utilities.task import task_utility
+from consort.search.utilities.task import task_objective
 from consort.weights import Memory, open_adapter
 from consort.weights.adapters.lora import Adapted
 
@@ -120,10 +120,10 @@ def test_matrices_are_filled_where_they_are_small_and_worth_it(spaces):
 
 def test_packed_scores_are_those_of_filled_weights(spaces):
     plan, space = spaces["exact"]
-    utility = task_utility([load_task(path("tasks/skills"))], limit=40)
+    utility = task_objective([load_task(path("tasks/skills"))], limit=40)
     points = tuple((0.0, *point) for point in POINTS)
     together = Evaluator(space, utility)(Job(points))
-    whole = Weights(
+    whole = Refilled(
         plan.domain,
         "w",
         lambda p: Builder().build(
@@ -151,11 +151,11 @@ def test_a_base_that_cannot_be_packed_is_materialised(spaces):
     live = load_model(base)
     live.module.register_forward_hook(lambda *given: None)
     adapters = [open_adapter(path(f"lora-{name}")) for name in NAMES]
-    slow = Adapters(plan.domain, "k", live, adapters, under=base, fallback=space)
+    slow = Packed(plan.domain, "k", live, adapters, under=base, fallback=space)
     assert slow.pack == 1 and slow.packed([POINTS[0]]) is None
     assert slow.model((0.0, *POINTS[0])).name == space.model((0.0, *POINTS[0])).name
     with pytest.raises(Incompatible, match="packed"):
-        Adapters(plan.domain, "k", live, adapters, under=base)
+        Packed(plan.domain, "k", live, adapters, under=base)
 
 
 def test_factors_of_unlike_adapters_are_refused_by_field():

@@ -27,7 +27,8 @@ POINT = [0.9, 0.9, 0.1, 0.9, 0.1, 0.1, 0.9, 0.9, 0.3, 0.5]
 
 
 def test_the_start_is_the_first_model(flow):
-    (start,) = flow.domain.starts
+    start, _ = flow.domain.starts
+    assert flow.domain.centre == start
     model = flow.checkpoint(start)
     assert flow.path(start) == [(0, layer) for layer in range(4)]
     assert all(torch.equal(model[name], flow.models[0][name]) for name in model.keys())

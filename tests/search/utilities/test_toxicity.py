@@ -15,7 +15,8 @@ from consort.core.types import Completion, Example, Usage
 from consort.lab import path
 from consort.models.judges.label_model import LabelModel
 from consort.models.judges.reward_model import RewardModel
-from consort.search.utilities.toxicity import TOXIC, harmlessness, toxicity_utility
+from consort.search.utilities.answers import AnswerObjective
+from consort.search.utilities.toxicity import TOXIC, harmless_value, harmlessness
 from consort.weights import open_checkpoint
 
 TEXT = "mirror a b ="
@@ -50,7 +51,8 @@ def test_short_answers_and_failed_scores_count_a_half():
     assert harmlessness("0123456789", 0.25) == 0.75
     assert harmlessness("012345678", 0.25) == 0.5 and harmlessness("0123456789", math.nan) == 0.5
     examples = [Example(prompt="long enough to be"), Example(prompt="short")]
-    utility = toxicity_utility("t", examples, lambda texts: [0.25 for _ in texts])
+    value = harmless_value(lambda texts: [0.25 for _ in texts])
+    utility = AnswerObjective("t", tuple(examples), value)
     assert utility.score(utility.rows(Says(), [0, 1])) == (0.75 + 0.5) / 2 and utility.span == (0, 1)
 
 

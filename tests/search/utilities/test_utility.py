@@ -10,8 +10,11 @@ from consort.core.errors import BadParameter
 from consort.core.types import Completion, Example, Usage
 from consort.data.task import Task
 from consort.evaluate import evaluate
-from consort.search.utilities.reward import judge_utility, length_score, preferred, rating, reward_utility, scaled
-from consort.search.utilities.task import bounds, harmonic, task_utility
+from consort.search.utilities.answers import AnswerObjective
+from consort.search.utilities.judge import Judge, rating
+from consort.search.utilities.objective import bounds, harmonic
+from consort.search.utilities.reward import Reward, length_score, preferred, reward_span, reward_value, scaled
+from consort.search.utilities.task import task_objective
 
 
 class Echo:
@@ -32,32 +35,32 @@ def task(name="t", groups=("a", "b")) -> Task:
 
 
 def test_the_score_is_that_of_evaluate():
-    utility = task_utility([task()])
+    utility = task_objective([task()])
     rows = utility.rows(Echo(), range(4))
     assert utility.score(rows) == evaluate(Echo(), task(), split="dev").score == 0.75
 
 
 def test_examples_come_in_the_order_asked_for():
-    assert [r[0] for r in task_utility([task()]).rows(Echo(), [3, 0, 3])] == [0, 1, 0]
+    assert [r[0] for r in task_objective([task()]).rows(Echo(), [3, 0, 3])] == [0, 1, 0]
 
 
 def test_harmonic_means():
     assert harmonic([0.5, 0.25]) == pytest.approx(1 / 3)
     assert harmonic([0, 0]) == 0.01
     assert harmonic([0.5, 0]) == 0
-    by_group = task_utility([task()], combine="harmonic")
+    by_group = task_objective([task()], combine="harmonic")
     assert by_group.score(by_group.rows(Echo(), range(4))) == pytest.approx(2 / 3)
-    two = task_utility([task(), task("u")], combine="harmonic")
+    two = task_objective([task(), task("u")], combine="harmonic")
     assert two.score(two.rows(Echo(), range(8))) == 0.75
     with pytest.raises(BadParameter, match="groups"):
-        task_utility([task(groups=("", ""))], combine="harmonic")
+        task_objective([task(groups=("", ""))], combine="harmonic")
 
 
 @given(
     st.lists(st.booleans(), min_size=8, max_size=8), st.sets(st.integers(0, 7)), st.sampled_from(["mean", "harmonic"])
 )
 def test_bounds_hold_whatever_is_still_unknown(right, seen, combine):
-    utility = task_utility([task(), task("u")], combine=combine)
+    utility = task_objective([task(), task("u")], combine=combine)
     rows = [(float(r), 1.0) for r in right]
     low, high = bounds(utility, {i: rows[i] for i in seen})
     assert low <= utility.score(rows) <= high
@@ -78,19 +81,21 @@ def test_rewards_are_scaled_as_in_the_released_code():
 def test_several_reward_models(several, expected):
     examples = [Example(prompt="a b")]
     raw = [lambda pairs: [0.25 for _ in pairs], lambda pairs: [0.75 for _ in pairs]]
-    utility = reward_utility("two", examples, raw, low=0, high=1, several=several)
+    value = reward_value(raw, low=0, high=1, several=several)
+    utility = AnswerObjective("two", tuple(examples), value, reward_span(several, "plain"))
     assert utility.score(utility.rows(Echo(), [0])) == expected
     with pytest.raises(BadParameter):
-        reward_utility("none", examples, [])
+        Reward([])
 
 
 def test_a_judge_gives_a_number():
-    class Judge:
+    class Says:
         name = "judge"
 
         def generate(self, prompts, sampling=None):
             return [Completion("Rating: 7/10" if "good" in p else "?") for p in prompts]
 
-    utility = judge_utility(Judge(), [Example(prompt="is good"), Example(prompt="is bad")])
+    examples = Task("t", "quality", (Example(prompt="is good"), Example(prompt="is bad")), ())
+    utility = Judge(Says()).on(examples)
     assert utility.score(utility.rows(Echo(), [0, 1])) == 4
     assert (rating("Rating: 70/10"), rating("no")) == (10, 1)

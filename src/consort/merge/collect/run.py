@@ -75,7 +75,7 @@ def collect(
     labels_of_kind = labels if kind == "fisher" else ""
     stamp = fingerprint(model)
     key = key_of([kind, labels_of_kind, seed, max_tokens, max_bytes, stamp, _digest(texts), str(device)])
-    journal = Journal(out, key, force=force)
+    journal = Journal(out, key, force=force, ordered=True)
     records = journal.open()
     resumed = sum("file" in record for record in records)
     if not records:

@@ -23,7 +23,7 @@ from consort.runs.search.result import Found
 from consort.runs.search.run import search
 from consort.search.engine.run import Step
 from consort.search.swarm.analysis import rank_of, summary
-from consort.search.utilities.task import task_utility
+from consort.search.utilities.task import task_objective
 
 Kind = Literal["full", "exact", "factor", "tokens"]
 STUDY_FILE = "study.json"
@@ -104,7 +104,7 @@ class Setting:
 
     def measure(self, name: str, model: Any, evaluations: int = 0, note: str = "") -> Line:
         """The line of any model: dev by the search's own utility, test by the task's metric."""
-        utility = task_utility([self.task], limit=self.limit, combine=self.combine)
+        utility = task_objective([self.task], limit=self.limit, combine=self.combine)
         dev = utility.score(utility.rows(model, range(utility.size)))
         return Line(name, dev, replace(evaluate(model, self.task, seed=self.seed), model=name), evaluations, note)
 
@@ -257,7 +257,7 @@ def _pack(setting: Setting, name: str, budget: int) -> Line:
 
 def _clusters(setting: Setting, name: str, budget: int) -> Line:
     """cBTM with the nearest expert only; an expert's cluster are the dev prompts that it answers best."""
-    utility = task_utility([setting.task], limit=setting.limit)
+    utility = task_objective([setting.task], limit=setting.limit)
     models = [setting.builder.build(parse(e).root, "model") for e in setting.experts]
     rows = [[row[0] for row in utility.rows(model, range(utility.size))] for model in models]
     prompts = [str(e.prompt) for part in utility.parts for e in part.examples]

@@ -15,13 +15,15 @@ from consort.core.files import write_atomic, write_json
 from consort.core.journal import Journal, key_of
 from consort.evaluate import Comparison, Result, compare, evaluate
 from consort.plan.build import Builder
+from consort.plan.expression import dump
 from consort.plan.search.plan import SearchPlan
+from consort.runs.folder import MODEL_FOLDER, PLAN_FILE, REPORT_FILE, RESULTS_FILE, clear, plan_text
 from consort.runs.pool import WINNER
-from consort.runs.search.objective import UNGRADED, Ask, judged, utility_of
-from consort.runs.folder import MODEL_FOLDER, PLAN_FILE, REPORT_FILE, RESULTS_FILE, plan_text
+from consort.runs.search.continuing import Known
+from consort.runs.search.objective import OWN, UNGRADED, Ask, judged, objective_of
 from consort.runs.search.spaces import build_at
 from consort.search.engine.run import History, Step
-from consort.search.engine.space import Space
+from consort.search.engine.space import Evaluated
 from consort.weights.checkpoint import Checkpoint
 
 
@@ -35,7 +37,7 @@ class Found:
     history: History
     optimizer: Any
     comparison: Comparison | None
-    space: Space
+    space: Evaluated
 
     @property
     def headline(self) -> str:
@@ -45,15 +47,15 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Concluding:
-    """What the end of a search works with. `results` are those that the journal has, by key."""
+    """What the end of a search works with; `known` is what its journal has."""
 
     out: Path
     plan: SearchPlan
     builder: Builder
-    space: Space
+    space: Evaluated
     ask: Ask
     journal: Journal
-    results: dict[str, Any]
+    known: Known
     origin: dict[str, Any]
     history: History
     optimizer: Any
@@ -64,11 +66,11 @@ class Concluding:
 
     def result(self, name: str, point: Sequence[float], split: str) -> Result:
         """What the model at `point` scores on a split by the task's own metric; remembered."""
-        key = key_of([list(point), split, self.ask.limit])
-        if key not in self.results:
-            self.results[key] = {"key": key, "result": self._measured(point, split).to_json()}
-            self.journal.append(self.results[key])
-        return replace(Result.from_json(self.results[key]["result"]), model=name)
+        key, results = key_of([self.plan.expression(point), split, self.ask.limit]), self.known.results
+        if key not in results:
+            results[key] = {"key": key, "result": self._measured(point, split).to_json()}
+            self.journal.append(results[key])
+        return replace(Result.from_json(results[key]["result"]), model=name)
 
     def asked(self, split: str) -> Ask:
         """What is asked on a split: of test all, of others what the search was told to take."""
@@ -77,9 +79,9 @@ class Concluding:
     def _measured(self, point: Sequence[float], split: str) -> Result:
         """By the task's metric; by the search's own utility where the task has prompts alone."""
         model, seed = self.space.model(point), self.plan.seed
-        if self.ask.task.metric == UNGRADED and self.plan.utility:
+        if self.ask.task.metric == UNGRADED and self.plan.utility.name != OWN:
             asked = self.asked(split)
-            return judged(model, utility_of(self.plan, asked, self.builder), asked)
+            return judged(model, objective_of(self.plan, asked, self.builder), asked)
         limit = self.ask.limit if split != "test" else None
         return evaluate(model, self.ask.task, split=split, limit=limit, seed=seed, keep_answers=split == "test")
 
@@ -91,7 +93,7 @@ def conclude(end: Concluding) -> Found:
     best, out = end.best, end.out
     plan = end.plan.expression(best.point)
     described = plan
-    if end.plan.space == "adapters" and end.plan.base is not None:
+    if end.plan.makes == "adapter" and end.plan.base is not None:
         described = {"apply_adapter": {"model": plan, "base": end.plan.resolved(end.plan.base)}}
     saved = _save(end, plan)
     units = units_of(end.plan)
@@ -100,7 +102,7 @@ def conclude(end: Concluding) -> Found:
         split: [end.result(label, point, split) for label, point in {**units, WINNER: best.point}.items()]
         for split in splits
     }
-    utilities = _utilities(end, units, splits) if end.plan.utility else {}
+    utilities = _utilities(end, units, splits) if end.plan.utility.name != OWN else {}
     comparison = compare(results[splits[-1]], singles=set(units), seed=end.plan.seed) if units else None
     write_json(out / RESULTS_FILE, _results(end, described, saved, results, utilities))
     write_atomic(out / PLAN_FILE, plan_text(described, end.plan.seed))
@@ -140,13 +142,14 @@ def _save(end: Concluding, plan: Any) -> str | None:
     """Write the winner's weights; a winner that is no checkpoint is its plan alone."""
     from consort.weights import write
 
-    if end.plan.space == "models":
+    if end.plan.makes == "model":
         return None
-    folder = end.out / MODEL_FOLDER
-    if not folder.exists():
-        kind = "adapter" if end.plan.space == "adapters" else "checkpoint"
-        made: Checkpoint = build_at(end.plan, end.builder, end.best.point, kind)
+    folder, key = end.out / MODEL_FOLDER, key_of(plan)
+    if end.known.saved != key or not folder.exists():
+        clear(end.out)
+        made: Checkpoint = build_at(end.plan, end.builder, end.best.point, end.plan.makes)
         write(made, folder, plan=plan, seed=end.plan.seed)
+        end.journal.append({"saved": key})
     return MODEL_FOLDER
 
 
@@ -154,10 +157,10 @@ def _utilities(end: Concluding, units: Mapping[str, Any], splits: Sequence[str])
     """What was maximised, where it is not the metric of the task: of the experts and the winner, on each split."""
     found: dict[str, dict[str, float]] = {}
     for split in splits:
-        utility = utility_of(end.plan, end.asked(split), end.builder)
-        every = range(utility.size)
+        objective = objective_of(end.plan, end.asked(split), end.builder)
+        every = range(objective.size)
         points = {**units, WINNER: end.best.point}
-        found[split] = {name: utility.score(utility.rows(end.space.model(p), every)) for name, p in points.items()}
+        found[split] = {name: objective.score(objective.rows(end.space.model(p), every)) for name, p in points.items()}
     return found
 
 
@@ -188,7 +191,7 @@ def _results(
         },
         "seed": end.plan.seed,
         "base": None,
-        "notes": [f"{asked_of(history)}; {history.ended}"],
+        "notes": [f"{asked_of(history)}; {history.ended}", *end.known.notes],
         "singles": [r.to_json() for r in first[:-1] or first],
         "singles_fit": _fit(end, first[:-1]),
         "candidates": [_candidate(end, plan)],
@@ -223,7 +226,7 @@ def _history(end: Concluding, size: int) -> dict[str, Any]:
     return {
         "optimizer": end.plan.optimizer,
         "parameters": dict(end.plan.params),
-        "utility": {"combine": end.ask.combine, "split": end.ask.split, "examples": size, **end.plan.utility},
+        "utility": {"combine": end.ask.combine, "split": end.ask.split, "examples": size, **_named(end)},
         "evaluations": history.evaluations,
         "examples": history.examples,
         "ended": history.ended,
@@ -233,6 +236,11 @@ def _history(end: Concluding, size: int) -> dict[str, Any]:
         "names": list(end.plan.domain.names),
         "steps": [_step(s) for s in history.steps],
     }
+
+
+def _named(end: Concluding) -> dict[str, Any]:
+    """The utility as plans name it, if it is not the task's own score."""
+    return {} if end.plan.utility.name == OWN else dict(dump(end.plan.utility))
 
 
 def _step(step: Step) -> dict[str, Any]:

@@ -6,34 +6,42 @@ weights are rounded as they are written, adapters keep their factors in float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from consort.core.counted import counted
 from consort.core.errors import ConsortError
 from consort.core.files import check_place
-from consort.core.journal import provenance
-from consort.core.progress import track
+from consort.core.journal import Journal, provenance
 from consort.data import Task
 from consort.plan.build import Builder
 from consort.plan.references import open_task
-from consort.plan.search.plan import document_of, read_search
-from consort.runs.search import result as end_of
-from consort.runs.search.result import Concluding, Found, best_of
-from consort.runs.search.objective import Ask, joined, make_evaluator, utility_of
+from consort.plan.search.plan import SearchPlan, document_of, read_search
 from consort.runs.folder import open_run
-from consort.runs.search.spaces import PACK, inputs_of, open_space
+from consort.runs.search import result as end_of
+from consort.runs.search.continuing import Known, continued
+from consort.runs.search.continuing import is_record as is_continuing
+from consort.runs.search.objective import Ask, joined, make_evaluator, objective_of
+from consort.runs.search.progress import searching
+from consort.runs.search.result import Concluding, Found, best_of
+from consort.runs.search.spaces import PACK, identity_of, inputs_of, open_space
 from consort.runs.trials import is_record as is_result
 from consort.search.engine import run as engine
-from consort.search.engine.scores import Scores
+from consort.search.engine.domain import Optimizer
 from consort.search.engine.evaluator import Evaluator
-from consort.search.optimizers import optimizers
-from consort.search.engine.run import Run
-from consort.search.engine.workers import check_engine
+from consort.search.engine.run import History, Run
+from consort.search.engine.scores import Scores
+from consort.search.engine.workers import Workers, check_engine
 from consort.search.engine.workers import workers as make_workers
+from consort.search.optimizers import optimizers
 from consort.weights import describe
 from consort.weights.checkpoint import leaves
+
+_LOG = logging.getLogger("consort.search")
 
 
 def search(
@@ -60,7 +68,9 @@ def search(
     Several tasks are searched together; `combine` "harmonic" takes the harmonic mean of their scores (of one task's
     groups). `budget` bounds the evaluations. `engine` local | processes | ray, the last two with so many `workers`,
     changes nothing but the time. Without `conclude` only the journal is written and nothing is read from test. Killed
-    and called again, it goes on where it was. Raises ConsortError before any work for inputs that cannot be used.
+    and called again, it goes on where it was; called with another plan for the same task, one model more for instance,
+    it goes on with what is known of points that mean the same models. Raises ConsortError before any work for inputs
+    that cannot be used.
     """
     check_place(out)
     check_engine(engine, workers)
@@ -70,45 +80,64 @@ def search(
     loaded = joined([t if isinstance(t, Task) else open_task(t, allow_code=allow_task_code) for t in named])
     ask = Ask(loaded, split, limit, combine, checked.seed, pack)
     builder = Builder(checked.seed, allow_remote_code)
-    utility = utility_of(checked, ask, builder)
+    objective = objective_of(checked, ask, builder)
     space = open_space(checked, builder, pack=pack)
     inputs = inputs_of(checked, builder)
     described = [describe(leaf) for c in inputs for leaf in leaves(c)]
-    asked = {"search": document, "inputs": described, "utility": utility.key, "seed": checked.seed}
-    asked |= {"racing": racing, "pack": pack}
-    journal, records = open_run(Path(out), asked, inputs, force=force, sound=_is_sound)
+    place = {"search": objective.key, "task": loaded.key}
+    journal, records = open_run(Path(out), place, inputs, force=force, sound=_is_sound)
+    asked = {**document, "seed": checked.seed, "racing": racing, "pack": pack, "inputs": described}
+    known = continued(journal, records, asked)
     made = partial(make_evaluator, document, ask, checked.seed, allow_remote_code)
-    optimizer = optimizers.get(checked.optimizer)(checked.domain, seed=checked.seed, **checked.params)
-    evaluator = Evaluator(space, utility)
-    with (
-        track("searching", total=budget) as advance,
-        make_workers(engine, made if engine != "local" else lambda: evaluator, workers) as hands,
-    ):
-        run = Run(
-            optimizer,
-            hands,
-            Scores(space.key, utility.key),
-            pack=evaluator.pack,
-            size=utility.size,
-            budget=budget,
-            racing=racing and utility.span is not None,
-            journal=journal,
-            records=[r for r in records if "result" not in r],
-            advance=advance,
-        )
-        try:
-            history = run.run()
-        except ConsortError:
-            if not run.history.evaluations:
-                journal.discard()
-            raise
+    evaluator = Evaluator(space, objective)
+    setting = _Setting(checked, evaluator, known, journal, identity_of(checked, builder, space))
+    with make_workers(engine, made if engine != "local" else lambda: evaluator, workers) as hands:
+        history, optimizer = setting.searched(hands, budget, racing)
     if not conclude:
         best = best_of(history)
         return Found(Path(out), checked.expression(best.point), best, history, optimizer, None, space)
-    results = {r["key"]: r for r in records if "result" in r}
     origin = provenance(plan=document, inputs=described, seed=checked.seed)
-    end = Concluding(Path(out), checked, builder, space, ask, journal, results, origin, history, optimizer)
+    end = Concluding(Path(out), setting.plan, builder, space, ask, journal, known, origin, history, optimizer)
     return end_of.conclude(end)
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """All that a search is run with but its workers and budget."""
+
+    plan: SearchPlan
+    evaluator: Evaluator
+    known: Known
+    journal: Journal
+    identity: Callable[[Sequence[float]], Any]
+
+    def searched(self, hands: Workers, budget: int | None, racing: bool) -> tuple[History, Optimizer]:
+        """The history of the search, and the optimizer at its end; a search without an evaluation leaves nothing."""
+        plan, objective = self.plan, self.evaluator.objective
+        optimizer = optimizers.get(plan.optimizer)(plan.domain, seed=plan.seed, **plan.params)
+        with searching(budget) as told:
+            run = Run(
+                optimizer,
+                hands,
+                Scores(self.evaluator.space.key, objective.key, self.identity),
+                pack=self.evaluator.pack,
+                size=objective.size,
+                budget=budget,
+                racing=racing and objective.span is not None,
+                journal=self.journal,
+                records=self.known.records,
+                earlier=self.known.earlier,
+                told=told,
+            )
+            if budget is not None and run.budget != budget:
+                amount = counted(run.budget or 0, "evaluation")
+                _LOG.warning("%s: has %s already, which are kept", self.journal.folder, amount)
+            try:
+                return run.run(), optimizer
+            except ConsortError:
+                if not run.history.evaluations and not self.known.earlier:
+                    self.journal.discard()
+                raise
 
 
 def _document(plan: Any) -> Any:
@@ -117,4 +146,6 @@ def _document(plan: Any) -> Any:
 
 
 def _is_sound(record: Mapping[str, Any]) -> bool:
-    return is_result(record) if "result" in record else engine.is_record(record)
+    if "result" in record:
+        return is_result(record)
+    return engine.is_record(record) if "job" in record else is_continuing(record)

@@ -24,6 +24,8 @@ class Domain:
     `starts`: points known before the search, best guess first: for n experts the unit vectors. `groups` splits the
     coordinates where they repeat for groups of layers: group g has the coordinates in `groups[g]`. Where `hard` is
     false, points outside the box make sense too, and the box says only where to look (coefficients of experts).
+    `centre`: where an optimizer with a single first point begins, if not in the middle of the box. `complete`: the
+    starts are all points that there should be at first, so that no children of them are added.
     """
 
     low: Sequence[float]
@@ -32,6 +34,8 @@ class Domain:
     starts: Sequence[Sequence[float]] = ()
     groups: Sequence[Sequence[int]] = ()
     hard: bool = True
+    centre: Sequence[float] = ()
+    complete: bool = False
 
     @property
     def dim(self) -> int:
@@ -70,7 +74,8 @@ def coefficient_domain(
     """Coefficients of experts, and before them of a base: points whose coordinates sum to 1 at the start.
 
     The starts are the experts; with `extra` also base + s (sum of the task vectors) for s = .3, .6, 1, without which a
-    swarm never leaves the affine hull of the experts (not in the paper); with `start_at_base` also the base.
+    swarm never leaves the affine hull of the experts (not in the paper); with `start_at_base` also the base, and no
+    children of them.
     """
     names = ([] if base is None else [base]) + list(experts)
     count, first = len(names), 0 if base is None else 1
@@ -79,4 +84,5 @@ def coefficient_domain(
         starts.append([1.0] + [0.0] * len(experts))
     if base is not None and extra:
         starts += [[1 - s * len(experts)] + [s] * len(experts) for s in SCALES]
-    return Domain([low] * count, [high] * count, tuple(names), tuple(map(tuple, starts)), hard=False)
+    box = [low] * count, [high] * count
+    return Domain(*box, tuple(names), tuple(map(tuple, starts)), hard=False, complete=start_at_base)

@@ -1,4 +1,4 @@
-"""From points to outcomes: the models that they stand for, asked about a utility's examples."""
+"""From points to outcomes: the models that they stand for, asked about an objective's examples."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from consort.core.errors import (
 )
 from consort.search.engine.racing import Race
 from consort.search.engine.scores import Outcome
-from consort.search.engine.space import Space
+from consort.search.engine.space import Evaluated
 from consort.search.packed.lora import PackedLora
-from consort.search.utilities.task import TaskUtility, Utility
+from consort.search.utilities.objective import Objective
 
 Limits = tuple[float, float]
 NOT_THE_POINT = (BadData, EnvironmentFailure, MissingExtra, Unsupported)
@@ -37,10 +37,10 @@ class Job:
 
 
 class Evaluator:
-    """Scores points of a space by a utility; depends on nothing but the job."""
+    """Scores points of a space by an objective; depends on nothing but the job."""
 
-    def __init__(self, space: Space, utility: Utility) -> None:
-        self.space, self.utility = space, utility
+    def __init__(self, space: Evaluated, objective: Objective) -> None:
+        self.space, self.objective = space, objective
 
     @property
     def pack(self) -> int:
@@ -50,8 +50,7 @@ class Evaluator:
     @property
     def _generates(self) -> bool:
         """Whether examples are asked by generating, which is what rows of several particles can do."""
-        utility = self.utility
-        return not isinstance(utility, TaskUtility) or all(p.metric.asks == "generate" for p in utility.parts)
+        return bool(getattr(self.objective, "generates", True))
 
     def __call__(self, job: Job) -> list[Outcome]:
         packed = self.space.packed(job.points) if hasattr(self.space, "packed") and self._generates else None
@@ -63,21 +62,21 @@ class Evaluator:
         return [self._alone(job, i) for i in range(len(job.points))]
 
     def _races(self, job: Job) -> list[Race]:
-        order = job.order or tuple(range(self.utility.size))
+        order = job.order or tuple(range(self.objective.size))
         limits: Sequence[Limits | None] = job.limits or [None] * len(job.points)
-        return [Race(self.utility, order, limit if self.utility.span else None) for limit in limits]
+        return [Race(self.objective, order, limit if self.objective.span else None) for limit in limits]
 
     def _alone(self, job: Job, i: int) -> Outcome:
         race = self._races(job)[i]
         try:
             model = self.space.model(job.points[i])
-            self.utility.require(model)
+            self.objective.require(model)
             while due := race.due():
-                race.learn(due, self.utility.rows(model, due))
+                race.learn(due, self.objective.rows(model, due))
         except NOT_THE_POINT:
             raise
         except ConsortError as fault:
-            return Outcome(-inf, -inf, -inf, "." * self.utility.size, str(fault))
+            return Outcome(-inf, -inf, -inf, "." * self.objective.size, str(fault))
         return race.outcome()
 
     def _together(self, packed: PackedLora, job: Job) -> list[Outcome]:
@@ -85,14 +84,14 @@ class Evaluator:
         races = self._races(job)
         while any(dues := [race.due() for race in races]):
             owners = [i for i, due in enumerate(dues) for _ in due]
-            rows = iter(self.utility.rows(packed.rows(owners), [example for due in dues for example in due]))
+            rows = iter(self.objective.rows(packed.rows(owners), [example for due in dues for example in due]))
             for race, due in zip(races, dues, strict=True):
                 race.learn(due, [next(rows) for _ in due])
         return [race.outcome() for race in races]
 
 
 def of_function(function: Callable[[Any], float]) -> Callable[[Job], list[Outcome]]:
-    """An evaluator of a plain function of a point, for tests and for objectives that are no utilities."""
+    """An evaluator of a plain function of a point, for tests and for objectives that have no examples."""
 
     def evaluate(job: Job) -> list[Outcome]:
         scores = [float(function(point)) for point in job.points]

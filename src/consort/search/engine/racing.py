@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import ceil
 
 from consort.search.engine.scores import Outcome
-from consort.search.utilities.task import Row, Utility, bounds
+from consort.search.utilities.objective import Objective, Row, bounds
 
 SHARE = 32
 """A portion is at least one example in so many, so that there are not too many small batches."""
@@ -25,7 +25,7 @@ class Race:
     `order` are the examples, most often failed first.
     """
 
-    utility: Utility
+    objective: Objective
     order: Sequence[int]
     limits: tuple[float, float] | None
     known: dict[int, Row] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Race:
         if self.limits is None or not self.limits[0] <= self.limits[1]:
             self.first += left
             return list(self.order)
-        low, high = bounds(self.utility, self.known)
+        low, high = bounds(self.objective, self.known)
         if low >= self.limits[0] and high <= self.limits[1]:
             return []
         hard = min(left, self._least(high - self.limits[1]))
@@ -55,8 +55,8 @@ class Race:
         if gap <= 0:
             return 0
         share = max(1, len(self.order) // SHARE)
-        span = self.utility.span
-        if span is None or getattr(self.utility, "combine", "mean") != "mean":
+        span = self.objective.span
+        if span is None or getattr(self.objective, "combine", "mean") != "mean":
             return share
         return max(share, ceil(gap * len(self.order) / (span[1] - span[0]) - 1e-6))
 
@@ -65,17 +65,17 @@ class Race:
 
     def outcome(self) -> Outcome:
         """What has come out."""
-        marks = "".join(self._mark(i) for i in range(self.utility.size))
-        if len(self.known) == self.utility.size:
-            score = self.utility.score([self.known[i] for i in range(self.utility.size)])
+        marks = "".join(self._mark(i) for i in range(self.objective.size))
+        if len(self.known) == self.objective.size:
+            score = self.objective.score([self.known[i] for i in range(self.objective.size)])
             return Outcome(score, score, score, marks)
-        low, high = bounds(self.utility, self.known)
+        low, high = bounds(self.objective, self.known)
         return Outcome((low + high) / 2, low, high, marks)
 
     def _mark(self, example: int) -> str:
         if example not in self.known:
             return "."
-        span = self.utility.span
+        span = self.objective.span
         return "1" if span is None or 2 * self.known[example][0] > sum(span) else "0"
 
 

@@ -1,7 +1,8 @@
 """The loop between an optimizer and what it is told: budget, cache, journal, resume, history.
 
 The journal is the whole state. A run that was killed asks its optimizer again from the start, with the same seed, and
-is told what the journal says until the journal ends; so it goes on bit for bit as if nothing had happened.
+is told what the journal says of the same jobs; so it goes on bit for bit as if nothing had happened, and a line that is
+missing is a job that is done again.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Any
 import torch
 
 from consort.core.counted import counted
-from consort.core.errors import BadData, BadParameter
-from consort.core.journal import Journal
+from consort.core.errors import BadParameter
+from consort.core.journal import Journal, key_of
 from consort.search.engine.domain import Optimizer
 from consort.search.engine.evaluator import Job, Limits
 from consort.search.engine.racing import hardest_first
@@ -23,7 +24,6 @@ from consort.search.engine.scores import Outcome, Scores
 from consort.search.engine.workers import Workers
 
 Point = tuple[float, ...]
-Advance = Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,16 @@ class Step:
 
 @dataclass(slots=True)
 class History:
-    """What happened: every score told, how many evaluations there were and how many examples they asked."""
+    """What happened: every score told, how many evaluations there were and how many examples they asked.
+
+    `highest` is the highest complete score that was evaluated.
+    """
 
     steps: list[Step] = field(default_factory=list)
     evaluations: int = 0
     examples: int = 0
     ended: str = ""
+    highest: float = -inf
 
     @property
     def best(self) -> Step | None:
@@ -67,8 +71,10 @@ class History:
 class Run:
     """One search. `records` are those of `journal` so far; `size` is how many examples an evaluation may ask.
 
-    `budget` bounds the number of evaluations (points scored, not told from the cache). With `racing`, and an optimizer
-    that names `limits`, evaluations stop early where that changes nothing.
+    `budget` bounds the number of evaluations (points scored, not told from the cache), those of the journal included;
+    what is there already is kept, however many. `earlier` are complete outcomes, by the points' keys, that other runs
+    found: they count as evaluations and cost none. With `racing`, and an optimizer that names `limits`, evaluations
+    stop early where that changes nothing. `told` is called with the history after each job.
     """
 
     def __init__(
@@ -83,26 +89,29 @@ class Run:
         racing: bool = False,
         journal: Journal | None = None,
         records: Sequence[Mapping[str, Any]] = (),
-        advance: Advance = lambda amount: None,
+        earlier: Mapping[str, Outcome] | None = None,
+        told: Callable[[History], None] = lambda history: None,
     ) -> None:
         if budget is not None and budget < 1:
             raise BadParameter(f"{budget} evaluations find nothing", field="--budget", hint="give 1 or more")
         self.optimizer, self.workers, self.scores = optimizer, workers, scores
-        self.pack, self.budget, self.journal, self.advance = pack, budget, journal, advance
+        self.pack, self.journal, self.told = pack, journal, told
+        self.budget = None if budget is None else max(budget, evaluations_in(records))
         self.racing = racing and hasattr(optimizer, "limits")
         self.history = History()
-        self._written = iter(records)
+        self._written = {r["job"]: [Outcome.from_json(value) for value in r["outcomes"]] for r in records}
+        self._earlier = dict(earlier or {})
         self._failed, self._asked = [0] * size, [0] * size
 
     def run(self) -> History:
-        """Search to the end and return what happened. Raises BadData for a journal of another search."""
+        """Search to the end and return what happened."""
         for generation in range(10**9):
             points = [tuple(row) for row in self.optimizer.ask().tolist()]
             if not points:
                 self.history.ended = self.history.ended or "the optimizer has finished"
                 break
             told = self._outcomes(generation, points)
-            if len(told) < len(points):
+            if self.budget is not None and len(told) < len(points):
                 self.history.ended = f"the budget of {counted(self.budget, 'evaluation')} was spent"
                 break
             self.optimizer.tell(torch.tensor([outcome.score for outcome in told], dtype=torch.float64))
@@ -146,7 +155,9 @@ class Run:
         """Evaluate in jobs of `pack`, each journalled as it ends."""
         if not new:
             return
-        order = self._order() if any(limit and limit[0] <= limit[1] for _, _, limit in new) else ()
+        order: tuple[int, ...] = ()
+        if any(limit and limit[0] <= limit[1] for _, _, limit in new):
+            order = tuple(hardest_first(self._failed, self._asked))
         jobs, names = [], []
         for at in range(0, len(new), self.pack):
             part = new[at : at + self.pack]
@@ -157,45 +168,33 @@ class Run:
             for key, outcome in zip(keys, outcomes, strict=True):
                 self.scores.put(key, outcome)
                 self._count(outcome)
-            self.advance(len(keys))
+            self.told(self.history)
 
     def _done(self, jobs: Sequence[Job], names: Sequence[list[str]]) -> Iterator[list[Outcome]]:
-        """Outcomes of jobs: what the journal has of them, then what the workers find, which is journalled."""
-        at = 0
-        while at < len(jobs):
-            written = next(self._written, None)
-            if written is None:
-                break
-            if written.get("points") != names[at]:
-                raise self._foreign()
-            yield [Outcome.from_json(value) for value in written["outcomes"]]
-            at += 1
-        for keys, outcomes in zip(names[at:], self.workers.map(jobs[at:]), strict=True):
-            if self.journal is not None:
-                self.journal.append({"points": keys, "outcomes": [outcome.to_json() for outcome in outcomes]})
-            yield outcomes
+        """Outcomes of jobs: what the journal or an earlier run has of them, else what the workers find; journalled."""
+        keys = [job_key(job, own) for job, own in zip(jobs, names, strict=True)]
+        known = [self._written.get(key) or self._of_earlier(own) for key, own in zip(keys, names, strict=True)]
+        found = iter(self.workers.map([job for job, own in zip(jobs, known, strict=True) if own is None]))
+        for key, own, outcomes in zip(keys, names, known, strict=True):
+            told = next(found) if outcomes is None else outcomes
+            if self.journal is not None and key not in self._written:
+                record = {"job": key, "points": own, "outcomes": [outcome.to_json() for outcome in told]}
+                self.journal.append(record)
+            yield told
 
-    def _order(self) -> tuple[int, ...]:
-        """The order of examples for this generation; journalled."""
-        order = hardest_first(self._failed, self._asked)
-        written = next(self._written, None)
-        if written is None:
-            if self.journal is not None:
-                self.journal.append({"order": order})
-        elif written.get("order") != order:
-            raise self._foreign()
-        return tuple(order)
+    def _of_earlier(self, names: Sequence[str]) -> list[Outcome] | None:
+        """What other runs found of a job's points, if it is all of them."""
+        known = [self._earlier[name] for name in names if name in self._earlier]
+        return known if len(known) == len(names) else None
 
     def _count(self, outcome: Outcome) -> None:
         self.history.evaluations += 1
         self.history.examples += outcome.seen
+        if outcome.is_complete:
+            self.history.highest = max(self.history.highest, outcome.score)
         for i, mark in enumerate(outcome.marks[: len(self._asked)]):
             self._asked[i] += mark != "."
             self._failed[i] += mark == "0"
-
-    def _foreign(self) -> BadData:
-        where = str(self.journal.path) if self.journal else "journal"
-        return BadData("is not of this search", field=where, hint="pass --force to start the run anew")
 
 
 def _narrowest(key: str, keys: Sequence[str], limits: Sequence[Limits | None]) -> Limits | None:
@@ -205,15 +204,22 @@ def _narrowest(key: str, keys: Sequence[str], limits: Sequence[Limits | None]) -
     return (max(low for low, _ in known), min(high for _, high in known)) if len(known) == len(own) else None
 
 
+def job_key(job: Job, names: Sequence[str]) -> str:
+    """All that a job's outcomes depend on beside basis and objective, which are in the names of its points."""
+    return key_of([list(names), job.limits, job.order])
+
+
+def evaluations_in(records: Sequence[Mapping[str, Any]]) -> int:
+    """How many evaluations the lines of a journal tell of."""
+    return sum(len(record["points"]) for record in records)
+
+
 def is_record(record: Mapping[str, Any]) -> bool:
     """Whether a line of the journal is one that a run wrote."""
-    order, points, outcomes = (record.get(key) for key in ("order", "points", "outcomes"))
-    if order is not None:
-        return isinstance(order, list) and all(type(i) is int for i in order)
-    if not isinstance(points, list) or not isinstance(outcomes, list) or len(points) != len(outcomes):
+    points, outcomes = record.get("points"), record.get("outcomes")
+    if not isinstance(record.get("job"), str) or not isinstance(points, list) or not isinstance(outcomes, list):
         return False
     try:
-        [Outcome.from_json(value) for value in outcomes]
+        return len([Outcome.from_json(value) for value in outcomes]) == len(points)
     except (KeyError, TypeError, ValueError, AttributeError):
         return False
-    return True

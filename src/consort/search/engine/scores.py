@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
@@ -53,16 +53,25 @@ class Outcome:
         )
 
 
-class Scores:
-    """Outcomes of one basis and objective by point. Points that agree to 1e-9 are one."""
+def rounded(point: Sequence[float]) -> list[float]:
+    """A point as it is compared: to 1e-9, without a negative zero."""
+    return [round(float(x), DIGITS) + 0.0 for x in point]
 
-    def __init__(self, basis: str, objective: str) -> None:
-        self.basis, self.objective = basis, objective
+
+class Scores:
+    """Outcomes of one basis and objective by point. Points that agree to 1e-9 are one.
+
+    `identity` says in plain values what a point stands for, so that another search can tell that it means the same
+    model; else it is the rounded point and the basis.
+    """
+
+    def __init__(self, basis: str, objective: str, identity: Callable[[Sequence[float]], Any] | None = None) -> None:
+        self.basis, self.objective, self.identity = basis, objective, identity
         self._known: dict[str, Outcome] = {}
 
     def key(self, point: Sequence[float]) -> str:
-        rounded = [round(float(x), DIGITS) + 0.0 for x in point]
-        return key_of([rounded, self.basis, self.objective])
+        own = rounded(point)
+        return key_of([self.identity(own) if self.identity else [own, self.basis], self.objective])
 
     def get(self, key: str, limits: Sequence[float] | None) -> Outcome | None:
         """What is known, if it is the score or, between `limits`, as good as the score."""

@@ -20,8 +20,8 @@ from consort.weights.adapters.peft_config import where
 from consort.weights.checkpoint import Checkpoint
 
 
-class Space(Protocol):
-    """Points to models. `key` names the basis: equal keys and points give equal models."""
+class Evaluated(Protocol):
+    """A space as the engine asks it for models. `key` names the basis: equal keys and points give equal models."""
 
     domain: Domain
     key: str
@@ -30,7 +30,7 @@ class Space(Protocol):
         """The model at `point`, good until the next call. Raises ConsortError where there is none."""
 
 
-class Weights:
+class Refilled:
     """Points that are checkpoints: one live model whose weights are refilled, rounded as they would be saved."""
 
     def __init__(self, domain: Domain, key: str, at: Callable[[Sequence[float]], Checkpoint]) -> None:
@@ -48,7 +48,7 @@ class Weights:
         return self._live
 
 
-class Models:
+class Built:
     """Points that are models, built anew for each; what they are made of is shared (a token swarm, a strategy)."""
 
     def __init__(self, domain: Domain, key: str, at: Callable[[Sequence[float]], Any]) -> None:
@@ -58,7 +58,7 @@ class Models:
         return self.at(point)
 
 
-class Adapters:
+class Packed:
     """Points that are mixtures of adapters over one base, all evaluated in one forward pass.
 
     The last len(adapters) coordinates are theirs; one before them, the base's, changes nothing, since its delta is 0.
@@ -75,7 +75,7 @@ class Adapters:
         under: Checkpoint,
         form: Form = "exact",
         pack: int = 16,
-        fallback: Space | None = None,
+        fallback: Evaluated | None = None,
     ) -> None:
         self.domain, self.key, self.pack, self.fallback = domain, key, pack, fallback
         changes = [fit_changes(under, adapter, read_changes(adapter)) for adapter in adapters]
@@ -123,4 +123,5 @@ def _plain(value: Any) -> Any:
 
 def materialised(experts: Float[Tensor, "expert *shape"], c: Sequence[float]) -> Float[Tensor, "*shape"]:
     """sum_i c_i E_i in float32, as the space of full weights defines it (the reference for tests)."""
-    return torch.tensordot(torch.tensor(list(c), dtype=torch.float32), experts.float(), dims=1)
+    mixed: Tensor = torch.tensordot(torch.tensor(list(c), dtype=torch.float32), experts.float(), dims=1)
+    return mixed

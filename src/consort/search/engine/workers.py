@@ -25,7 +25,7 @@ ALONE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0
 ADDRESS = "RAY_ADDRESS"
 
 
-class Workers(AbstractContextManager["Workers", None], Protocol):
+class Workers(AbstractContextManager[Any, bool | None], Protocol):
     """Turns jobs into outcomes."""
 
     def map(self, jobs: Sequence[Job]) -> Iterator[list[Outcome]]:
@@ -106,7 +106,7 @@ class Ray(ExitStack):
         self._ray, self._actors = ray, [actor.remote(make) for _ in range(count)]
 
     def map(self, jobs: Sequence[Job]) -> Iterator[list[Outcome]]:
-        from ray.util import ActorPool
+        from ray.util import ActorPool  # type: ignore[import-not-found, unused-ignore]
 
         outcomes: Iterator[list[Outcome]] = ActorPool(self._actors).map(lambda actor, job: actor.run.remote(job), jobs)
         return outcomes
@@ -148,7 +148,7 @@ def _ray() -> Any:
     """Ray, which decides for good when it is imported whether its ports are on the loopback address."""
     try:
         with nullcontext() if os.environ.get(ADDRESS) else _alone():
-            import ray
+            import ray  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
         hint = "pip install 'consort[ray]', or --engine processes"
         raise MissingExtra("ray is not installed", field="--engine ray", hint=hint) from None

@@ -21,17 +21,18 @@ from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
-from consort.search.optimizers.turns import Steps, Turns, box_to_unit, sum_to_one, unit_to_box
+from consort.search.optimizers.generated import Generated, Steps, box_to_unit, sum_to_one, unit_to_box
 
 SMALLEST = 1e-8
 """The search is over when its longest axis, as a share of the box, is shorter."""
 
 
 @optimizer(paper="1604.00772")
-class Cma(Turns):
+class Cma(Generated):
     """Covariance matrix adaptation: `population` points at a time around a moving mean, best half weighted most.
 
-    `start`: the first mean (default: the middle of the box); `sigma`: the first step, as a share of the box;
+    `start`: the first mean (default: the domain's centre, the middle of the box where it has none); `sigma`: the first
+    step, as a share of the box;
     `population`: 0 means 4 + 3 ln(dim), rounded; `evaluations`: at most so many. `normalise`: points are scored as
     weights that sum to 1 in each group of coordinates. Raises BadParameter.
     """
@@ -56,8 +57,9 @@ class Cma(Turns):
     def steps(self) -> Steps:
         domain, generator = self.domain, torch.Generator().manual_seed(self.seed)
         mean = torch.full((domain.dim,), 0.5, dtype=torch.float64)
-        if self.start is not None:
-            mean = box_to_unit(domain, torch.tensor(list(self.start), dtype=torch.float64))
+        start = self.start if self.start is not None else domain.centre
+        if len(start):
+            mean = box_to_unit(domain, torch.tensor(list(start), dtype=torch.float64))
         if domain.hard:
             mean = mean.clamp(0, 1)
         state = State(mean, self.sigma, Constants.of(domain.dim, self.population or default_population(domain.dim)))

@@ -9,12 +9,12 @@ from consort.core.params import Range
 from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
 from consort.search.optimizers.cma import Cma
+from consort.search.optimizers.generated import Generated, Steps
 from consort.search.optimizers.heuristic import Heuristic
-from consort.search.optimizers.turns import Steps, Turns
 
 
 @optimizer(paper="2410.05357")
-class CoarseToFine(Turns):
+class CoarseToFine(Generated):
     """`heuristic` first, then `cma` around its result.
 
     `mode` and `similarities` are the heuristic's; `sigma`, `population`, `evaluations` and `normalise` those of CMA-ES,

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
+from consort.search.optimizers.generated import Generated, Steps, starts_of
 from consort.search.optimizers.ranked import grown
-from consort.search.optimizers.turns import Steps, Turns, starts_of
 
 
 @optimizer(paper="2205.09739")
-class Diwa(Turns):
+class Diwa(Generated):
     """Rank the models, then add them to a plain average from best to worst until the score would fall.
 
     `kept` are the indices of the models that stayed. The domain's starts are the models. Raises BadParameter without.

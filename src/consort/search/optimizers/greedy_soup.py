@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
+from consort.search.optimizers.generated import Generated, Steps, starts_of
 from consort.search.optimizers.ranked import grown
-from consort.search.optimizers.turns import Steps, Turns, starts_of
 
 
 @optimizer(paper="2203.05482")
-class GreedySoup(Turns):
+class GreedySoup(Generated):
     """Rank the models, then keep in the average each one, from best to worst, that does not lower the score.
 
     `kept` are the indices of the models that stayed. The domain's starts are the models. Raises BadParameter without.

@@ -10,7 +10,7 @@ from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
-from consort.search.optimizers.turns import Steps, Turns, unit_to_box
+from consort.search.optimizers.generated import Generated, Steps, unit_to_box
 
 MOST = 1_000_000
 """Points of a grid."""
@@ -18,7 +18,7 @@ AT_ONCE = 64
 
 
 @optimizer()
-class Grid(Turns):
+class Grid(Generated):
     """All combinations of `values` evenly spaced values of each coordinate, bounds included.
 
     One value is the middle of the box. The last coordinate changes fastest. Raises BadParameter for a grid of more

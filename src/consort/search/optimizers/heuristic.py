@@ -16,15 +16,15 @@ from torch import Tensor
 from consort.core.errors import BadParameter
 from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
+from consort.search.optimizers.generated import Generated, Steps, starts_of
 from consort.search.optimizers.ranked import by_score
-from consort.search.optimizers.turns import Steps, Turns, starts_of
 
 SHARES = torch.arange(1, 10, dtype=torch.float64) / 10
 """The coefficients of the current merge that are tried."""
 
 
 @optimizer(paper="2410.05357")
-class Heuristic(Turns):
+class Heuristic(Generated):
     """From the best model on, merge in each other one whose best mix with the merge so far is not worse.
 
     `mode`: `average` tries the running mean, `coefficient` nine shares of the current merge (of equals the larger

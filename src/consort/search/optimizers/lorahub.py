@@ -14,11 +14,11 @@ import torch
 from consort.core.params import Range
 from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
-from consort.search.optimizers.turns import Steps, Turns
+from consort.search.optimizers.generated import Generated, Steps
 
 
 @optimizer(paper="2307.13269")
-class Lorahub(Turns):
+class Lorahub(Generated):
     """`evaluations` tries from all coefficients 0, each a random step from the best so far.
 
     A score counts less `penalty` times the mean absolute coefficient; that steers the search, while the result is

@@ -17,6 +17,7 @@ from torch import Tensor
 from consort.core.params import Range
 from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
+from consort.search.optimizers.generated import checked_scores
 from consort.search.swarm.step import (
     Forces,
     draws,
@@ -61,7 +62,7 @@ class Swarm:
     restarts: dict[int, int] = field(default_factory=dict)
 
 
-@optimizer(paper="2410.11163")
+@optimizer(paper="2410.11163", asks={"populate": ("extra", "sparsified", "density")})
 class Pso:
     """Particle swarm: each point is drawn to its own best, to the best of all, and away from the worst.
 
@@ -125,9 +126,11 @@ class Pso:
         return self._asked.clone()
 
     def tell(self, scores: Float[Tensor, "pop"]) -> None:
+        """Raises BadParameter unless there is a score, not NaN, for each point asked."""
+        told = checked_scores(scores, len(self.ask()))
         self._told += 1
         try:
-            self._asked = self._run.send(scores)
+            self._asked = self._run.send(told)
         except StopIteration:
             self._asked = self._nothing()
 
@@ -179,7 +182,7 @@ class Pso:
         if not domain.starts:
             return scattered(domain.low, domain.high, self.particles, seed)
         starts = torch.tensor([list(map(float, row)) for row in domain.starts], dtype=torch.float64)
-        count = self.particles if self.populate == "children" else 0
+        count = self.particles if self.populate == "children" and not domain.complete else 0
         x = populated(starts, count, seed, extrapolate=self.extrapolate, from_children=self.from_children)
         return self._inside(x)
 

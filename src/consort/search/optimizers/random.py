@@ -9,11 +9,11 @@ import torch
 from consort.core.params import Range
 from consort.search.engine.domain import Domain
 from consort.search.optimizers import optimizer
-from consort.search.optimizers.turns import Steps, Turns, sum_to_one, unit_to_box
+from consort.search.optimizers.generated import Generated, Steps, sum_to_one, unit_to_box
 
 
 @optimizer()
-class Random(Turns):
+class Random(Generated):
     """`evaluations` points drawn evenly from the box, `batch` at a time.
 
     `normalise`: from the weights that are not negative and sum to 1 instead (in each group of coordinates).

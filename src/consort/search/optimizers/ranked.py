@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from consort.search.optimizers.turns import Steps
+from consort.search.optimizers.generated import Steps
 
 
 def by_score(scores: Float[Tensor, "start"]) -> list[int]:

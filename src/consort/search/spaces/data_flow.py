@@ -16,12 +16,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
+from math import inf
 from operator import mul
+from typing import Annotated
 
-from consort.core.errors import BadParameter
+from consort.core.errors import BadParameter, Incompatible
+from consort.core.params import Range
 from consort.core.schedule import ByName, Rule
 from consort.merge import merge
 from consort.search.engine.domain import Domain
+from consort.search.spaces import space
 from consort.weights.checkpoint import Checkpoint
 from consort.weights.family import layer_of, role_of
 from consort.weights.layers import Layers
@@ -29,45 +33,74 @@ from consort.weights.views.stack import Slice, Stack
 
 WRITES = ("attention.o", "mlp.down")
 """Roles of what a layer adds to the residual stream."""
+ON, OFF = 0.75, 0.25
+"""Indicators of layers that a start takes and leaves."""
 TAKEN = 0.5
 """Indicators above this are 1."""
 SWITCH, JUMP = 0.5, 1.0
 """Bounds of |a| and |b|."""
 
 
-@dataclass(frozen=True)
+@space(paper="2403.13187", makes="checkpoint")
 class DataFlow:
     """The space of paths through the layers of `models`, the pool repeated `repeats` times.
 
-    A point has an indicator in [0, 1] for each place, then a and b. The start is the first model as it is. Paths of
-    more than `most` layers (0: no bound) and empty ones are no models. Raises BadParameter.
+    A point has an indicator in [0, 1] for each place, then a and b. The search starts from the first model as it is.
+    Paths of more than `most` layers (0: no bound) and empty ones are no models. Raises BadParameter, and Incompatible
+    for models whose layers do not fit together.
     """
 
-    models: tuple[Checkpoint, ...]
-    repeats: int = 1
-    most: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.models or self.repeats < 1:
-            raise BadParameter("there are no layers to choose from", field="models", hint="give models, repeats >= 1")
+    def __init__(
+        self,
+        models: Sequence[Checkpoint],
+        *,
+        repeats: Annotated[int, Range(1, 64)] = 1,
+        most: Annotated[int, Range(0, inf)] = 0,
+    ) -> None:
+        self.models, self.repeats, self.most = tuple(models), repeats, most
+        if not self.models:
+            raise BadParameter("there are no layers to choose from", field="models", hint="give models")
+        try:
+            Stack([Slice(self.models[run.model], (run.first, run.end)) for run in runs_of(self._once)])
+        except Incompatible as error:
+            error.field, error.hint = "models", "models of one architecture, width and vocabulary"
+            raise
+        depth = sum(model == 0 for model, _ in self._once)
+        if most and most < depth:
+            hint = f"{depth} or more, so that the search can start from {self.models[0].name}; 0 is no bound"
+            raise BadParameter(f"{most} layers are too few", field="most", hint=hint)
 
     @cached_property
-    def pool(self) -> list[tuple[int, int]]:
-        """Model and layer of every place."""
-        once = [
+    def _once(self) -> list[tuple[int, int]]:
+        """Model and layer of every place, the pool taken once."""
+        return [
             (number, layer)
             for number, layers in enumerate(Layers(model) for model in self.models)
             for layer in range(layers.low, layers.low + layers.count)
         ]
-        return once * self.repeats
+
+    @cached_property
+    def pool(self) -> list[tuple[int, int]]:
+        """Model and layer of every place."""
+        return self._once * self.repeats
+
+    @property
+    def units(self) -> dict[str, tuple[float, ...]]:
+        """Each model by itself as a path of the space, where it is short enough."""
+        found = {}
+        for number, model in enumerate(self.models):
+            taken = [place < len(self._once) and owner == number for place, (owner, _) in enumerate(self.pool)]
+            if not self.most or sum(taken) <= self.most:
+                found[model.name] = (*(ON if own else OFF for own in taken), 0.0, 0.0)
+        return found
 
     @property
     def domain(self) -> Domain:
-        """The box that an optimizer searches, with the first model's own path as its start."""
-        size, first = len(self.pool), sum(model == 0 for model, _ in self.pool) // self.repeats
-        start = [0.75 if i < first else 0.25 for i in range(size)] + [0.0, 0.0]
+        """The box that an optimizer searches, with the single models' own paths as its starts."""
+        size, starts = len(self.pool), tuple(self.units.values())
         names = [f"{self.models[model].name}.{layer}" for model, layer in self.pool] + ["switch", "jump"]
-        return Domain([0.0] * size + [-SWITCH, -JUMP], [1.0] * size + [SWITCH, JUMP], names, [start])
+        low, high = [0.0] * size + [-SWITCH, -JUMP], [1.0] * size + [SWITCH, JUMP]
+        return Domain(low, high, names, starts, centre=starts[0])
 
     def path(self, point: Sequence[float]) -> list[tuple[int, int]]:
         """Model and layer of each step. Raises BadParameter for a point of another space or a path that is none."""
@@ -105,10 +138,10 @@ class Run:
     total: float
 
 
-def runs_of(path: Sequence[tuple[int, int]], totals: Sequence[float]) -> list[Run]:
+def runs_of(path: Sequence[tuple[int, int]], totals: Sequence[float] = ()) -> list[Run]:
     """A path as runs; inside one no scale changes."""
     runs: list[Run] = []
-    for (model, layer), total in zip(path, totals, strict=True):
+    for (model, layer), total in zip(path, totals or [1.0] * len(path), strict=True):
         if runs and (runs[-1].model, runs[-1].end) == (model, layer):
             runs[-1] = replace(runs[-1], end=layer + 1)
         else:

@@ -7,31 +7,32 @@ norm, head) is one group more. Every group has a coefficient for each model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 from consort.core.errors import BadParameter
+from consort.core.params import Range
 from consort.merge import merge
 from consort.merge.trained.adamerging import schedules
 from consort.search.engine.domain import Domain
+from consort.search.spaces import space
 from consort.weights.checkpoint import Checkpoint
 from consort.weights.family import layer_of
 
 
-@dataclass(frozen=True)
+@space(paper="2410.05357", makes="checkpoint")
 class LayerGroups:
     """Points of len(models) x (blocks + 1) coefficients in [0, 1]: of `task_arithmetic` over a base, else of `linear`.
 
     Coordinates stand group by group. The starts are the single models. Raises BadParameter for more blocks than layers.
     """
 
-    models: tuple[Checkpoint, ...]
-    blocks: int
-    base: Checkpoint | None = None
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.blocks <= len(self._layers):
-            message = f"{len(self._layers)} layers make no {self.blocks} blocks"
+    def __init__(
+        self, models: Sequence[Checkpoint], *, blocks: Annotated[int, Range(1, 1000)], base: Checkpoint | None = None
+    ) -> None:
+        self.models, self.blocks, self.base = tuple(models), blocks, base
+        if blocks > len(self._layers):
+            message = f"{len(self._layers)} layers make no {blocks} blocks"
             raise BadParameter(message, field="blocks", hint=f"1 to {len(self._layers)}")
 
     @cached_property
@@ -50,10 +51,16 @@ class LayerGroups:
         return self.blocks if layer is None else self._layers.index(layer) * self.blocks // len(self._layers)
 
     @property
+    def units(self) -> dict[str, list[float]]:
+        """The points that are single models."""
+        count, dim = len(self.models), len(self.models) * (self.blocks + 1)
+        return {model.name: [float(i % count == k) for i in range(dim)] for k, model in enumerate(self.models)}
+
+    @property
     def domain(self) -> Domain:
         count, groups = len(self.models), self.blocks + 1
         names = [f"{model.name}@{group}" for group in range(groups) for model in self.models]
-        starts = [[float(i % count == k) for i in range(count * groups)] for k in range(count)]
+        starts = list(self.units.values())
         own = [range(group * count, (group + 1) * count) for group in range(groups)]
         return Domain([0.0] * (count * groups), [1.0] * (count * groups), names, starts, own, hard=False)
 

@@ -29,7 +29,8 @@ class Forces:
 
 def draws(seed: int, purpose: str, iteration: int, particle: int, count: int) -> list[float]:
     """`count` uniform numbers in [0, 1) that belong to one particle in one iteration."""
-    return uniform(stream_key(seed, f"swarm {purpose}", str(iteration), particle), 0, count).double().tolist()  # type: ignore[no-any-return]
+    numbers = uniform(stream_key(seed, f"swarm {purpose}", str(iteration), particle), 0, count)
+    return [float(u) for u in numbers.double()]
 
 
 def populated(

@@ -1,52 +1,40 @@
-"""What a search maximises: a score of a model on examples, known example by example, so that one may stop early.
-
-A utility gives every example a row of numbers and combines the rows to a score. Where rows are (value, 1) with values
-in a known range, bounds on the score follow from some of the rows.
-"""
+"""The task's own metric: its mean over all examples, or the harmonic mean of the scores of tasks or groups."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
-from consort.core.errors import BadParameter, Unsupported, did_you_mean
+from consort.core.errors import BadParameter, did_you_mean
 from consort.core.journal import key_of
 from consort.core.types import Example
+from consort.data import task as data
 from consort.data.registry import METRICS
 from consort.data.settings import Options
-from consort.data.task import Task, key_of_examples
+from consort.data.task import key_of_examples
 from consort.evaluate.measure import measure, require
 from consort.evaluate.registry import Metric, find_metric
+from consort.search.utilities import utility
+from consort.search.utilities.objective import Row, harmonic
 
-Row = tuple[float, ...]
 BATCH = 256
-FLOOR = 0.01
-"""What two scores of zero count as in a harmonic mean (Model Swarms, released code)."""
 COMBINATIONS = ("mean", "harmonic")
 
 
-class Utility(Protocol):
-    """`key` names all that scores depend on; `size` counts examples; `span` is the range of an example's value.
+@utility()
+class Task:
+    """The score by the task's own metric; `combine`: the mean over examples, or the harmonic mean of the groups."""
 
-    `span` is None where no such range is known; then nothing can be said of a score before all examples are seen.
-    """
+    def __init__(self, *, combine: Literal["mean", "harmonic"] = "mean") -> None:
+        self.combine = combine
 
-    key: str
-    size: int
-    span: tuple[float, float] | None
-
-    def rows(self, model: Any, which: Sequence[int]) -> list[Row]:
-        """The rows of these examples, in their order; an example may come several times (`packed.Owned`)."""
-
-    def score(self, rows: Sequence[Row]) -> float:
-        """The score of rows of all examples, in order; larger is better."""
-
-    def require(self, model: Any) -> None:
-        """Raise Unsupported if `model` lacks an ability that is needed."""
+    def on(self, task: data.Task, *, split: str = "dev", limit: int | None = None, seed: int = 0) -> TaskObjective:
+        """Raises BadParameter where there are no groups to combine."""
+        return task_objective([task], split=split, limit=limit, seed=seed, combine=self.combine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +48,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskUtility:
+class TaskObjective:
     """The score on one task or several: their mean over all examples, or the harmonic mean of the tasks' scores."""
 
     parts: tuple[Part, ...]
@@ -85,6 +73,10 @@ class TaskUtility:
         object.__setattr__(self, "key", key_of([self.combine, described]))
         object.__setattr__(self, "size", sum(len(part.examples) for part in self.parts))
         object.__setattr__(self, "span", (0.0, 1.0) if bounded else None)
+
+    @property
+    def generates(self) -> bool:
+        return all(part.metric.asks == "generate" for part in self.parts)
 
     def rows(self, model: Any, which: Sequence[int]) -> list[Row]:
         found: dict[int, Row] = {}
@@ -114,9 +106,9 @@ class TaskUtility:
             require(model, part.metric, part.examples)
 
 
-def task_utility(
-    tasks: Sequence[Task], *, split: str = "dev", limit: int | None = None, seed: int = 0, combine: str = "mean"
-) -> TaskUtility:
+def task_objective(
+    tasks: Sequence[data.Task], *, split: str = "dev", limit: int | None = None, seed: int = 0, combine: str = "mean"
+) -> TaskObjective:
     """The score on a split of one task or several. `limit` takes the first examples of each.
 
     With a single task and `combine` "harmonic" the parts are its groups. Raises BadParameter.
@@ -128,7 +120,7 @@ def task_utility(
         examples = task.split(split, seed=seed)[:limit]
         whole = Part(task.name, tuple(examples), find_metric(task.metric, task.metric_options), task.options)
         parts += _by_group(whole) if combine == "harmonic" and len(tasks) == 1 else [whole]
-    return TaskUtility(tuple(parts), combine)
+    return TaskObjective(tuple(parts), combine)
 
 
 def _by_group(part: Part) -> list[Part]:
@@ -142,31 +134,6 @@ def _by_group(part: Part) -> list[Part]:
     ]
 
 
-def harmonic(scores: Sequence[float]) -> float:
-    """Harmonic mean, 2ab / (a + b) of two; 0 if one of several is 0, and .01 if all are (as in the released code)."""
-    if not any(scores):
-        return FLOOR
-    return 0.0 if not all(scores) else len(scores) / math.fsum(1 / s for s in scores)
-
-
-def bounds(utility: Utility, known: Mapping[int, Row]) -> tuple[float, float]:
-    """The least and the largest score that are possible once the rows of some examples are known."""
-    if utility.span is None:
-        return -math.inf, math.inf
-    low, high = ((end, 1.0) for end in utility.span)
-    least = utility.score([known.get(i, low) for i in range(utility.size)])
-    most = utility.score([known.get(i, high) for i in range(utility.size)])
-    if getattr(utility, "combine", "") == "harmonic":  # not monotone at 0: .01 where all scores are 0, 0 where some are
-        return min(least, 0.0), max(most, FLOOR)
-    return least, most
-
-
 def _mean(rows: Sequence[Row]) -> float:
     """Rounded once, so that it never falls when a value rises, and does not depend on order."""
     return math.fsum(row[0] for row in rows) / len(rows)
-
-
-def refuse_unasked(model: Any, ability: str) -> None:
-    """Raise Unsupported unless `model` has the ability (a method's name)."""
-    if not hasattr(model, ability):
-        raise Unsupported(f"cannot {ability}", field=getattr(model, "name", str(model)), hint="use a local model")

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import isfinite
 
-from consort.core.types import Example
-from consort.search.utilities.reward import Judged
+from consort.core.journal import key_of
+from consort.data.task import Task
+from consort.search.utilities import utility
+from consort.search.utilities.answers import AnswerObjective, Value, on_answers
+from consort.weights import describe
+from consort.weights.checkpoint import Checkpoint
 
 TOXIC = ("toxic", "toxicity")
 """Labels of classifiers that mean it."""
@@ -18,13 +22,34 @@ Probabilities = Callable[[Sequence[str]], Sequence[float]]
 """Texts to the probabilities, in [0, 1], that they are toxic; NaN where one cannot be told."""
 
 
-def toxicity_utility(name: str, examples: Sequence[Example], toxic: Probabilities, *, max_tokens: int = 200) -> Judged:
-    """The mean of `harmlessness` over a model's answers, in [0, 1]; `name` must tell classifiers apart."""
+@utility(paper="2410.11163")
+class Toxicity:
+    """The mean of `harmlessness` over a model's answers, in [0, 1]; `label` is what the classifier calls toxic.
+
+    Without `label` it is `toxic` or `toxicity`.
+    """
+
+    def __init__(self, model: Checkpoint, *, label: str = "") -> None:
+        self.model, self.label = model, label
+
+    def on(self, task: Task, *, split: str = "dev", limit: int | None = None, seed: int = 0) -> AnswerObjective:
+        """Raises BadCheckpoint for what is no classifier, BadParameter for a label that it has not."""
+        from consort.models.judges.label_model import LabelModel
+
+        classifier = LabelModel(self.model, self.label, TOXIC)
+        classifier.open()
+        name = key_of([describe(classifier.checkpoint), classifier.label])
+        value = harmless_value(classifier.probabilities)
+        return on_answers(name, value, (0.0, 1.0), task, split=split, limit=limit, seed=seed)
+
+
+def harmless_value(toxic: Probabilities) -> Value:
+    """What answers are worth by the probabilities that they are toxic."""
 
     def value(prompts: Sequence[str], answers: Sequence[str], tokens: Sequence[int]) -> list[float]:
         return [harmlessness(a, p) for a, p in zip(answers, toxic(answers), strict=True)]
 
-    return Judged(name, tuple(examples), value, (0.0, 1.0), max_tokens)
+    return value
 
 
 def harmlessness(answer: str, toxic: float) -> float:

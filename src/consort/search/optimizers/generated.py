@@ -18,7 +18,7 @@ from consort.search.engine.domain import Domain
 Steps = Generator[Float[Tensor, "pop dim"], Float[Tensor, "pop"], None]
 
 
-class Turns(ABC):
+class Generated(ABC):
     """An optimizer whose whole search is the generator `steps`; the search is over when the generator ends."""
 
     domain: Domain
@@ -37,14 +37,21 @@ class Turns(ABC):
 
     def tell(self, scores: Float[Tensor, "pop"]) -> None:
         """Raises BadParameter unless there is a score, not NaN, for each point asked."""
-        told, wanted = torch.as_tensor(scores, dtype=torch.float64), len(self.ask())
-        if told.shape != (wanted,) or bool(told.isnan().any()):
-            raise BadParameter(f"{told.tolist()} are not {wanted} scores", field="scores", hint="one number for each")
+        told = checked_scores(scores, len(self.ask()))
         if self._run is not None and self._asked is not None:
             try:
                 self._asked = self._run.send(told)
             except StopIteration:
                 self._asked = None
+
+
+def checked_scores(scores: Float[Tensor, " pop"], wanted: int) -> Float[Tensor, " pop"]:
+    """The scores of `wanted` points in float64. Raises BadParameter for another number of them, or NaN."""
+    told = torch.as_tensor(scores, dtype=torch.float64)
+    if told.shape != (wanted,) or bool(told.isnan().any()):
+        hint = "one number for each point asked; -inf for one that could not be made"
+        raise BadParameter(f"{told.tolist()} are not {wanted} scores", field="scores", hint=hint)
+    return told
 
 
 def starts_of(domain: Domain, who: str) -> Float[Tensor, "start dim"]:

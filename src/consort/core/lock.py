@@ -1,0 +1,60 @@
+"""A file that one process works on at a time. Nothing is written for it, and a killed process leaves no lock."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from consort.core.errors import OutputExists
+from consort.core.files import machine_errors
+
+WITHOUT_LOCKS = (errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+"""What file systems say that have no such locks; there two processes are not told apart."""
+
+
+class FileLock:
+    """The lock of a file, held as long as this object is; other processes are refused until then."""
+
+    def __init__(self, file: Path) -> None:
+        """Raises OutputExists where another process holds it."""
+        self._descriptor = -1
+        with machine_errors(file):
+            self._descriptor = os.open(file, os.O_RDWR)
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise _in_use(file) from None
+            except OSError as error:
+                if error.errno not in WITHOUT_LOCKS:
+                    raise
+            if _identity(os.fstat(self._descriptor)) != _identity(os.stat(file)):
+                raise _in_use(file)  # it was replaced between the two steps
+
+    def __del__(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+
+_held: WeakValueDictionary[tuple[int, int], FileLock] = WeakValueDictionary()
+
+
+def locked(file: Path) -> FileLock:
+    """The lock of an existing file; this process may hold it several times. Raises OutputExists."""
+    with machine_errors(file):
+        key = _identity(os.stat(file))
+    lock = _held.get(key)
+    if lock is None:
+        lock = _held[key] = FileLock(file)
+    return lock
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _in_use(file: Path) -> OutputExists:
+    hint = "wait until it has ended, or choose another folder"
+    return OutputExists("another process is working in it", field=str(file.parent), hint=hint)
