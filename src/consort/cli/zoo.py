@@ -78,7 +78,7 @@ def cluster(
 
     if on not in ("weights", "deltas"):
         raise BadParameter(f"{on!r} cannot be compared", field="--on", hint="weights or deltas")
-    cluster_of([], names=[], threshold=threshold, method=method)  # type: ignore[arg-type]
+    cluster_of([], names=[], threshold=threshold, method=method)
     examples = _task(task, allow_task_code)
     members, found = _compared(models, base, parts, cache, out, force, allow_remote_code)
     scores = None if examples is None else [_score(member, examples) for member in members]
@@ -87,7 +87,7 @@ def cluster(
         names=found.names,
         scores=scores,
         threshold=threshold,
-        method=method,  # type: ignore[arg-type]
+        method=method,
     )
     below = next((i for i, m in enumerate(members) if m.reference == base), None)
     harmful = [] if scores is None else find_harmful(found, scores, base=below)
@@ -109,8 +109,8 @@ def cluster(
         for number, group in enumerate(groups, 1)
     ]
     print_table(["cluster", "representative", "models"], rows, numbers=False)
-    for one in document["harmful"]:
-        note(f"{one['model']} does harm: {one['reason']}")
+    for s in harmful:
+        note(f"{found.names[s.model]} does harm: {s.reason}")
 
 
 def _compared(
@@ -140,7 +140,7 @@ def _compared(
         [member.checkpoint for member in members],
         names=[member.label for member in members],
         base=below,
-        parts=parts,  # type: ignore[arg-type]
+        parts=parts,
         cache=cache,
         force=force,
     )
@@ -175,7 +175,7 @@ def _score(member: Member, task: Any) -> float:
     from consort.evaluate import evaluate
     from consort.models import load_model
 
-    return evaluate(load_model(member.checkpoint), task, split="dev").score
+    return float(evaluate(load_model(member.checkpoint), task, split="dev").score)
 
 
 def _print_table(found: Similarities, kind: str, title: str) -> None:

@@ -23,9 +23,9 @@ def bound(definition: D, owner: str) -> D:
     if not inspect.isclass(definition):
         return _checked(definition, owner)  # type: ignore[return-value]
     if "__init__" in vars(definition):
-        definition.__init__ = _checked(definition.__init__, owner)  # type: ignore[misc]
+        setattr(definition, "__init__", _checked(vars(definition)["__init__"], owner))  # noqa: B010  (typed as final)
     if "__repr__" not in vars(definition) and definition.__repr__ is object.__repr__:
-        definition.__repr__ = _described  # type: ignore[method-assign, assignment]
+        setattr(definition, "__repr__", _described)  # noqa: B010
     return definition
 
 

@@ -41,7 +41,7 @@ class Kind(ABC):
 def kinds() -> tuple[Kind, ...]:
     """All registries, by kind."""
     top = Path(__file__).parents[1]
-    found = {}
+    found: dict[str, Kind] = {}
     for file in sorted([*top.rglob("__init__.py"), *top.rglob("registry.py")]):
         if "= Registry(" in file.read_text("utf-8"):
             parts = file.relative_to(top.parent).with_suffix("").parts

@@ -117,8 +117,9 @@ def difference_interval(
 
 def _are_known(statistics: np.ndarray) -> np.ndarray:
     """Which rows tell something: rows of nothing are (0, 0)."""
-    known: np.ndarray = statistics.any(axis=1) if statistics.shape[1] == 2 else np.ones(len(statistics), bool)
-    return known
+    if statistics.shape[1] != 2:
+        return np.ones(len(statistics), bool)
+    return np.asarray(statistics.any(axis=1))
 
 
 def _are_binary(statistics: np.ndarray) -> bool:

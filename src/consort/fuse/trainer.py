@@ -25,7 +25,7 @@ from consort.distil.corpus import Document
 from consort.distil.targets import Fusion
 
 try:
-    import accelerate  # type: ignore[import-untyped]  # noqa: F401  (what Trainer cannot do without)
+    import accelerate  # noqa: F401  (what Trainer cannot do without)
     from transformers import Trainer
 except ImportError as error:
     hint = 'pip install "consort[train]"'

@@ -27,18 +27,21 @@ def build(plan: Plan, wanted: str = "model", *, allow_remote_code: bool = False)
 def load(reference: str | Path, *, base: str | Path | Checkpoint | None = None) -> Checkpoint:
     """A checkpoint, lazy: a model folder, an adapter folder over its base, `lab:NAME`, `hf:ORG/NAME` or a plan file."""
     if base is None:
-        return build(read_plan(reference), "checkpoint")
+        built: Checkpoint = build(read_plan(reference), "checkpoint")
+        return built
     from consort.weights import open_checkpoint
 
     opened = load(base) if isinstance(base, str | Path) else base
-    return open_checkpoint(folder_of(str(reference)), base=opened)
+    laid: Checkpoint = open_checkpoint(folder_of(str(reference)), base=opened)
+    return laid
 
 
 def model(source: str | Path | Checkpoint) -> LanguageModel:
     """A language model: from a reference, a plan file, or a checkpoint object."""
     if isinstance(source, str | Path):
-        return build(read_plan(source), "model")
-    from consort.models import load_model
+        built: LanguageModel = build(read_plan(source), "model")
+        return built
+    from consort.models.hf.loading import load_model
 
     return load_model(source)
 
@@ -82,11 +85,13 @@ class Builder:
 
         folder = folder_of(node.text)
         if wanted == "adapter" and node.base is None and is_adapter(folder):
-            return open_adapter(folder)
+            adapter: Checkpoint = open_adapter(folder)
+            return adapter
         base = node.base or _neighbour(folder)
         opened = self.build(Reference(base), "checkpoint") if base else None
         code = self.allow_remote_code
-        return open_checkpoint(folder, base=opened, other_base=node.other_base, allow_remote_code=code)
+        laid: Checkpoint = open_checkpoint(folder, base=opened, other_base=node.other_base, allow_remote_code=code)
+        return laid
 
     def _call(self, node: Call) -> Any:
         registry, entry = find(f"{node.kind}.{node.name}")

@@ -12,5 +12,5 @@ def mapped_reference(value: Any, path: str) -> str:
     """The reference that such a mapping stands for, "" for any other value. Raises BadPlan, BadParameter."""
     for kind in (endpoints, tables):
         if kind.is_described(value):
-            return kind.described(value, path)
+            return str(kind.described(value, path))
     return ""

@@ -17,7 +17,7 @@ from typing import Any, cast
 from consort.core import kinds
 from consort.core.errors import BadPlan, ConsortError, UnknownName, did_you_mean, together
 from consort.core.files import read_stdin
-from consort.core.kinds import REFERRED, named
+from consort.core.kinds import REFERRED, Kind, named
 from consort.core.params import Param, bind
 from consort.core.registry import Registry
 from consort.core.schedule import plain
@@ -343,9 +343,10 @@ class _Reader:
         return Part(self._typed(CHECKPOINT, value["model"], f"{path}.model"), (layers[0], layers[1]))  # type: ignore[arg-type]
 
 
-def registry_params(registry: Registry[Any], name: str) -> tuple[Param, ...]:
+def registry_params(registry: Kind, name: str) -> tuple[Param, ...]:
     """The parameters of a name, those first that its kind adds."""
-    return (*registry.inputs, *registry.entry(name).params)
+    found, entry = find(f"{registry.kind}.{name}")
+    return (*found.inputs, *entry.params)
 
 
 def _value(param: Param, value: Any) -> Any:

@@ -32,9 +32,10 @@ def to_plan(value: Any) -> Any:
         return {"hf": described, "tokenizer": value.tokenizer_choice} if value.tokenizer_choice else described
     if getattr(value, "path", None) is not None:
         return reference_of(value.path)
-    adapter, base = getattr(value, "adapter", None), getattr(value, "base", None)
-    if getattr(adapter, "path", None) is not None and getattr(base, "path", None) is not None:
-        return {"hf": reference_of(adapter.path), "base": reference_of(base.path)}
+    paths = [getattr(getattr(value, name, None), "path", None) for name in ("adapter", "base")]
+    adapter, base = (None if path is None else reference_of(path) for path in paths)
+    if adapter and base:
+        return {"hf": adapter, "base": base}
     raise Unsupported(f"{getattr(value, 'name', value)!r} is not from a plan", hint="save it to a folder first")
 
 

@@ -34,7 +34,8 @@ def base_and_adapter(text: str) -> tuple[str | None, str]:
 def open_task(text: str | Path, *, allow_code: bool = False) -> Task:
     """The task that a path names; of `table:FILE` the table's own prompts, graded by the quality that it tells."""
     if is_table(str(text)):
-        from consort.models.cached.model import open_table, split_reference
+        from consort.models.cached.model import open_table
+        from consort.models.cached.reference import split_reference
 
         file, column = split_reference(str(text))
         if column:

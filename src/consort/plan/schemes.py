@@ -97,7 +97,8 @@ def _endpoint(text: str, _: MutableMapping[str, Any]) -> Any:
 
 def _column(text: str, opened: MutableMapping[str, Any]) -> Any:
     """A column of a table, which is read once for all its columns."""
-    from consort.models.cached.model import open_table, split_reference, table_model
+    from consort.models.cached.model import open_table, table_model
+    from consort.models.cached.reference import split_reference
 
     file, _ = split_reference(text)
     if TABLE + file not in opened:

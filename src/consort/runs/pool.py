@@ -108,7 +108,7 @@ def _home_of(member: Member, groups: list[list[Member]]) -> tuple[list[Member] |
     reason = ""
     for group in groups:
         try:
-            merge("linear", [group[0].checkpoint, member.checkpoint])
+            merge("linear", [m.checkpoint for m in (group[0], member) if m.checkpoint is not None])
         except ConsortError as error:
             reason = reason or str(error)
         else:

@@ -66,7 +66,7 @@ def arguments(method: Method, params: Mapping[str, Any]) -> dict[str, Any]:
 def merge(name: str, models: Sequence[Checkpoint], **given: Any) -> Merged:
     """The merge, with statistics made up from the models' own entries for a method that wants some."""
     kind = methods.get(name).statistics
-    measured = {"statistics": [statistics(kind, model) for model in models]} if kind else {}
+    measured: dict[str, Any] = {"statistics": [statistics(kind, model) for model in models]} if kind else {}
     return engine.merge(name, models, **measured, **given)
 
 

@@ -46,7 +46,7 @@ def find_harmful(zoo: Similarities, scores: Sequence[float], *, base: int | None
     for family in zoo.families:
         judged = [i for i in family if i != base]
         if len(judged) >= FEWEST:
-            below = None if base not in family else scores[base]  # type: ignore[index]
+            below = None if base not in family else scores[base]
             found += [s for i in judged if (s := _suspicion(zoo, scores, judged, i, below)) is not None]
     return found
 

@@ -90,8 +90,8 @@ def similarities(
         for number, (group, below) in enumerate(zip(groups, bases, strict=True))
     ]
     with track("comparing", sum(len(one.matrices) for one in passes)) as advance:
-        for one in passes:
-            for record in one.run(known):
+        for each in passes:
+            for record in each.run(known):
                 if journal is not None and record["matrix"] not in known:
                     journal.append(record)
                 advance(1)

@@ -7,7 +7,7 @@ What a strategy learned from all of them in the end lies beside the plan.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -156,8 +156,8 @@ def _of_those_in_use(
     return ([members[m] for m in used], smaller) if same else (members, fitted)
 
 
-def replayed(label: str, members: Sequence[Proposal], answered_by: Sequence[int]) -> Result:
-    """The result of having each example answered by the player of that number."""
+def replayed(label: str, members: Sequence[Proposal], answered_by: Iterable[int]) -> Result:
+    """The result of having each example answered by the member of that number."""
     first = members[0].known
     rows = tuple(members[m].known.statistics[i] for i, m in enumerate(answered_by))
     score = float(aggregate_of(first.metric).aggregate(np.array(rows).sum(0)))

@@ -62,7 +62,7 @@ def _prompts_of(
     scores = np.array([fit[m.reference].scores for m in members])
     alone = (scores == scores.max(0)).sum(0) == 1
     found: dict[str, list[str]] = {m.reference: [] for m in members}
-    for i in np.flatnonzero(alone):
+    for i in np.flatnonzero(alone).tolist():
         prompts, prompt = found[members[int(scores[:, i].argmax())].reference], prompt_of(examples[i])
         if isinstance(prompt, str) and prompt.strip() and prompt not in prompts and len(prompts) < MOST_PROMPTS:
             prompts.append(prompt)
@@ -73,7 +73,7 @@ def _active(mixture: Checkpoint, experts: int) -> float:
     """Weights at work for one token: of the experts' only those of the ones chosen."""
     sizes = {name: int(np.prod(mixture.spec(name).shape)) for name in mixture.keys()}
     of_experts = sum(size for name, size in sizes.items() if ".experts." in name)
-    share = mixture.config["num_experts_per_tok"] / experts
+    share = float(mixture.config["num_experts_per_tok"]) / experts
     return sum(sizes.values()) - of_experts * (1 - share)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from consort.core.dtypes import FloatName
 from consort.core.errors import BadCheckpoint, BadParameter, Incompatible
 from consort.distil.corpus import Document
 from consort.fuse.training import LAYERS
@@ -38,7 +39,7 @@ class Opened:
     choice: str | None
     rows: str | None = None
 
-    def load(self, dtype: str) -> HFModel:
+    def load(self, dtype: FloatName) -> HFModel:
         return load_model(self.checkpoint, name=self.name, dtype=dtype, tokenizer=self.choice)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
+from typing import Any
 
 from consort.core.counted import counted
 from consort.core.errors import BadParameter
@@ -64,8 +65,8 @@ def model_glue(
     members = open_members(models, builder := Builder(seed, allow_remote_code), base)
     checkpoints = [weights_of(m) for m in members]
     inputs = [describe(checkpoint) for checkpoint in checkpoints]
-    asked = {"glue": inputs, "models": list(models), "base": base, "task": loaded.key, "budget": budget, "seed": seed}
-    asked |= {"threshold": threshold}
+    asked: dict[str, Any] = {"glue": inputs, "models": list(models), "base": base, "task": loaded.key}
+    asked |= {"budget": budget, "seed": seed, "threshold": threshold}
     journal, records = open_run(Path(out), asked, checkpoints, force=force, sound=is_record)
     with track("merging the zoo", total=budget) as advance:
         trials = Trials(loaded, builder, journal, records, budget=budget, seed=seed, advance=advance)
