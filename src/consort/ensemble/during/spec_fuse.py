@@ -20,7 +20,10 @@ from consort.models.cost import joined
 from consort.models.decoding.sampling import check
 
 
-@strategy(paper="2412.07380")
+@strategy(
+    paper="2412.07380",
+    exempt={"strategies_nest": "it writes spans and has no next-token distribution, which its members need"},
+)
 class SpecFuse:
     """Each model proposes the next `span` tokens; the span that all together find likeliest for its length is taken.
 
