@@ -27,7 +27,6 @@ from consort.weights.family import layer_of, role_of
 
 Prompts = Sequence[str]
 """Texts that one expert is for (positive), or not for (negative)."""
-GATES = ("hidden", "cheap_embed", "random", "uniform_random")
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,8 +54,6 @@ class PromptMixture:
         self.layer, self.input = layer, input
         if not self.models:
             raise BadParameter("no models", field="models", hint="give at least one")
-        if input not in ("last_token", "mean"):
-            raise BadParameter(f"{input!r} is unknown", field="input", hint="last_token | mean")
         check_prompts(positive, negative, len(self.models), required=not state and len(self.models) > 1)
         self.labels = distinct([model.name for model in self.models])
         self.name = f"prompt_mixture({', '.join(model.name for model in self.models)})"

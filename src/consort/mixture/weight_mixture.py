@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from consort.models.hf.mixture_pass import Mlp
     from consort.models.hf.model import HFModel
 
-LEVELS = ("ffn", "block", "model")
-INPUTS = ("sample", "first_token", "token")
-
 
 @strategy(paper="2410.05357", example={"gate": "random"})
 class WeightMixture(TokenModel):
@@ -60,9 +57,6 @@ class WeightMixture(TokenModel):
         self.base, self.models, self.level, self.input = base, tuple(models), level, input
         self.num_dense, self.top_k, self.gate, self.state, self.seed = num_dense, top_k, gate, state, seed
         self.positive, self.negative = positive, negative
-        for field, value, known in (("level", level, LEVELS), ("input", input, INPUTS)):
-            if value not in known:
-                raise BadParameter(f"{value!r} is unknown", field=field, hint=" | ".join(known))
         self.depth = depth_of(base, self.models)
         check_gate(gate, state, positive, negative, len(self.models))
         if num_dense > self.depth:

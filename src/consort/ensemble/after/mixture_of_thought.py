@@ -57,8 +57,8 @@ class MixtureOfThought:
         self.styles = tuple(checked_template(style, "styles", "prompt") for style in styles)
         self.threshold, self.escalate, self.temperature = threshold, escalate, temperature
         self.answer, self.state, self.read = answer, state, answer or Exact()
-        if not self.styles or rule not in ("learned", "verify", "vote"):
-            raise BadParameter("no style, or no such rule", field="styles", hint="give a style and a rule")
+        if not self.styles:
+            raise BadParameter("there is no style", field="styles", hint="give one, {prompt} in it")
         self.labels = distinct([weak.name, strong.name])
         self.learned: Learned | None = None
         self.name = f"mixture_of_thought({weak.name}, {strong.name})"

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal
 
-from consort.core.errors import BadParameter
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.after import strategy
 from consort.ensemble.answers.candidates import Candidates, gather
@@ -42,8 +41,6 @@ class PairRanker:
     ) -> None:
         self.models, self.labels = checked_members(models)
         self.ranker, self.ranking, self.judge = ranker, ranking, PairJudge(ranker)
-        if ranking not in ("bubble", "full"):
-            raise BadParameter(f"{ranking!r} is no ranking", field="ranking", hint="full or bubble")
         self.name = f"pair_ranker({', '.join(m.name for m in self.models)})"
 
     @property

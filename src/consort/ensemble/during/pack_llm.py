@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from jaxtyping import Float
 
-from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.core.types import Usage
 from consort.ensemble.during import strategy
@@ -54,8 +53,6 @@ class PackLlm(Ensemble):
     ) -> None:
         super().__init__(models, weight, several=True)
         self.rule, self.temperature, self.prompt_tokens = rule, temperature, prompt_tokens
-        if rule not in ("sim", "opt"):
-            raise BadParameter(f"{rule!r} is no rule", field="rule", hint="sim or opt")
 
     def open(self, batch: int = 1) -> Session:
         return _Packed(self, batch)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from consort.core.errors import BadData
+from consort.core.prefix import shared_prefix
 from consort.core.types import Prompt, Sampling
 from consort.models.base import TokenModel
 from consort.models.decoding.decode import answer_text, check_window, prompt_tokens
@@ -116,7 +117,7 @@ class Author:
                 head if span is None else self._joined(row, head, span, answers[row].text)
                 for row, (head, span) in enumerate(zip(heads, given, strict=True))
             ]
-            same = [_common(head, whole) for head, whole in zip(heads, wholes, strict=True)]
+            same = [shared_prefix(head, whole) for head, whole in zip(heads, wholes, strict=True)]
             starts = [max(min(n, len(whole) - 1), 1) for n, whole in zip(same, wholes, strict=True)]
             targets = [
                 [] if span is None else [whole[:n] for n in range(at, len(whole) + int(span.ended))]
@@ -148,7 +149,3 @@ class Author:
         """The prompt and an answer so far in this model's tokens."""
         known = self.written[row].get(text)
         return self.model.tokenizer.encode(self.texts[row] + text) if known is None else known
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
