@@ -74,11 +74,11 @@ class PromptMixture:
             rows = [i for i, choice in enumerate(chosen) if choice == number]
             given = model.generate([prompts[i] for i in rows], sampling.of_rows(rows)) if rows else []
             for i, answer in zip(rows, given, strict=True):
-                told = dict(zip(self.labels, scores[i].tolist(), strict=True))
+                by_label = dict(zip(self.labels, scores[i].tolist(), strict=True))
                 cost = joined(
                     self, [(self.reference, {self.reference.name: reading[i]}), (model, cost_of(model, answer))]
                 )
-                details = {**answer.details, "answered_by": self.labels[number], "scores": told}
+                details = {**answer.details, "answered_by": self.labels[number], "scores": by_label}
                 answers[i] = replace(answer, cost=cost, details=details)
         return answers
 

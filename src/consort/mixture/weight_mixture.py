@@ -146,9 +146,9 @@ class WeightMixture(TokenModel):
             first = session.feed([split[i][0] for i in rows], last=True) if rows else []
             rest = session.feed([split[i][1][:-1] for i in rows]) if rows else []
             for i, before, after in zip(rows, first, rest, strict=True):
-                tail = torch.tensor(split[i][1], device=before.device)
+                ids = torch.tensor(split[i][1], device=before.device)
                 logp = torch.cat([before, after]).log_softmax(-1)
-                found[i] = float(logp.gather(-1, tail[:, None]).double().sum())
+                found[i] = float(logp.gather(-1, ids[:, None]).double().sum())
         return found
 
     @cached_property

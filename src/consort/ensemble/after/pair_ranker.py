@@ -52,8 +52,8 @@ class PairRanker:
         found = []
         for row in gather(self.models, self.labels, prompts, sampling):
             order = ranked(row, self.judge, bubble=self.ranking == "bubble")
-            told = {"ranking": tuple(row.labels[i] for i in order)} if self.ranking == "full" else {}
-            found.append(row.completion(self, order[0] if order else 0, **told))
+            details = {"ranking": tuple(row.labels[i] for i in order)} if self.ranking == "full" else {}
+            found.append(row.completion(self, order[0] if order else 0, **details))
         return found
 
 

@@ -17,7 +17,7 @@ from consort.core.params import Range
 from consort.core.types import Usage
 from consort.ensemble.during import strategy
 from consort.ensemble.during.average import common, mix
-from consort.ensemble.mixing.base import Ensemble, Together, heard
+from consort.ensemble.mixing.base import Ensemble, MemberSessions, shares_of_sound
 from consort.models.base import Session, TokenModel
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def opt(seen: Float[Tensor, "token model"]) -> Float[Tensor, " model"]:
     return shares
 
 
-class _Packed(Together):
+class _Packed(MemberSessions):
     """A session that recalls how likely every model found each token."""
 
     owner: PackLlm
@@ -159,7 +159,7 @@ class _Packed(Together):
             # a model that had nothing to read says nothing of that token
             seen = row.upto(at + 1)
             share = self.owner.shares_after(seen[~seen.isnan().any(-1)])
-            logp, left = heard(list(row.logp[:, at : at + 1]), share)
+            logp, left = shares_of_sound(list(row.logp[:, at : at + 1]), share)
             found.append(self.owner.combine(logp, left))
         return torch.cat(found)
 

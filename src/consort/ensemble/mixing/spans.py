@@ -28,7 +28,7 @@ class Span:
 
 @dataclass(slots=True)
 class Answer:
-    """A text in the making; `tokens` are those its spans' authors wrote."""
+    """A text in the making; `tokens` are those its spans' writers wrote."""
 
     text: str = ""
     tokens: list[int] = field(default_factory=list)
@@ -53,7 +53,7 @@ class Answer:
         self.done = self.ended or len(self.tokens) >= sampling.max_tokens
 
 
-class Author:
+class SpanWriter:
     """A model with all prompts of a call open; what it has read of a text is kept from span to span."""
 
     def __init__(self, model: TokenModel, prompts: Sequence[Prompt], sampling: Sampling) -> None:
@@ -91,7 +91,7 @@ class Author:
         return [self._span(row, answer.text, heads[row], written[row]) for row, answer in enumerate(answers)]
 
     def _next(self, logits: torch.Tensor, row: int, own: list[int], at: int) -> int:
-        """The next token behind `own`, the answer in this model's tokens; `at` counts those that authors wrote."""
+        """The next token behind `own`, the answer in this model's tokens; `at` counts those that writers wrote."""
         ends = self.model.ends if at < self.sampling.min_tokens else ()
         settled = adjusted(logits, replace(self.sampling, min_tokens=len(own) + 1), [self.prompts[row]], [own], ends)
         return int(choose(settled, self.sampling, [self.keys[row]], at))
