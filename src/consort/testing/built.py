@@ -97,7 +97,7 @@ def built(
     strategy = registry.get(name)(**{p.name: _argument(p, example, models, turn) for p in wanted})
     if isinstance(getattr(getattr(strategy, "judge", None), "checkpoint", None), NoFolder):
         strategy.judge = StubJudge()
-    if fit and registry.kind != "router" and getattr(strategy, "needs_fit", False):
+    if fit and getattr(strategy, "needs_fit", False):
         strategy = strategy.fit(_observed(strategy))
     return strategy
 

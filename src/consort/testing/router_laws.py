@@ -206,7 +206,7 @@ def build_of(name: str, **more: Any) -> Build:
     points = FakeModel(lambda text: "5" if "plus" in text else "2", name="judge")
     asked = [p.name for p in params(name).values() if p.type == "model" and p.required and not p.many]
     given = {p: points for p in asked if p not in ("strong", "weak")}
-    return lambda members: built(before, name, members, given={**given, **more})
+    return lambda members: built(before, name, members, fit=False, given={**given, **more})
 
 
 def thresholds_at_both_ends(name: str) -> None:
