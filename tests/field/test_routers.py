@@ -23,7 +23,7 @@ from consort.testing.built import built
 
 @pytest.mark.parametrize("name", list(before))
 def test_C3_permuting_the_models_permutes_the_choices(name):
-    laws.follows_a_permutation(lambda models: built(before, name, models))
+    laws.follows_a_permutation(laws.build_of(name))
 
 
 def test_C3_columns_without_names_of_their_own():

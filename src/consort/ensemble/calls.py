@@ -14,16 +14,16 @@ from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.models.base import LanguageModel
 from consort.models.cost import cost_of, distinct, joined, leaves, scored
 
-Heard = Completion | Exception
+Outcome = Completion | Exception
 """An answer, or why there is none."""
 Job = tuple[LanguageModel, Sequence[Prompt], Sampling]
 Pair = tuple[str, str]
 """A context and a continuation."""
-Reading = list[tuple[Any, Usage, Mapping[str, Usage]]]
+ReadingCost = list[tuple[Any, Usage, Mapping[str, Usage]]]
 """Who read, how much, and what that cost by name."""
 
 
-def ask(model: LanguageModel, prompts: Sequence[Prompt], sampling: Sampling) -> list[Heard]:
+def ask(model: LanguageModel, prompts: Sequence[Prompt], sampling: Sampling) -> list[Outcome]:
     """An answer to each prompt, or why there is none.
 
     Where a model refuses a batch, each prompt is asked alone, for the fault may be that of one; where the machine or
@@ -43,7 +43,7 @@ def ask(model: LanguageModel, prompts: Sequence[Prompt], sampling: Sampling) -> 
 
 
 def ask_likelihoods(
-    model: Any, groups: Sequence[Sequence[Pair]], reading: Reading
+    model: Any, groups: Sequence[Sequence[Pair]], reading: ReadingCost
 ) -> list[Sequence[float] | Exception]:
     """Log-likelihoods (nats) of each group of pairs of context and continuation, or why there are none.
 
@@ -65,13 +65,13 @@ def ask_likelihoods(
     return [list(islice(likelihoods, len(group))) for group in groups]
 
 
-def ask_side_by_side(jobs: Sequence[Job]) -> list[list[Heard]]:
+def ask_side_by_side(jobs: Sequence[Job]) -> list[list[Outcome]]:
     """An answer or an error for each prompt of each job; remote models are asked at the same time.
 
     A sampling's `seeds`, where it has any, are those of its job's prompts.
     """
     waiting = [i for i, (model, prompts, _) in enumerate(jobs) if prompts and _is_remote(model)]
-    found: dict[int, list[Heard]] = {}
+    found: dict[int, list[Outcome]] = {}
     if len(waiting) > 1:
         with ThreadPoolExecutor(max_workers=len(waiting)) as pool:
             found = dict(zip(waiting, pool.map(lambda i: ask(*jobs[i]), waiting), strict=True))
@@ -93,16 +93,16 @@ class Ledger:
     costs: list[tuple[Any, Mapping[str, Usage]]] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
 
-    def enter(self, label: str, model: LanguageModel, heard: Heard) -> Completion | None:
+    def enter(self, label: str, model: LanguageModel, outcome: Outcome) -> Completion | None:
         """The answer, entered under the member's label; None where there is none."""
         if label not in self.asked:
             self.asked.append(label)
-        if isinstance(heard, Exception):
-            self.failed[label] = heard.message if isinstance(heard, ConsortError) else str(heard)
-            self.failures.append(heard)
+        if isinstance(outcome, Exception):
+            self.failed[label] = outcome.message if isinstance(outcome, ConsortError) else str(outcome)
+            self.failures.append(outcome)
             return None
-        self.costs.append((model, cost_of(model, heard)))
-        return heard
+        self.costs.append((model, cost_of(model, outcome)))
+        return outcome
 
     def completion(self, strategy: Any, answer: Completion | None, **details: Any) -> Completion:
         """The answer with the cost of all; `details` has `asked` and, if any, `failed` with reasons.
@@ -111,10 +111,10 @@ class Ledger:
         """
         if answer is None:
             raise self.nobody()
-        told = {**answer.details, "asked": tuple(self.asked), **details}
+        merged = {**answer.details, "asked": tuple(self.asked), **details}
         if self.failed:
-            told["failed"] = dict(self.failed)
-        return replace(answer, cost=joined(strategy, self.costs), details=told)
+            merged["failed"] = dict(self.failed)
+        return replace(answer, cost=joined(strategy, self.costs), details=merged)
 
     def nobody(self) -> Exception:
         """The error of a prompt that nobody could answer: the first member's."""

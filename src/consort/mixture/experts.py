@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from consort.core.errors import BadParameter, Incompatible, Unsupported, listing
 from consort.mixture.gates import (
-    GATES,
     Gate,
     Prompts,
     check_prompts,
@@ -54,8 +53,6 @@ def _other_tensors(base: Checkpoint, model: Checkpoint) -> list[str]:
 
 def check_gate(gate: str, state: str, positive: Sequence[Prompts], negative: Sequence[Prompts], experts: int) -> None:
     """Raise BadParameter for a router that cannot be made."""
-    if gate not in GATES:
-        raise BadParameter(f"{gate!r} is no router", field="gate", hint=" | ".join(GATES))
     needed = not state and gate in ("hidden", "cheap_embed") and experts > 1
     check_prompts(positive, negative, experts, required=needed)
 

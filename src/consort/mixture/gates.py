@@ -27,7 +27,6 @@ from consort.weights.family import layer_of, role_of
 
 Prompts = Sequence[str]
 """Texts that one expert is for (positive), or not for (negative)."""
-GATES = ("hidden", "cheap_embed", "random", "uniform_random")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +178,7 @@ def random_gates(
 def fitted_gate(
     states: Float[Tensor, "example hidden"], scores: Float[Tensor, "example expert"], ridge: float = 1.0
 ) -> Gate:
-    """The linear gate that foretells scores from states best (least squares, `ridge` times the mean variance)."""
+    """The linear gate that predicts scores from states best (least squares, `ridge` times the mean variance)."""
     middle, scale = states.mean(0), states.std(0).clamp_min(1e-6) if len(states) > 1 else torch.ones(states.shape[1])
     x, y = ((states - middle) / scale).double(), (scores - scores.mean(0)).double()
     gram = x.T @ x + ridge * len(x) * torch.eye(x.shape[1], dtype=torch.float64)

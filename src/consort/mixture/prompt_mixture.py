@@ -55,8 +55,6 @@ class PromptMixture:
         self.layer, self.input = layer, input
         if not self.models:
             raise BadParameter("no models", field="models", hint="give at least one")
-        if input not in ("last_token", "mean"):
-            raise BadParameter(f"{input!r} is unknown", field="input", hint="last_token | mean")
         check_prompts(positive, negative, len(self.models), required=not state and len(self.models) > 1)
         self.labels = distinct([model.name for model in self.models])
         self.name = f"prompt_mixture({', '.join(model.name for model in self.models)})"
@@ -77,11 +75,11 @@ class PromptMixture:
             rows = [i for i, choice in enumerate(chosen) if choice == number]
             given = model.generate([prompts[i] for i in rows], sampling.of_rows(rows)) if rows else []
             for i, answer in zip(rows, given, strict=True):
-                told = dict(zip(self.labels, scores[i].tolist(), strict=True))
+                by_label = dict(zip(self.labels, scores[i].tolist(), strict=True))
                 cost = joined(
                     self, [(self.reference, {self.reference.name: reading[i]}), (model, cost_of(model, answer))]
                 )
-                details = {**answer.details, "answered_by": self.labels[number], "scores": told}
+                details = {**answer.details, "answered_by": self.labels[number], "scores": by_label}
                 answers[i] = replace(answer, cost=cost, details=details)
         return answers
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.mixture.gates import Gate, top_k
-from consort.models.hf.lean_pass import Place
+from consort.models.hf.packing import Place
 
 if TYPE_CHECKING:
     from consort.core.types import Usage

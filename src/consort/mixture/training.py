@@ -39,7 +39,7 @@ def fit_prompt_router(
     *,
     ridge: float = 1.0,
 ) -> Gate:
-    """Write the linear router that foretells `scores` (one row for each prompt, one number for each model) to `out`."""
+    """Write the linear router that predicts `scores` (one row for each prompt, one number for each model) to `out`."""
     if not prompts or len(prompts) != len(scores) or any(len(row) != len(mixture.models) for row in scores):
         message = f"{len(scores)} rows of scores for {len(prompts)} prompts and {len(mixture.models)} models"
         raise BadData(message, field="scores", hint="give one row for each prompt, one number for each model")
@@ -80,7 +80,7 @@ def train_router(
     def batch(rng: random.Random) -> list[tuple[list[int], list[int]]]:
         return rng.sample(pairs, min(PAIRS, len(pairs)))
 
-    loss = fit(network, batch, _loss, recipe, seed=seed, state=state)
+    loss: float = fit(network, batch, _loss, recipe, seed=seed, state=state)
     write_gates(out, {layer: router.gate() for layer, router in routers.items()})
     return loss
 
@@ -115,7 +115,10 @@ class _Mlps(nn.Module):
 
     def forward(self, x: Float[Tensor, "row token hidden"]) -> Float[Tensor, "row token hidden"]:
         shares = self.shares_of(self.router, x)
-        return sum(part(x) * shares[..., i, None] for i, part in enumerate(self.parts))  # type: ignore[return-value]
+        total = torch.zeros_like(x)
+        for i, part in enumerate(self.parts):
+            total = total + part(x) * shares[..., i, None]
+        return total
 
 
 class _Stacks(nn.Module):
@@ -130,7 +133,7 @@ class _Stacks(nn.Module):
         shares, total = self.shares_of(self.router, hidden), torch.zeros_like(hidden)
         for number, part in enumerate(self.parts):
             x = hidden
-            for layer in part:  # type: ignore[union-attr]
+            for layer in part.children():
                 x = layer(x, **given)
             total = total + x * shares[..., number, None]
         return total

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from consort.models.hf.mixture_pass import Mlp
     from consort.models.hf.model import HFModel
 
-LEVELS = ("ffn", "block", "model")
-INPUTS = ("sample", "first_token", "token")
-
 
 @strategy(paper="2410.05357", example={"gate": "random"})
 class WeightMixture(TokenModel):
@@ -61,9 +58,6 @@ class WeightMixture(TokenModel):
         self.base, self.models, self.level, self.input = base, tuple(models), level, input
         self.num_dense, self.top_k, self.gate, self.state, self.seed = num_dense, top_k, gate, state, seed
         self.positive, self.negative = positive, negative
-        for field, value, known in (("level", level, LEVELS), ("input", input, INPUTS)):
-            if value not in known:
-                raise BadParameter(f"{value!r} is unknown", field=field, hint=" | ".join(known))
         self.depth = depth_of(base, self.models)
         check_gate(gate, state, positive, negative, len(self.models))
         if num_dense > self.depth:
@@ -153,9 +147,9 @@ class WeightMixture(TokenModel):
             first = session.feed([split[i][0] for i in rows], last=True) if rows else []
             rest = session.feed([split[i][1][:-1] for i in rows]) if rows else []
             for i, before, after in zip(rows, first, rest, strict=True):
-                tail = torch.tensor(split[i][1], device=before.device)
+                ids = torch.tensor(split[i][1], device=before.device)
                 logp = torch.cat([before, after]).log_softmax(-1)
-                found[i] = float(logp.gather(-1, tail[:, None]).double().sum())
+                found[i] = float(logp.gather(-1, ids[:, None]).double().sum())
         return found
 
     @cached_property

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 from jaxtyping import Float
 
 from consort.core.errors import Unsupported
+from consort.core.prefix import shared_prefix
 from consort.core.types import Usage
 from consort.models.base import Session
 
@@ -122,7 +123,7 @@ class SequentialTrees:
             feed: list[list[int]] = []
             for row, nodes in enumerate(tokens):
                 path = _path(parents[row], step) if step < len(nodes) else []
-                common = _common(branches[row], path) if path else len(branches[row])
+                common = shared_prefix(branches[row], path) if path else len(branches[row])
                 branches[row] = [*branches[row][:common], *path[common:]]
                 feed.append([nodes[i] for i in path[common:]])
             self.session.rollback([n + len(b) - len(f) for n, b, f in zip(self.lengths, branches, feed, strict=True)])
@@ -156,7 +157,3 @@ def _path(parents: Sequence[int], node: int) -> list[int]:
         path.append(node)
         node = parents[node]
     return path[::-1]
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

@@ -138,7 +138,7 @@ def takes_a_list(name: str) -> bool:
 def build_of(name: str, **more: Any) -> Build:
     """What makes the registered strategy `name`, with its example; answers are read as numbers."""
     given = {p.name: "numeric" for p in _params(name).values() if p.type == "reading"}
-    return lambda models: built(after, name, models, **given, **more)
+    return lambda models: built(after, name, models, given={**given, **more})
 
 
 def _of_lists(law: Callable[[Build], None]) -> Callable[[str], None]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, wraps
 from itertools import cycle
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -80,15 +81,23 @@ class NoFolder:
     name, path = "judge", None
 
 
-def built(registry: Registry[Any], name: str, models: Sequence[Any], *, fit: bool = True, **more: Any) -> Any:
-    """The strategy `name` over `models`, fitted where it needs that; `more` stands over its example."""
+def built(
+    registry: Registry[Any],
+    name: str,
+    models: Sequence[Any],
+    *,
+    fit: bool = True,
+    given: Mapping[str, Any] = MappingProxyType({}),
+    **more: Any,
+) -> Any:
+    """The strategy `name` over `models`, fitted where it needs that; `more` and `given` stand over its example."""
     entry, turn = registry.entry(name), cycle(models)
-    example = {**entry.options.get("example", {}), **more}
-    given = {p.name: _argument(p, example, models, turn) for p in entry.params if p.required or p.name in example}
-    strategy = registry.get(name)(**given)
+    example = {**entry.options.get("example", {}), **more, **given}
+    wanted = [p for p in entry.params if p.required or p.name in example]
+    strategy = registry.get(name)(**{p.name: _argument(p, example, models, turn) for p in wanted})
     if isinstance(getattr(getattr(strategy, "judge", None), "checkpoint", None), NoFolder):
         strategy.judge = StubJudge()
-    if fit and registry.kind != "router" and getattr(strategy, "needs_fit", False):
+    if fit and getattr(strategy, "needs_fit", False):
         strategy = strategy.fit(_observed(strategy))
     return strategy
 
@@ -105,7 +114,7 @@ def _argument(p: Param, example: dict[str, Any], models: Sequence[Any], turn: It
         if value is not None:
             return value
         return list(models) if p.many else next(turn)
-    if p.type == "checkpoint":
+    if p.type == "checkpoint" and value is None:
         found = [one for one in models if hasattr(one, "spec")] or [NoFolder()]
         return found if p.many else found[0]
     if p.type == "judge":

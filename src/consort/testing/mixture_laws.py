@@ -1,20 +1,25 @@
 """Laws of mixtures of models of one architecture; a broken law raises AssertionError.
 
-`build(models, **parameters)` makes a mixture over a fixed dense base with routers that need no prompts. `dense` is that
-base as a model by itself.
+`check(NAME)` runs all of them over a registered mixture, made of models of the lab. In a law
+`build(models, **parameters)` makes a mixture over a fixed dense base with routers that need no prompts; `dense` is
+that base by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import torch
 
 from consort.core.types import Sampling
+from consort.mixture import mixture
+from consort.models.base import LanguageModel
 from consort.models.decoding.decode import prompt_tokens
 from consort.models.token_model import TokenModel
-from consort.testing.model_laws import prompts_of, rows_of
+from consort.testing.built import built, members_for, run
+from consort.testing.model_laws import ANSWER_LAWS, prompts_of, rows_of, sampling_is_kept_or_refused
 
 Build = Callable[..., Any]
 NEAR = 1e-5
@@ -105,3 +110,64 @@ ROUTING_LAWS: tuple[Callable[[Build, Sequence[Any]], None], ...] = (
     cache_changes_nothing,
 )
 """For mixtures that route rows."""
+
+
+def build_of(name: str) -> tuple[Build, Any]:
+    """What makes the registered mixture `name` over a base of the lab, and that base."""
+    base, *_ = members_for(mixture, name)
+
+    def build(models: Sequence[Any], **given: Any) -> Any:
+        return built(mixture, name, [base, *models], given={"models": list(models), **given})
+
+    return build, base
+
+
+def _mixes_weights(name: str) -> bool:
+    return any(p.type == "checkpoint" and p.many for p in mixture.entry(name).params)
+
+
+def _dense(law: Callable[[Build, TokenModel, Any], None], *, alone: bool) -> Callable[[str], None]:
+    @wraps(law)
+    def of(name: str) -> None:
+        if _mixes_weights(name):
+            from consort.models import load_model
+
+            build, base = build_of(name)
+            law(build, load_model(base), base if alone else members_for(mixture, name)[1:])
+
+    return of
+
+
+def _routing(law: Callable[[Build, Sequence[Any]], None]) -> Callable[[str], None]:
+    @wraps(law)
+    def of(name: str) -> None:
+        if _mixes_weights(name):
+            law(build_of(name)[0], members_for(mixture, name)[1:])
+
+    return of
+
+
+def _answers(law: Callable[[LanguageModel, Sequence[str]], None]) -> Callable[[str], None]:
+    @wraps(law)
+    def of(name: str) -> None:
+        members = members_for(mixture, name)
+        strategy = built(mixture, name, members)
+        reader = strategy if isinstance(strategy, TokenModel) else members[0]
+        law(strategy, prompts_of(reader))
+
+    return of
+
+
+LAWS: tuple[Callable[[str], None], ...] = (
+    _dense(copies_are_the_dense_model, alone=True),
+    _dense(all_dense_is_the_base, alone=False),
+    *(_routing(law) for law in ROUTING_LAWS),
+    *(_answers(law) for law in ANSWER_LAWS),
+    sampling_is_kept_or_refused,
+)
+"""Laws of a registered mixture, by its name; those of weights hold where weights are mixed."""
+
+
+def check(name: str) -> list[str]:
+    """Every law over the mixture called `name`; those that held. Raises AssertionError where one is broken."""
+    return run(mixture, LAWS, name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,7 +32,11 @@ SIZE = 48
 
 def models(count: int = 2) -> list[FakeModel]:
     """Models that say their own name."""
-    return [FakeModel(lambda text, name=f"m{i}": f"{name} answers", name=f"m{i}") for i in range(count)]
+    return [FakeModel(partial(_answer, f"m{i}"), name=f"m{i}") for i in range(count)]
+
+
+def _answer(name: str, text: str) -> str:
+    return f"{name} answers"
 
 
 def observed(count: int = 2, seed: int = 0) -> Observed:
@@ -201,7 +206,7 @@ def build_of(name: str, **more: Any) -> Build:
     points = FakeModel(lambda text: "5" if "plus" in text else "2", name="judge")
     asked = [p.name for p in params(name).values() if p.type == "model" and p.required and not p.many]
     given = {p: points for p in asked if p not in ("strong", "weak")}
-    return lambda members: built(before, name, members, **given, **more)
+    return lambda members: built(before, name, members, fit=False, given={**given, **more})
 
 
 def thresholds_at_both_ends(name: str) -> None:

@@ -51,7 +51,7 @@ def _drawn(s: Subject) -> None:
 def _seeds(s: Subject) -> None:
     """Each prompt has the answer that it would have alone with its seed."""
     same = [s.prompts[0]] * 2
-    found = {}
+    found: dict[int, str] = {}
     for first, second in zip(SEEDS[::2], SEEDS[1::2], strict=True):
         both = s.texts(prompts=same, temperature=1.0, seeds=(first, second))
         alone = [s.texts(prompts=same[:1], temperature=1.0, seeds=(seed,))[0] for seed in (first, second)]

@@ -40,7 +40,7 @@ def random_model(words: Sequence[str], seed: int, name: str) -> FakeTokenModel:
     table = torch.randn(size, size, generator=torch.Generator().manual_seed(seed))
     table[:, tokenizer.bos] = -torch.inf
     rows = table.tolist()
-    return FakeTokenModel(lambda tokens: rows[tokens[-1]], tokenizer, name=name)  # type: ignore[arg-type]
+    return FakeTokenModel(lambda tokens: rows[tokens[-1]], tokenizer, name=name)
 
 
 LETTERS = random_model(["a", "b", "c"], 1, "letters")

@@ -1,7 +1,8 @@
-"""Fusers, mixture of agents and debate: what each is told, and what happens when one fails."""
+"""Fusers, mixture of agents and debate: what each reads, and what happens when one fails."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,12 @@ def test_a_seq2seq_folder_fuses(tmp_path: Path) -> None:
     assert first.text == again.text
     assert first.details["answered_by"] == strategy.last_label
     assert first.cost[strategy.writer.name].prompt_tokens == 5  # q <candidate1> x <candidate2> y
+    biased = Sampling(max_tokens=4, logit_bias=((4, 1e4),))
+    assert strategy.generate(["q"], biased)[0].tokens == (4, 4, 4, 4)
+    (answer,) = strategy.generate(["q"], replace(biased, logit_bias=((4, 50.0),), presence_penalty=1e4))
+    assert answer.tokens.count(4) == 1
+    seeds = {strategy.generate(["q"], Sampling(max_tokens=4, temperature=3.0, seeds=(n,)))[0].tokens for n in range(5)}
+    assert len(seeds) > 1
     for bad in ({}, {"fuser": members[0], "seq2seq": open_checkpoint(tmp_path)}):
         with pytest.raises(BadParameter, match="fuser"):
             GenFuser(members, **bad)  # type: ignore[arg-type]

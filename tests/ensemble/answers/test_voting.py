@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consort.core.errors import BadData, BadParameter, EnvironmentFailure
+from consort.core.errors import BadData, BadParameter, EnvironmentFailure, UnknownName
 from consort.ensemble.after.vote import Vote
 from consort.ensemble.answers.voting import (
     diverse_selection,
@@ -128,7 +128,7 @@ def test_diversity_by_hand() -> None:
 
 def test_wrong_arguments_are_named() -> None:
     for bad in ({"weight": [1]}, {"weight": [0, 0]}, {"weight": [-1, 2]}, {"answer": "nummeric"}):
-        with pytest.raises(BadParameter, match="weight|answer"):
+        with pytest.raises((BadParameter, UnknownName), match="weight|answer"):
             Vote([says("a", "1"), says("b", "2")], **bad)  # type: ignore[arg-type]
     nothing = Observed(("a", "b"), ("q",), np.ones((1, 2)))
     with pytest.raises(BadData, match="texts"):

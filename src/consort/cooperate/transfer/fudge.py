@@ -12,6 +12,7 @@ from consort.cooperate.transfer import strategy
 from consort.cooperate.transfer.guided import Guided, Verifier
 from consort.core.errors import BadParameter, Incompatible, Unsupported
 from consort.core.params import Range
+from consort.core.prefix import shared_prefix
 from consort.core.types import Usage
 from consort.models.base import Session
 from consort.models.token_model import TokenModel
@@ -101,7 +102,7 @@ class _Asked:
     def _bring(self, prefixes: Sequence[Sequence[int] | None]) -> None:
         """Read what the prefixes have more than was read before."""
         goals = [old if prefix is None else list(prefix) for old, prefix in zip(self.read, prefixes, strict=True)]
-        kept = [_common(old, goal) for old, goal in zip(self.read, goals, strict=True)]
+        kept = [shared_prefix(old, goal) for old, goal in zip(self.read, goals, strict=True)]
         self.ahead.session.rollback(kept)
         self.ahead.session.feed([goal[n:] for goal, n in zip(goals, kept, strict=True)], last=True)
         self.read = goals
@@ -112,7 +113,3 @@ class _Asked:
 
     def spent(self) -> list[dict[str, Usage]]:
         return self.ahead.spent()
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

@@ -64,8 +64,8 @@ class AgreementCascade:
             pending = [i for i, row in enumerate(rows) if verdict(row.answers, self.needed, cheap) == "ask"]
             asked = [prompts[i] for i in pending]
             members = range(start, stop)
-            heard = ask_side_by_side([(self.models[m], asked, sampling.of_rows(pending)) for m in members])
-            for m, answers in zip(members, heard, strict=True):
+            outcomes = ask_side_by_side([(self.models[m], asked, sampling.of_rows(pending)) for m in members])
+            for m, answers in zip(members, outcomes, strict=True):
                 for i, answer in zip(pending, answers, strict=True):
                     said = rows[i].ledger.enter(self.labels[m], self.models[m], answer)
                     rows[i].said.append(said)
@@ -77,8 +77,8 @@ class AgreementCascade:
         cheap = len(self.models) - 1
         pending = [i for i, row in enumerate(rows) if verdict(row.answers, self.needed, cheap) != "accept"]
         job = (self.models[-1], [prompts[i] for i in pending], sampling.of_rows(pending))
-        for i, heard in zip(pending, ask_side_by_side([job])[0], strict=True):
-            rows[i].strong = rows[i].ledger.enter(self.labels[-1], self.models[-1], heard)
+        for i, outcomes in zip(pending, ask_side_by_side([job])[0], strict=True):
+            rows[i].strong = rows[i].ledger.enter(self.labels[-1], self.models[-1], outcomes)
 
     def _completion(self, row: _Row) -> Completion:
         chosen = elected(row.answers) if row.answers else None

@@ -72,8 +72,8 @@ class AutoMix:
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
         ledgers = [Ledger() for _ in prompts]
-        [heard] = ask_side_by_side([(self.small, prompts, sampling)])
-        said = [ledger.enter(self.labels[0], self.small, h) for ledger, h in zip(ledgers, heard, strict=True)]
+        [outcomes] = ask_side_by_side([(self.small, prompts, sampling)])
+        said = [ledger.enter(self.labels[0], self.small, h) for ledger, h in zip(ledgers, outcomes, strict=True)]
         checked = [i for i, c in enumerate(said) if c is not None]
         texts = [c.text for c in said if c is not None]
         levels = self._levels(
@@ -88,8 +88,8 @@ class AutoMix:
         for i, ledger in enumerate(ledgers):
             answer = ledger.enter(self.labels[1], self.large, large[i]) if i in large else None
             by = self.labels[0] if answer is None else self.labels[1]
-            told = {"answered_by": by, "verified": verified.get(i, 0) / self.checks}
-            found.append(ledger.completion(self, answer or said[i], **told))
+            details = {"answered_by": by, "verified": verified.get(i, 0) / self.checks}
+            found.append(ledger.completion(self, answer or said[i], **details))
         return found
 
     def _levels(
@@ -101,10 +101,10 @@ class AutoMix:
             for prompt, answer in zip(prompts, answers, strict=True)
         ]
         repeated, warm = samples_of(asked, sampling, range(self.checks), self.temperature)
-        [heard] = ask_side_by_side([(self.small, repeated, warm)])
+        [outcomes] = ask_side_by_side([(self.small, repeated, warm)])
         levels = []
         for i, ledger in enumerate(ledgers):
-            own = heard[i * self.checks : (i + 1) * self.checks]
+            own = outcomes[i * self.checks : (i + 1) * self.checks]
             said = [ledger.enter(self.labels[0], self.small, h) for h in own]
             levels.append(sum(c is not None and says_correct(c.text) for c in said))
         return levels

@@ -30,10 +30,10 @@ OTHERS = (
 class Debate:
     """Let models answer, then read the others' answers and answer again, for `rounds` rounds; the last answers vote.
 
-    `answer` says what of a text is compared (see `vote`). `others` is what an agent is told, {answers} in it: a chat
-    goes on with its own answer and this, a text is followed by both. A greedy request is sampled at `temperature` (0:
-    stays greedy), which lets one model stand several times. An agent that fails keeps its last answer, or is skipped.
-    `details` has `answered_by`, the last `votes`, and how many `rounds` it took.
+    `answer` says what of a text is compared (see `vote`). `others` is what an agent reads of them, {answers} in it: a
+    chat goes on with its own answer and this, a text is followed by both. A greedy request is sampled at `temperature`
+    (0: stays greedy), which lets one model stand several times. An agent that fails keeps its last answer, or is
+    skipped. `details` has `answered_by`, the last `votes`, and how many `rounds` it took.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Debate:
         self.models, self.labels = checked_members(models)
         self.rounds, self.answer, self.read, self.temperature = rounds, answer, answer or Exact(), temperature
         self.others = others
-        self.told = checked_template(OTHERS if others is None else others, "others", "answers")
+        self.wording = checked_template(OTHERS if others is None else others, "others", "answers")
         self.name = f"debate({', '.join(m.name for m in self.models)})"
 
     @property
@@ -66,11 +66,11 @@ class Debate:
                 self._job(prompts, said, open_, k, number, replace(sampling, seeds=seeds))
                 for k in range(len(self.models))
             ]
-            heard = ask_side_by_side(jobs)
+            outcomes = ask_side_by_side(jobs)
             for place, i in enumerate(open_):
                 lasted[i] = number + 1
                 for k, model in enumerate(self.models):
-                    answer = ledgers[i].enter(self.labels[k], model, heard[k][place])
+                    answer = ledgers[i].enter(self.labels[k], model, outcomes[k][place])
                     said[i][k] = said[i][k] if answer is None else answer
         return [self._completion(*row) for row in zip(ledgers, said, lasted, strict=True)]
 
@@ -96,11 +96,13 @@ class Debate:
     def _asked(self, prompt: Prompt, row: Sequence[Completion | None], agent: int) -> Prompt:
         """The prompt with the agent's own answer, if it has one, and what the others say."""
         own = row[agent]
-        told = filled(self.told, answers=numbered([c.text for k, c in enumerate(row) if k != agent and c is not None]))
+        others_say = filled(
+            self.wording, answers=numbered([c.text for k, c in enumerate(row) if k != agent and c is not None])
+        )
         if isinstance(prompt, str):
-            return "\n\n".join([prompt, *([] if own is None else [own.text]), told])
+            return "\n\n".join([prompt, *([] if own is None else [own.text]), others_say])
         mine = [] if own is None else [Message(role="assistant", content=own.text)]
-        return [*prompt, *mine, Message(role="user", content=told)]
+        return [*prompt, *mine, Message(role="user", content=others_say)]
 
     def _completion(self, ledger: Ledger, row: Sequence[Completion | None], lasted: int) -> Completion:
         answers = [None if c is None else self.read(c.text) for c in row]

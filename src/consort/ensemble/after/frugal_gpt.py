@@ -82,9 +82,9 @@ class FrugalGPT:
         for level, m in enumerate(chain):
             pending = [i for i, row in enumerate(rows) if not row.accepted]
             job = (self.models[m], [prompts[i] for i in pending], sampling.of_rows(pending))
-            heard = ask_side_by_side([job])[0]
+            outcomes = ask_side_by_side([job])[0]
             said = [
-                rows[i].ledger.enter(self.labels[m], self.models[m], h) for i, h in zip(pending, heard, strict=True)
+                rows[i].ledger.enter(self.labels[m], self.models[m], h) for i, h in zip(pending, outcomes, strict=True)
             ]
             present = [(i, c) for i, c in zip(pending, said, strict=True) if c is not None]
             last = level == len(chain) - 1
@@ -113,7 +113,10 @@ class FrugalGPT:
         if self.scorer == "confidence":
             return [sureness(answer, self.models[model], self.sure_of) for _, answer in present]
         arrays = learned_of(self, "frugal_gpt").arrays
-        return scores_of(arrays, model, [text_of(p) for p in prompts], [c.text for _, c in present]).tolist()
+        found: list[float] = scores_of(
+            arrays, model, [text_of(p) for p in prompts], [c.text for _, c in present]
+        ).tolist()
+        return found
 
     def fit(self, observed: Observed, *, seed: int = 0) -> FrugalGPT:
         """The same with scorers, chain and thresholds; thresholds are chosen on scores of examples held out."""

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Annotated, Any
 
+import torch
+
 from consort.core.errors import BadCheckpoint, BadParameter, ConsortError
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling, Usage
@@ -24,6 +26,7 @@ from consort.ensemble.calls import checked_members
 from consort.models.base import LanguageModel
 from consort.models.cached.model import text_of
 from consort.models.cost import distinct
+from consort.models.decoding.sampling import adjusted, check, check_bias, choose, key
 from consort.models.hf.quiet import quiet
 from consort.models.judges.classifiers import SAFE, folder_of
 from consort.weights import Checkpoint
@@ -37,10 +40,10 @@ from consort.weights import Checkpoint
 class GenFuser:
     """Ask all models, rank their answers, and let a fuser write one answer from the `top` best.
 
-    `fuser`: a language model, told by `instruction` with {answers} in it; or `seq2seq`: a folder of an encoder-decoder,
-    which reads request and candidates after the marks of the paper. `ranker`: a PairRM folder; without one candidates
-    are ranked by how many words they share with the others. A single candidate is returned as it is; if the fuser
-    fails, so is the best. `details` has `answered_by` and whose answers were `fused`.
+    `fuser`: a language model, asked by `instruction` with {answers} in it; or `seq2seq`: a folder of an
+    encoder-decoder, which reads request and candidates after the marks of the paper. `ranker`: a PairRM folder;
+    without one candidates are ranked by how many words they share with the others. A single candidate is returned
+    as it is; if the fuser fails, so is the best. `details` has `answered_by` and whose answers were `fused`.
     """
 
     def __init__(
@@ -56,10 +59,11 @@ class GenFuser:
         self.models, labels = checked_members(models)
         self.fuser, self.seq2seq, self.ranker, self.top = fuser, seq2seq, ranker, top
         self.instruction = instruction
-        self.told = checked_template(AGGREGATE if instruction is None else instruction, "instruction", "answers")
+        self.wording = checked_template(AGGREGATE if instruction is None else instruction, "instruction", "answers")
         if (fuser is None) == (seq2seq is None):
             raise BadParameter("one fuser is needed", field="fuser", hint="give fuser: or seq2seq:, not both")
-        self.writer: Any = SeqToSeq(seq2seq) if seq2seq is not None else fuser
+        writer: Any = SeqToSeq(seq2seq) if seq2seq is not None else fuser
+        self.writer = writer
         self.judge = None if ranker is None else PairJudge(ranker)
         *self.labels, self.last_label = distinct([*labels, self.writer.name])
         self.name = f"gen_fuser({', '.join(m.name for m in self.models)}; {self.writer.name})"
@@ -84,7 +88,7 @@ class GenFuser:
             if isinstance(self.writer, SeqToSeq):
                 answer = self.writer.write(row.prompt, texts, sampling)
             else:
-                [answer] = self.writer.generate([with_answers(row.prompt, self.told, texts)], sampling)
+                [answer] = self.writer.generate([with_answers(row.prompt, self.wording, texts)], sampling)
         except (ConsortError, OSError) as fault:
             row.ledger.enter(self.last_label, self.writer, fault)
             return row.completion(self, order[0], fused=())
@@ -103,7 +107,7 @@ class GenFuser:
 
 
 class SeqToSeq:
-    """An encoder-decoder of transformers that was trained to fuse, read from its folder at first use; greedy."""
+    """An encoder-decoder of transformers that was trained to fuse, read from its folder at first use."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint, self.name = checkpoint, checkpoint.name
@@ -111,18 +115,38 @@ class SeqToSeq:
 
     def write(self, prompt: Prompt, candidates: Sequence[str], sampling: Sampling) -> Completion:
         """One answer from candidates, the best first. Raises BadCheckpoint for a folder that is no seq2seq model."""
-        import torch
-
         tokenizer, model = self.open()
         marks = (f" <candidate{number}> {text}" for number, text in enumerate(candidates, 1))
         begun = perf_counter()
         batch = tokenizer(f"{text_of(prompt)}{''.join(marks)}", truncation=True, return_tensors="pt")
+        check(sampling, 1)
+        check_bias(sampling, int(model.config.vocab_size))
         with torch.inference_mode():
-            [ids] = model.generate(**batch, max_new_tokens=sampling.max_tokens, do_sample=False, num_beams=1)
-        written = tuple(ids[1:].tolist())
+            written, ended = self._written(model, batch, sampling)
+        text = tokenizer.decode(written, skip_special_tokens=True).strip()
+        cuts = [at for stop in sampling.stop if (at := text.find(stop)) >= 0]
         usage = Usage(batch["input_ids"].shape[1], len(written), 1, perf_counter() - begun)
-        text = tokenizer.decode(ids, skip_special_tokens=True).strip()
-        return Completion(text, written, usage=usage, cost={self.name: usage})
+        finish = "stop" if ended or cuts else "length"
+        text = text[: min(cuts, default=len(text))]
+        return Completion(text, tuple(written), None, finish, usage, {self.name: usage})
+
+    @staticmethod
+    def _written(model: Any, batch: Any, sampling: Sampling) -> tuple[list[int], bool]:
+        """The tokens that the decoder draws, and whether the last of them is an end."""
+        prompt, written = batch["input_ids"][0].tolist(), list[int]()
+        own = key(sampling.seeds[0] if sampling.seeds else sampling.seed, prompt, 0)
+        settings = model.generation_config
+        ends = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
+        start, encoded = settings.decoder_start_token_id, model.get_encoder()(**batch)
+        for position in range(sampling.max_tokens):
+            ids = torch.tensor([[start, *written]])
+            mask = batch["attention_mask"]
+            logits = model(encoder_outputs=encoded, attention_mask=mask, decoder_input_ids=ids).logits[:, -1].float()
+            settled = adjusted(logits, sampling, [prompt], [written], [end for end in ends if end is not None])
+            written.append(int(choose(settled, sampling, [own], position)))
+            if written[-1] in ends:
+                return written, True
+        return written, False
 
     def open(self) -> tuple[Any, Any]:
         """Tokenizer and model. Raises BadCheckpoint for a folder that is no encoder-decoder."""

@@ -90,12 +90,12 @@ def along(
     written: dict[int, list[Completion]] = {}
     for node in topological(to):
         before = [i for i, j in enumerate(to) if j == node]
-        given = [told(p, [written[i][row].text for i in before], template) for row, p in enumerate(prompts)]
+        given = [with_others(p, [written[i][row].text for i in before], template) for row, p in enumerate(prompts)]
         written[node] = ask(node, given)
     return written
 
 
-def told(prompt: Prompt, answers: Sequence[str], template: str = TEMPLATE) -> Prompt:
+def with_others(prompt: Prompt, answers: Sequence[str], template: str = TEMPLATE) -> Prompt:
     """The prompt with the answers of others; as it is where there are none."""
     if not answers:
         return prompt

@@ -47,13 +47,13 @@ class Mbr:
         return self.models
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
-        heard = ask_side_by_side([(model, prompts, sampling) for model in self.models])
+        outcomes = ask_side_by_side([(model, prompts, sampling) for model in self.models])
         found = []
         for row in range(len(prompts)):
             ledger = Ledger()
             said = [
                 ledger.enter(label, model, answers[row])
-                for label, model, answers in zip(self.labels, self.models, heard, strict=True)
+                for label, model, answers in zip(self.labels, self.models, outcomes, strict=True)
             ]
             present = [m for m, c in enumerate(said) if c is not None]
             texts = [c.text for c in said if c is not None]

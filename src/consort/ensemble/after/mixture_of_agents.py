@@ -36,7 +36,7 @@ AGGREGATE = (
 class MixtureOfAgents:
     """Let models propose answers in `layers`, each seeing the last layer's; an aggregator makes one answer of the last.
 
-    `instruction` is what proposers of later layers and the aggregator are told, {answers} in it (default: our own). A
+    `instruction` is what proposers of later layers and the aggregator are given, {answers} in it (default: our own). A
     greedy request is sampled at `temperature` by the proposers (0: stays greedy), which lets one model stand several
     times. A proposer that fails is skipped; where none answers a layer, the last layer's answers stand, and if the
     aggregator fails, the first of them is the answer. `details` has `answered_by` and the last layer's `proposals`.
@@ -54,7 +54,7 @@ class MixtureOfAgents:
         self.models, _ = checked_members(models)
         self.aggregator, self.layers, self.temperature = aggregator, layers, temperature
         self.instruction = instruction
-        self.told = checked_template(AGGREGATE if instruction is None else instruction, "instruction", "answers")
+        self.wording = checked_template(AGGREGATE if instruction is None else instruction, "instruction", "answers")
         *self.labels, self.last_label = distinct([*(m.name for m in self.models), aggregator.name])
         self.name = f"mixture_of_agents({', '.join(m.name for m in self.models)}; {aggregator.name})"
 
@@ -68,14 +68,14 @@ class MixtureOfAgents:
         for layer in range(self.layers):
             said = self._layer(prompts, sampling, layer, said, ledgers)
         answered = [i for i, row in enumerate(said) if row]
-        job = (self.aggregator, [self._told(prompts[i], said[i]) for i in answered], sampling.of_rows(answered))
+        job = (self.aggregator, [self._prompted(prompts[i], said[i]) for i in answered], sampling.of_rows(answered))
         final = dict(zip(answered, ask_side_by_side([job])[0], strict=True))
         found = []
         for i, (ledger, row) in enumerate(zip(ledgers, said, strict=True)):
             answer = ledger.enter(self.last_label, self.aggregator, final[i]) if i in final else None
             by = next(iter(row), "") if answer is None else self.last_label
-            told = {"answered_by": by, "proposals": {label: c.text for label, c in row.items()}}
-            found.append(ledger.completion(self, answer or row.get(by), **told))
+            details = {"answered_by": by, "proposals": {label: c.text for label, c in row.items()}}
+            found.append(ledger.completion(self, answer or row.get(by), **details))
         return found
 
     def _layer(
@@ -87,18 +87,18 @@ class MixtureOfAgents:
         ledgers: Sequence[Ledger],
     ) -> list[dict[str, Completion]]:
         """What each proposer answers, by prompt and label; the answers before where none does."""
-        asked = [self._told(p, row) if row else p for p, row in zip(prompts, before, strict=True)]
+        asked = [self._prompted(p, row) if row else p for p, row in zip(prompts, before, strict=True)]
         jobs = [(m, asked, self._warm(prompts, sampling, layer, k)) for k, m in enumerate(self.models)]
         said: list[dict[str, Completion]] = [{} for _ in prompts]
-        for label, model, heard in zip(self.labels, self.models, ask_side_by_side(jobs), strict=True):
-            for i, one in enumerate(heard):
+        for label, model, outcomes in zip(self.labels, self.models, ask_side_by_side(jobs), strict=True):
+            for i, one in enumerate(outcomes):
                 answer = ledgers[i].enter(label, model, one)
                 if answer is not None:
                     said[i][label] = answer
         return [row or old for row, old in zip(said, before, strict=True)]
 
-    def _told(self, prompt: Prompt, said: dict[str, Completion]) -> Prompt:
-        return with_answers(prompt, self.told, [c.text for c in said.values()])
+    def _prompted(self, prompt: Prompt, said: dict[str, Completion]) -> Prompt:
+        return with_answers(prompt, self.wording, [c.text for c in said.values()])
 
     def _warm(self, prompts: Sequence[Prompt], sampling: Sampling, layer: int, number: int) -> Sampling:
         """A proposer's own seeds: a model that stands twice must not say the same."""

@@ -57,8 +57,8 @@ class MixtureOfThought:
         self.styles = tuple(checked_template(style, "styles", "prompt") for style in styles)
         self.threshold, self.escalate, self.temperature = threshold, escalate, temperature
         self.answer, self.state, self.read = answer, state, answer or Exact()
-        if not self.styles or rule not in ("learned", "verify", "vote"):
-            raise BadParameter("no style, or no such rule", field="styles", hint="give a style and a rule")
+        if not self.styles:
+            raise BadParameter("there is no style", field="styles", hint="give one, {prompt} in it")
         self.labels = distinct([weak.name, strong.name])
         self.learned: Learned | None = None
         self.name = f"mixture_of_thought({weak.name}, {strong.name})"
@@ -97,8 +97,8 @@ class MixtureOfThought:
             answer = ledger.enter(self.labels[1], self.strong, strong[i]) if i in strong else None
             by = self.labels[0] if answer is None else self.labels[1]
             taken = self._top(row, sets[i]) if answer is None else answer
-            told = {"answered_by": by, "share": share(sets[i]), "agreement": agree(sets[i])}
-            found.append(ledger.completion(self, taken, **told))
+            details = {"answered_by": by, "share": share(sets[i]), "agreement": agree(sets[i])}
+            found.append(ledger.completion(self, taken, **details))
         return found
 
     def _sampled(
@@ -108,9 +108,9 @@ class MixtureOfThought:
         said: list[list[list[Completion | None]]] = [[] for _ in prompts]
         for style, numbers in zip(self.styles, self._numbers(), strict=True):
             asked, warm = samples_of(prompts, sampling, numbers, self.temperature)
-            [heard] = ask_side_by_side([(self.weak, [in_style(p, style) for p in asked], warm)])
+            [outcomes] = ask_side_by_side([(self.weak, [in_style(p, style) for p in asked], warm)])
             for i, ledger in enumerate(ledgers):
-                own = heard[i * self.samples : (i + 1) * self.samples]
+                own = outcomes[i * self.samples : (i + 1) * self.samples]
                 said[i].append([ledger.enter(self.labels[0], self.weak, h) for h in own])
         return said
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal
 
-from consort.core.errors import BadParameter
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.after import strategy
 from consort.ensemble.answers.candidates import Candidates, gather
@@ -42,8 +41,6 @@ class PairRanker:
     ) -> None:
         self.models, self.labels = checked_members(models)
         self.ranker, self.ranking, self.judge = ranker, ranking, PairJudge(ranker)
-        if ranking not in ("bubble", "full"):
-            raise BadParameter(f"{ranking!r} is no ranking", field="ranking", hint="full or bubble")
         self.name = f"pair_ranker({', '.join(m.name for m in self.models)})"
 
     @property
@@ -55,8 +52,8 @@ class PairRanker:
         found = []
         for row in gather(self.models, self.labels, prompts, sampling):
             order = ranked(row, self.judge, bubble=self.ranking == "bubble")
-            told = {"ranking": tuple(row.labels[i] for i in order)} if self.ranking == "full" else {}
-            found.append(row.completion(self, order[0] if order else 0, **told))
+            details = {"ranking": tuple(row.labels[i] for i in order)} if self.ranking == "full" else {}
+            found.append(row.completion(self, order[0] if order else 0, **details))
         return found
 
 

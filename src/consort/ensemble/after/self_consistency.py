@@ -36,14 +36,14 @@ class _Samples:
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
         asked, warm = draws(prompts, sampling, self.samples, self.temperature)
-        [heard] = ask_side_by_side([(self.model, asked, warm)])
+        [outcomes] = ask_side_by_side([(self.model, asked, warm)])
         found = []
         for row in range(len(prompts)):
             ledger = Ledger()
-            own = heard[row * self.samples : (row + 1) * self.samples]
+            own = outcomes[row * self.samples : (row + 1) * self.samples]
             said = [c for c in (ledger.enter(self.model.name, self.model, h) for h in own) if c is not None]
-            chosen, told = self.pick([c.text for c in said]) if said else (0, {})
-            found.append(ledger.completion(self, said[chosen] if said else None, samples=len(said), **told))
+            chosen, details = self.pick([c.text for c in said]) if said else (0, {})
+            found.append(ledger.completion(self, said[chosen] if said else None, samples=len(said), **details))
         return found
 
 

@@ -57,18 +57,20 @@ class SlmMux:
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
         asked, warm = draws(prompts, sampling, self.samples, self.temperature)
-        heard = ask_side_by_side([(model, asked, warm) for model in self.models])
+        outcomes = ask_side_by_side([(model, asked, warm) for model in self.models])
         found = []
         for row in range(len(prompts)):
             ledger = Ledger()
             own = slice(row * self.samples, (row + 1) * self.samples)
             said = [
                 [ledger.enter(label, model, h) for h in answers[own]]
-                for label, model, answers in zip(self.labels, self.models, heard, strict=True)
+                for label, model, answers in zip(self.labels, self.models, outcomes, strict=True)
             ]
             best, sample, shares = self._speaker(said)
-            told = dict(zip(self.labels, shares, strict=True))
-            found.append(ledger.completion(self, said[best][sample], answered_by=self.labels[best], confidence=told))
+            by_label = dict(zip(self.labels, shares, strict=True))
+            found.append(
+                ledger.completion(self, said[best][sample], answered_by=self.labels[best], confidence=by_label)
+            )
         return found
 
     def _speaker(self, said: Sequence[Sequence[Completion | None]]) -> tuple[int, int, list[float]]:

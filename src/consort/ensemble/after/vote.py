@@ -80,11 +80,11 @@ class Vote:
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
         voters, weights = self.voters()
-        heard = ask_side_by_side([(self.models[m], prompts, sampling) for m in voters])
+        outcomes = ask_side_by_side([(self.models[m], prompts, sampling) for m in voters])
         found = []
         for row in range(len(prompts)):
             ledger = Ledger()
-            said = [ledger.enter(self.labels[m], self.models[m], heard[i][row]) for i, m in enumerate(voters)]
+            said = [ledger.enter(self.labels[m], self.models[m], outcomes[i][row]) for i, m in enumerate(voters)]
             answers = [None if c is None else self.read(c.text) for c in said]
             chosen = elected(answers, weights)
             if chosen is None:

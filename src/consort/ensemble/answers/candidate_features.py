@@ -1,4 +1,4 @@
-"""What can be told of a candidate at a glance: its length, its form, its words, and how it stands to the others."""
+"""What can be seen of a candidate at a glance: its length, its form, its words, and how it stands to the others."""
 
 from __future__ import annotations
 

@@ -49,8 +49,8 @@ def gather(
     """Candidates by prompt: `samples` answers of each model, in order of models."""
     asked, warm = draws(prompts, sampling, samples, temperature)
     found = [Candidates(prompt) for prompt in prompts]
-    heard = ask_side_by_side([(model, asked, warm) for model in models])
-    for label, model, answers in zip(labels, models, heard, strict=True):
+    outcomes = ask_side_by_side([(model, asked, warm) for model in models])
+    for label, model, answers in zip(labels, models, outcomes, strict=True):
         for row, candidates in enumerate(found):
             for one in answers[row * samples : (row + 1) * samples]:
                 answer = candidates.ledger.enter(label, model, one)

@@ -52,9 +52,11 @@ def train_comparer(
         flipped = [(source, worse, better) for source, better, worse in triples]
         forward, _ = comparer.logits(triples)
         backward, _ = comparer.logits(flipped)
-        return pairwise((forward - backward) / 2, torch.zeros_like(forward))
+        found: Tensor = pairwise((forward - backward) / 2, torch.zeros_like(forward))
+        return found
 
-    return fit(comparer.network, draw, loss, recipe, seed=seed, state=state)
+    last: float = fit(comparer.network, draw, loss, recipe, seed=seed, state=state)
+    return last
 
 
 def save_comparer(comparer: Comparer, folder: Path) -> None:
@@ -68,7 +70,8 @@ def save_comparer(comparer: Comparer, folder: Path) -> None:
         raise BadParameter("is not empty", field=str(folder), hint="name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     comparer.tokenizer.save_pretrained(folder)
-    write_json(folder / "config.json", comparer.network.pretrained_model.config.to_dict())
+    config: Any = comparer.network.pretrained_model.config
+    write_json(folder / "config.json", config.to_dict())
     tensors = {name: value.contiguous() for name, value in comparer.network.state_dict().items()}
     with whole_file(folder / "model.safetensors") as file:
         file.write(save(tensors, {"format": "pt"}))

@@ -18,10 +18,10 @@ def with_answers(prompt: Prompt, instruction: str, answers: Sequence[str]) -> Pr
 
     A system message that is there already comes after it in the same message, as chat templates allow only one.
     """
-    told = filled(instruction, answers=numbered(answers))
+    heading = filled(instruction, answers=numbered(answers))
     if isinstance(prompt, str):
-        return f"{told}\n\n{prompt}"
+        return f"{heading}\n\n{prompt}"
     first = prompt[0]
     if first["role"] == "system":
-        return [Message(role="system", content=f"{told}\n\n{first['content']}"), *prompt[1:]]
-    return [Message(role="system", content=told), *prompt]
+        return [Message(role="system", content=f"{heading}\n\n{first['content']}"), *prompt[1:]]
+    return [Message(role="system", content=heading), *prompt]

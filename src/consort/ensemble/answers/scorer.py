@@ -20,7 +20,7 @@ REGULARISATION = 3.0
 
 
 def tokens_of(pair: tuple[str, str]) -> list[str]:
-    """Words and pairs of words of query and of answer, told apart, and how long the answer is (in powers of two)."""
+    """Words and pairs of words, marked as the query's or the answer's, and the answer's length (in powers of two)."""
     found = []
     for mark, text in zip("qa", pair, strict=True):
         words = words_of(text)
@@ -60,7 +60,7 @@ def fit_scorers(
     """
     n, models = right.shape
     fold = np.random.default_rng(seed).permutation(n) % FOLDS
-    weights, biases, told = np.zeros((models, FEATURES)), np.zeros(models), np.zeros((n, models))
+    weights, biases, estimates = np.zeros((models, FEATURES)), np.zeros(models), np.zeros((n, models))
     frequencies = np.zeros((models, FEATURES))
     for m in range(models):
         counts = counts_of([(query, row[m]) for query, row in zip(queries, answers, strict=True)])
@@ -70,8 +70,8 @@ def fit_scorers(
         for k in range(min(FOLDS, n)):
             inside = fold != k
             weight, bias = _logistic(table[inside], right[inside, m])
-            told[~inside, m] = _chance(table[~inside], weight, bias)
-    return {"frequency": frequencies, "weight": weights, "bias": biases}, told
+            estimates[~inside, m] = _chance(table[~inside], weight, bias)
+    return {"frequency": frequencies, "weight": weights, "bias": biases}, estimates
 
 
 def scores_of(

@@ -39,11 +39,11 @@ def _shared(counts: Sequence[Counter[Hashable]]) -> Matrix:
     table = np.zeros((len(counts), len(names)))
     for row, bag in enumerate(counts):
         table[row, [names[w] for w in bag]] = list(bag.values())
-    return np.minimum(table[:, None], table[None]).sum(-1)
+    return np.asarray(np.minimum(table[:, None], table[None]).sum(-1))
 
 
 def _divided(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.divide(a, b, out=np.zeros(np.broadcast(a, b).shape), where=np.broadcast_to(b, a.shape) > 0)
+    return np.asarray(np.divide(a, b, out=np.zeros(np.broadcast(a, b).shape), where=np.broadcast_to(b, a.shape) > 0))
 
 
 def unigram_recall(texts: Sequence[str]) -> Matrix:

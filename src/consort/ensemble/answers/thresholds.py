@@ -34,7 +34,7 @@ def answered_by(scores: Float[np.ndarray, "row level"], thresholds: Sequence[flo
     """The level that answers each row; `scores` of the last level are not read."""
     accepted = np.ones(scores.shape, dtype=bool)
     accepted[:, :-1] = scores[:, :-1] >= np.asarray(thresholds, dtype=float)
-    return accepted.argmax(1)
+    return np.asarray(accepted.argmax(1))
 
 
 def outcome(

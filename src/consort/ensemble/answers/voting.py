@@ -67,7 +67,7 @@ def vote_quality(
     chosen = list(pool)
     weight = np.ones(len(chosen)) if weights is None else np.array([weights[m] for m in chosen], dtype=float)
     first = np.maximum(winners(codes[:, chosen], weight), 0)
-    return quality[np.arange(len(codes)), np.array(chosen)[first]]
+    return np.asarray(quality[np.arange(len(codes)), np.array(chosen)[first]])
 
 
 def forward_selection(

@@ -33,7 +33,7 @@ class Blend(Router):
     """The group's best model where the group is clear, else what ridge regression on words and shape expects.
 
     `alpha` 0: of 1, 3, 10 and 30 by five-fold cross-validation. `clear`: the share of held-out queries that count as
-    clearly of a group. Without groups, and where they do not foretell differences between models better, it is the
+    clearly of a group. Without groups, and where they do not predict differences between models better, it is the
     regression alone. `cost`, `lambda`: less lambda times the price.
     """
 
@@ -62,9 +62,9 @@ class Blend(Router):
         arrays |= {"shape_mean": shape.mean, "shape_deviation": shape.deviation}
         names, index = groups_of(observed)
         if names:
-            told, at, grouped = self._groups(rows, observed, index, fold, single)
+            of_groups, at, grouped = self._groups(rows, observed, index, fold, single)
             if _error(grouped, observed) <= _error(single, observed):
-                return Learned(self.kind, arrays | told, {"alpha": alpha, "groups": names, "clear_at": at})
+                return Learned(self.kind, arrays | of_groups, {"alpha": alpha, "groups": names, "clear_at": at})
         return Learned(self.kind, arrays, {"alpha": alpha})
 
     def _single(self, wide: Rows, observed: Observed, fold: np.ndarray) -> tuple[float, Estimates]:
@@ -87,13 +87,13 @@ class Blend(Router):
         return arrays, at, where_clear(unseen, at, means, single)
 
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
-        told, values = self.learned_arrays, self.learned_values
-        shape = Shape(told["shape_mean"], told["shape_deviation"]).rows(texts) * SCALE
-        single = np.asarray(rows @ told["weight"] + shape @ told["shape_weight"] + told["intercept"])
+        arrays, values = self.learned_arrays, self.learned_values
+        shape = Shape(arrays["shape_mean"], arrays["shape_deviation"]).rows(texts) * SCALE
+        single = np.asarray(rows @ arrays["weight"] + shape @ arrays["shape_weight"] + arrays["intercept"])
         if "clear_at" not in values:
             return single
-        share = shares(rows @ told["group_weight"] + told["group_intercept"])
-        return where_clear(share, values["clear_at"], told["group_means"], single)
+        share = shares(rows @ arrays["group_weight"] + arrays["group_intercept"])
+        return where_clear(share, values["clear_at"], arrays["group_means"], single)
 
 
 Estimates = Float[np.ndarray, "query model"]

@@ -49,8 +49,8 @@ class Category(Router):
         return Learned(self.kind, arrays, {"groups": names})
 
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
-        told = self.learned_arrays
-        return np.asarray(told["means"][(rows @ told["weight"] + told["intercept"]).argmax(1)])
+        arrays = self.learned_arrays
+        return np.asarray(arrays["means"][(rows @ arrays["weight"] + arrays["intercept"]).argmax(1)])
 
 
 def groups_of(observed: Observed) -> tuple[list[str], np.ndarray]:

@@ -64,21 +64,21 @@ class CausalScore(Router):
         return (*self.models, self.scorer)
 
     def learn(self, rows: Rows, observed: Observed, seed: int) -> Learned:
-        scores, _ = self._heard(observed.queries)
+        scores, _ = self._judgements(observed.queries)
         return Learned(self.kind, values={"threshold": threshold_of(scores, self.share)})
 
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query 2"]:
-        return held_against(self._heard(texts)[0], threshold_in_use(self))
+        return held_against(self._judgements(texts)[0], threshold_in_use(self))
 
     def judged(self, texts: Sequence[str]) -> tuple[Float[np.ndarray, "query 2"], list[list[Any]]]:
-        scores, spent = self._heard(texts)
+        scores, spent = self._judgements(texts)
         return held_against(scores, threshold_in_use(self)), spent
 
-    def _heard(self, texts: Sequence[str]) -> tuple[Float[np.ndarray, " query"], list[list[Any]]]:
+    def _judgements(self, texts: Sequence[str]) -> tuple[Float[np.ndarray, " query"], list[list[Any]]]:
         """1 - P(4 or more), and what it cost; a scorer that fails counts as 1 point."""
-        heard = ask(self.scorer, [filled(self.asked, prompt=text) for text in texts], Sampling(max_tokens=4))
-        spent = [[] if isinstance(one, Exception) else [(self.scorer, cost_of(self.scorer, one))] for one in heard]
-        points = [0 if isinstance(one, Exception) else points_in(one.text) for one in heard]
+        outcomes = ask(self.scorer, [filled(self.asked, prompt=text) for text in texts], Sampling(max_tokens=4))
+        spent = [[] if isinstance(one, Exception) else [(self.scorer, cost_of(self.scorer, one))] for one in outcomes]
+        points = [0 if isinstance(one, Exception) else points_in(one.text) for one in outcomes]
         return np.array([float(p < GOOD) for p in points]), spent
 
 

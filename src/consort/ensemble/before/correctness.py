@@ -65,11 +65,11 @@ class Correctness(Router):
         return Learned(self.kind, {"weight": weight, "intercept": intercept}, values)
 
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
-        told, accuracy = self.learned_arrays, np.array(self.learned_values["accuracy"])
-        if "right" in told:
+        arrays, accuracy = self.learned_arrays, np.array(self.learned_values["accuracy"])
+        if "right" in arrays:
             alike = similarity(rows, self.columns())
-            means = neighbour_means(alike, told["right"], [self.k])[self.k]
+            means = neighbour_means(alike, arrays["right"], [self.k])[self.k]
             chance = np.where(np.isnan(means), accuracy, means)
         else:
-            chance = sigmoid(rows @ told["weight"] + told["intercept"])
+            chance = sigmoid(rows @ arrays["weight"] + arrays["intercept"])
         return chance if self.chance == "mean" else (chance > RIGHT) + 1e-3 * accuracy

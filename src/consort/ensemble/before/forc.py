@@ -56,9 +56,9 @@ class Forc(Router):
         return Learned(self.kind, {"weight": weight, "intercept": intercept}, {"money": money})
 
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
-        told = self.learned_arrays
+        arrays = self.learned_arrays
         return np.asarray(
-            rows @ told["weight"] + told["intercept"] - self.learned_values["money"] * self.prices[self.order]
+            rows @ arrays["weight"] + arrays["intercept"] - self.learned_values["money"] * self.prices[self.order]
         )
 
 

@@ -66,13 +66,13 @@ class Mf(Router):
         # spec: weight decay 1e-5, batches of 64
         adam = torch.optim.Adam([models, project, read], lr=self.rate, weight_decay=1e-5)
         for _ in range(self.epochs):
-            for part in torch.randperm(len(x), generator=rng).split(64):
+            for part in torch.split(torch.randperm(len(x), generator=rng), 64):
                 noisy = x[part] + self.noise * torch.randn(len(part), x.shape[1], generator=rng)
                 unit = torch.nn.functional.normalize(models, dim=1)
                 logit = ((unit[0] - unit[1]) * (noisy @ project.T)) @ read
                 loss = torch.nn.functional.binary_cross_entropy_with_logits(logit, y[part])
                 adam.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 adam.step()
         unit = torch.nn.functional.normalize(models, dim=1).detach()
         return {"weight": (((unit[0] - unit[1]) * read) @ project).detach().numpy()}

@@ -74,7 +74,7 @@ class RouterDc(Router):
             loss = sample_model_loss(cosine, quality[part], self.top, rng)
             loss = loss + self.cluster_weight * sample_sample_loss(hidden, cluster[part], self.negatives, rng)
             adam.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             adam.step()
         unit = torch.nn.functional.normalize(vectors.detach(), dim=1).numpy()
         return Learned(self.kind, {"project": project.detach().numpy(), "vectors": unit})

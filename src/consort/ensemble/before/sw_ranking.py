@@ -140,7 +140,7 @@ def bradley_terry(wins: Float[np.ndarray, "*b tier tier"], steps: int = 60) -> F
         rating = rating + step - step.mean(-1, keepdims=True)
         if np.abs(step).max(initial=0.0) < 1e-10:
             break
-    return SCALE * rating
+    return np.asarray(SCALE * rating)
 
 
 FEW = 1e-9

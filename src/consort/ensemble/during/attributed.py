@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @strategy(example={"model": "average"})
 class Attributed(TokenModel):
-    """The same ensemble, whose answers also tell in `details["attribution"]` what each member gave to every token.
+    """The same ensemble, whose answers also say in `details["attribution"]` what each member gave to every token.
 
     That is, by member, a list of differences in nats, one for each token: positive where the member spoke for it. The
     text is read once more by the ensemble and once by each ensemble that lacks a member, and that is part of the cost.
@@ -59,11 +59,11 @@ class Attributed(TokenModel):
         lists = [[*head, *answer.tokens] for head, answer in zip(heads, answers, strict=True)]
         found, costs = _attribution(self.model, self.ablated, lists)
         return [
-            self._told(answer, len(head), given, cost)
+            self._attributed(answer, len(head), given, cost)
             for answer, head, given, cost in zip(answers, heads, found, costs, strict=True)
         ]
 
-    def _told(
+    def _attributed(
         self, answer: Completion, head: int, given: Float[Tensor, "member rest"], cost: list[tuple[Any, Any]]
     ) -> Completion:
         names = distinct([self.model.members[i].name for i in self.ablated])

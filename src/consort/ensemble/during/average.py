@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from consort.core.errors import BadParameter
 from consort.ensemble.during import strategy
 from consort.ensemble.mixing.base import Ensemble
 from consort.models.token_model import TokenModel
@@ -36,8 +35,6 @@ class Average(Ensemble):
     ) -> None:
         super().__init__(models, weight)
         self.mean = mean
-        if mean not in ("arithmetic", "geometric"):
-            raise BadParameter(f"{mean!r} is no mean", field="mean", hint="arithmetic or geometric")
 
     def combine(
         self, logits: Sequence[Float[Tensor, "row vocab"]], shares: Float[Tensor, "model row"]

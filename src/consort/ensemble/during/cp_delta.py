@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from consort.core.errors import BadParameter
 from consort.ensemble.during import strategy
 from consort.ensemble.during.average import common, mix
 from consort.ensemble.mixing.base import Ensemble
@@ -37,8 +36,6 @@ class CpDelta(Ensemble):
     ) -> None:
         super().__init__(models, weight)
         self.divergence = divergence
-        if divergence not in ("kl", "max"):
-            raise BadParameter(f"{divergence!r} is no divergence", field="divergence", hint="kl or max")
 
     def combine(
         self, logits: Sequence[Float[Tensor, "row vocab"]], shares: Float[Tensor, "model row"]

@@ -21,8 +21,10 @@ from consort.core.types import Completion, Prompt, Sampling
 from consort.data import load_task
 from consort.ensemble.answers.voting import elected
 from consort.ensemble.during import strategy
+from consort.evaluate.measure import prompt_of
 from consort.evaluate.metrics.exact_match import exact_match
 from consort.models.base import LanguageModel
+from consort.models.cached.model import text_of
 from consort.models.cost import cost_of, distinct, joined
 
 MOST = 10
@@ -70,7 +72,7 @@ class FrugalFusion:
         known = [example for example in task.dev if example.target]
         if not known:
             raise BadData("has no examples with a target", field=self.examples)
-        prompts = [example.prompt or list(example.messages or ()) for example in known]
+        prompts = [prompt_of(example) for example in known]
         sampling = Sampling(max_tokens=task.options.max_tokens, stop=tuple(task.options.stop))
         texts = [[answer.text for answer in model.generate(prompts, sampling)] for model in self.models]
         right = [[exact_match(text, example) for text, example in zip(row, known, strict=True)] for row in texts]
@@ -125,7 +127,7 @@ class Solved:
 
 def words(prompt: Prompt) -> Words:
     """The words of a text or of a chat."""
-    return frozenset((prompt if isinstance(prompt, str) else " ".join(m["content"] for m in prompt)).split())
+    return frozenset(text_of(prompt).split())
 
 
 def jaccard(a: Words, b: Words) -> float:

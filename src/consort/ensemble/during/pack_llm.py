@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from jaxtyping import Float
 
-from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.core.types import Usage
 from consort.ensemble.during import strategy
 from consort.ensemble.during.average import common, mix
-from consort.ensemble.mixing.base import Ensemble, Together, heard
+from consort.ensemble.mixing.base import Ensemble, MemberSessions, shares_of_sound
 from consort.models.base import Session
 from consort.models.token_model import TokenModel
 
@@ -55,8 +54,6 @@ class PackLlm(Ensemble):
     ) -> None:
         super().__init__(models, weight, several=True)
         self.rule, self.temperature, self.prompt_tokens = rule, temperature, prompt_tokens
-        if rule not in ("sim", "opt"):
-            raise BadParameter(f"{rule!r} is no rule", field="rule", hint="sim or opt")
 
     def open(self, batch: int = 1) -> Session:
         return _Packed(self, batch)
@@ -133,7 +130,7 @@ def opt(seen: Float[Tensor, "token model"]) -> Float[Tensor, " model"]:
     return shares
 
 
-class _Packed(Together):
+class _Packed(MemberSessions):
     """A session that recalls how likely every model found each token."""
 
     owner: PackLlm
@@ -163,7 +160,7 @@ class _Packed(Together):
             # a model that had nothing to read says nothing of that token
             seen = row.upto(at + 1)
             share = self.owner.shares_after(seen[~seen.isnan().any(-1)])
-            logp, left = heard(list(row.logp[:, at : at + 1]), share)
+            logp, left = shares_of_sound(list(row.logp[:, at : at + 1]), share)
             found.append(self.owner.combine(logp, left))
         return torch.cat(found)
 

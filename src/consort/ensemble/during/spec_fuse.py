@@ -14,14 +14,17 @@ from consort.core.params import Range, name_of
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.during import strategy
 from consort.ensemble.mixing.base import check_models, shares
-from consort.ensemble.mixing.spans import Answer, Author
+from consort.ensemble.mixing.spans import Answer, SpanWriter
 from consort.models.base import LanguageModel
 from consort.models.cost import joined
 from consort.models.decoding.sampling import check
 from consort.models.token_model import TokenModel
 
 
-@strategy(paper="2412.07380")
+@strategy(
+    paper="2412.07380",
+    exempt={"strategies_nest": "it writes spans and has no next-token distribution, which its members need"},
+)
 class SpecFuse:
     """Each model proposes the next `span` tokens; the span that all together find likeliest for its length is taken.
 
@@ -53,17 +56,17 @@ class SpecFuse:
         if sampling.logit_bias and len({self.models[i].tokenizer.vocabulary_key for i in asked}) > 1:
             hint = "a bias names tokens of one vocabulary: take models that share it"
             raise BadParameter("the models have different vocabularies", field="logit_bias", hint=hint)
-        authors = {i: Author(self.models[i], prompts, sampling) for i in asked}
+        writers = {i: SpanWriter(self.models[i], prompts, sampling) for i in asked}
         answers = [Answer(done=sampling.max_tokens == 0) for _ in prompts]
         while any(not answer.done for answer in answers):
-            spans = {i: author.propose(answers, self.span) for i, author in authors.items()}
+            spans = {i: writer.propose(answers, self.span) for i, writer in writers.items()}
             for row, answer in enumerate(answers):
                 answer.offered = [] if answer.done else [(i, spans[i][row]) for i in asked]
-            opinions = [(self.shares[i], author.opinions(answers)) for i, author in authors.items()]
+            opinions = [(self.shares[i], writer.opinions(answers)) for i, writer in writers.items()]
             for row, answer in enumerate(answers):
                 if not answer.done:
                     answer.take([sum(w * found[row][k] for w, found in opinions) for k in range(len(asked))], sampling)
-        costs = list(zip(*(author.reading.session.spent() for author in authors.values()), strict=True))
+        costs = list(zip(*(writer.reading.session.spent() for writer in writers.values()), strict=True))
         return [self._completion(answer, asked, cost) for answer, cost in zip(answers, costs, strict=True)]
 
     def _completion(self, answer: Answer, asked: list[int], cost: Sequence[dict[str, Usage]]) -> Completion:

@@ -44,8 +44,6 @@ class TokenSwarm(Ensemble):
             raise BadParameter(f"{given} is no weighting", field="weight", hint=hint)
         super().__init__(models, [abs(w) for w in given])
         self.weight, self.mean, self.signed = weight, mean, given
-        if mean not in ("arithmetic", "geometric"):
-            raise BadParameter(f"{mean!r} is no mean", field="mean", hint="arithmetic or geometric")
 
     def combine(
         self, logits: Sequence[Float[Tensor, "row _"]], shares: Float[Tensor, "model row"]

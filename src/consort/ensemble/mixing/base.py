@@ -86,10 +86,10 @@ class Ensemble(TokenModel):
         """
 
     def open(self, batch: int = 1) -> Session:
-        return Together(self, batch)
+        return MemberSessions(self, batch)
 
 
-class Together:
+class MemberSessions:
     """A session of an ensemble: sessions of its members, fed alike."""
 
     def __init__(self, owner: Ensemble, batch: int) -> None:
@@ -109,7 +109,7 @@ class Together:
 
         logits, counts = self.member_logits(tokens, last=last)
         given = torch.tensor([self.owner.shares[i] for i in self.owner.asked], device=logits[0].device)
-        return list(torch.split(self.owner.combine(*heard(logits, given)), counts))
+        return list(torch.split(self.owner.combine(*shares_of_sound(logits, given)), counts))
 
     def member_logits(
         self, tokens: Sequence[Sequence[int]], *, last: bool = False
@@ -124,7 +124,7 @@ class Together:
         return [joint[k] for k in self.at], counts
 
     def _sound(self, logits: list[Float[Tensor, "row _"]], counts: Sequence[int]) -> list[Float[Tensor, "row _"]]:
-        """The same, NaN throughout where a member's logits are no numbers: `heard` then leaves it out of these rows.
+        """The same, NaN throughout where a member's logits are no numbers: `shares_of_sound` leaves it out of these.
 
         Raises BadCheckpoint where no member is left.
         """
@@ -161,7 +161,7 @@ class Together:
         for part in self.parts:
             part.rollback(lengths)
 
-    def select(self, rows: Sequence[int]) -> Together:
+    def select(self, rows: Sequence[int]) -> MemberSessions:
         for part in self.parts:
             part.select(rows)
         self.left_out = [Counter(self.left_out[row]) for row in rows]
@@ -172,7 +172,7 @@ class Together:
         return [joined(self.owner, list(zip(self.models, costs, strict=True))) for costs in by_row]
 
 
-def heard(
+def shares_of_sound(
     logits: Sequence[Float[Tensor, "row _"]], share: Float[Tensor, " model"]
 ) -> tuple[list[Float[Tensor, "row _"]], Float[Tensor, "model row"]]:
     """Shares for each row, 0 for a model whose logits are NaN there (they become 0); equal ones if none is left."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from consort.core.errors import BadData
+from consort.core.prefix import shared_prefix
 from consort.core.types import Prompt, Sampling
 from consort.models.decoding.decode import answer_text, check_window, prompt_tokens
 from consort.models.decoding.retokenized import Reading
@@ -27,7 +28,7 @@ class Span:
 
 @dataclass(slots=True)
 class Answer:
-    """A text in the making; `tokens` are those its spans' authors wrote."""
+    """A text in the making; `tokens` are those its spans' writers wrote."""
 
     text: str = ""
     tokens: list[int] = field(default_factory=list)
@@ -52,7 +53,7 @@ class Answer:
         self.done = self.ended or len(self.tokens) >= sampling.max_tokens
 
 
-class Author:
+class SpanWriter:
     """A model with all prompts of a call open; what it has read of a text is kept from span to span."""
 
     def __init__(self, model: TokenModel, prompts: Sequence[Prompt], sampling: Sampling) -> None:
@@ -90,7 +91,7 @@ class Author:
         return [self._span(row, answer.text, heads[row], written[row]) for row, answer in enumerate(answers)]
 
     def _next(self, logits: torch.Tensor, row: int, own: list[int], at: int) -> int:
-        """The next token behind `own`, the answer in this model's tokens; `at` counts those that authors wrote."""
+        """The next token behind `own`, the answer in this model's tokens; `at` counts those that writers wrote."""
         ends = self.model.ends if at < self.sampling.min_tokens else ()
         settled = adjusted(logits, replace(self.sampling, min_tokens=len(own) + 1), [self.prompts[row]], [own], ends)
         return int(choose(settled, self.sampling, [self.keys[row]], at))
@@ -116,7 +117,7 @@ class Author:
                 head if span is None else self._joined(row, head, span, answers[row].text)
                 for row, (head, span) in enumerate(zip(heads, given, strict=True))
             ]
-            same = [_common(head, whole) for head, whole in zip(heads, wholes, strict=True)]
+            same = [shared_prefix(head, whole) for head, whole in zip(heads, wholes, strict=True)]
             starts = [max(min(n, len(whole) - 1), 1) for n, whole in zip(same, wholes, strict=True)]
             targets = [
                 [] if span is None else [whole[:n] for n in range(at, len(whole) + int(span.ended))]
@@ -148,7 +149,3 @@ class Author:
         """The prompt and an answer so far in this model's tokens."""
         known = self.written[row].get(text)
         return self.model.tokenizer.encode(self.texts[row] + text) if known is None else known
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

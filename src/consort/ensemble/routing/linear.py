@@ -41,7 +41,7 @@ def ridge(
 
     def normal(v: Float[np.ndarray, "feature target"]) -> Float[np.ndarray, "feature target"]:
         seen = (rows @ v - middle @ v) * w[:, None]
-        return transposed @ seen - np.outer(middle, seen.sum(0)) + alpha * v
+        return np.asarray(transposed @ seen - np.outer(middle, seen.sum(0)) + alpha * v)
 
     right = transposed @ (w[:, None] * centred) - np.outer(middle, (w[:, None] * centred).sum(0))
     nearly = _inverse_of_common(rows, w, middle, alpha) if len(targets) > LARGE and hasattr(rows, "indptr") else None
@@ -124,14 +124,14 @@ def _inverse_of_common(rows: Rows, weight: np.ndarray, middle: np.ndarray, alpha
     def nearly(left: np.ndarray) -> np.ndarray:
         found = left / diagonal[:, None]
         found[common] = cho_solve(factor, left[common])
-        return found
+        return np.asarray(found)
 
     return nearly
 
 
 def _means(targets: Float[np.ndarray, "n target"], weight: Float[np.ndarray, " n"]) -> Float[np.ndarray, " target"]:
     known = ~np.isnan(targets) * weight[:, None]
-    return (np.nan_to_num(targets) * known).sum(0) / np.maximum(known.sum(0), 1e-12)
+    return np.asarray((np.nan_to_num(targets) * known).sum(0) / np.maximum(known.sum(0), 1e-12))
 
 
 def folds_of(n: int, seed: int, groups: Sequence[str] = (), folds: int = FOLDS) -> np.ndarray:

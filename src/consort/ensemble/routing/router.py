@@ -14,7 +14,7 @@ from consort.core.counted import counted
 from consort.core.errors import BadData, BadParameter, Incompatible, Unsupported
 from consort.core.params import name_of
 from consort.core.types import Completion, Prompt, Sampling, Usage
-from consort.ensemble.calls import Ledger, Pair, Reading, ask, ask_likelihoods, checked_members
+from consort.ensemble.calls import Ledger, Pair, ReadingCost, ask, ask_likelihoods, checked_members
 from consort.ensemble.features.ngrams import Ngrams
 from consort.ensemble.learning.fitting import Learned, Replay, learned_of, with_learned
 from consort.ensemble.learning.observations import Observed
@@ -41,7 +41,7 @@ class Router(ABC):
     """
 
     needs_features: ClassVar[bool] = True
-    needs_fit: ClassVar[bool] = True
+    needs_fit: bool = True
 
     def __init__(
         self,
@@ -178,15 +178,16 @@ class Router(ABC):
             return []
         scores, spent = self.judged([text_of(prompt) for prompt in prompts])
         order = self.ranked(scores)
-        ledgers, answers = [Ledger(costs=list(parts)) for parts in spent], [None] * len(prompts)
+        ledgers = [Ledger(costs=list(parts)) for parts in spent]
+        answers: list[Completion | None] = [None] * len(prompts)
         for rank in range(len(self.models)):
             pending = [i for i, answer in enumerate(answers) if answer is None]
             for m, model in enumerate(self.models):
                 rows = [i for i in pending if order[i, rank] == m]
-                heard = ask(model, [prompts[i] for i in rows], sampling.of_rows(rows))
-                for i, one in zip(rows, heard, strict=True):
+                outcomes = ask(model, [prompts[i] for i in rows], sampling.of_rows(rows))
+                for i, one in zip(rows, outcomes, strict=True):
                     answers[i] = ledgers[i].enter(self.labels[m], model, one)
-        return [self._told(*row) for row in zip(ledgers, answers, scores, order, strict=True)]
+        return [self._completed(*row) for row in zip(ledgers, answers, scores, order, strict=True)]
 
     def score(self, pairs: Sequence[Pair]) -> list[float]:
         """Log-likelihood (nats) of each continuation by the member that its context goes to (see `read_pairs`)."""
@@ -207,17 +208,17 @@ class Router(ABC):
             rows.setdefault(context, []).append(i)
         scores, spent = self.judged(list(rows)) if rows else (np.empty((0, len(self.models))), [])
         left = dict(zip(rows, self.ranked(scores).tolist(), strict=True))
-        found, reading, failures = [0.0] * len(pairs), Reading(), []
+        found, reading, failures = [0.0] * len(pairs), ReadingCost(), []
         for rank in range(len(self.models)):
             for m, model in enumerate(self.models):
                 mine = [context for context, order in left.items() if order[rank] == m]
                 groups = [[pairs[i] for i in rows[context]] for context in mine]
-                for context, heard in zip(mine, ask_likelihoods(model, groups, reading), strict=True):
-                    if isinstance(heard, Exception):
-                        failures.append(heard)
+                for context, outcomes in zip(mine, ask_likelihoods(model, groups, reading), strict=True):
+                    if isinstance(outcomes, Exception):
+                        failures.append(outcomes)
                         continue
                     del left[context]
-                    for i, value in zip(rows[context], heard, strict=True):
+                    for i, value in zip(rows[context], outcomes, strict=True):
                         found[i] = value
         if left:
             raise failures[0]
@@ -225,7 +226,7 @@ class Router(ABC):
         cost = joined(self, [*judging, *((model, cost) for model, _, cost in reading)])
         return found, sum((usage for _, usage, _ in reading), Usage()), cost
 
-    def _told(self, ledger: Ledger, answer: Completion | None, scores: Any, order: Any) -> Completion:
+    def _completed(self, ledger: Ledger, answer: Completion | None, scores: Any, order: Any) -> Completion:
         if answer is None:
             raise ledger.nobody()
         by_model = {label: round(float(s), 6) for label, s in zip(self.labels, scores, strict=True)}

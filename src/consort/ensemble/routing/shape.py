@@ -32,7 +32,7 @@ class Shape:
     def rows(self, texts: Sequence[str]) -> Float[np.ndarray, "text figure"]:
         """Standardised, and cut at four deviations, so that one odd prompt is not sent anywhere by its length."""
         found = np.array([figures(text) for text in texts]).reshape(len(texts), -1)
-        return np.clip((found - self.mean) / self.deviation, -4, 4).astype(np.float32)
+        return np.asarray(np.clip((found - self.mean) / self.deviation, -4, 4).astype(np.float32))
 
 
 def figures(text: str) -> list[float]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from consort.core.errors import BadData
+from consort.core.prefix import shared_prefix
 from consort.core.types import Usage, add_cost
 from consort.models.bytewise.covers import END, Node, Text
 from consort.models.cost import joined
@@ -80,7 +81,7 @@ class ByteSession:
         for i, new in enumerate(tokens):
             path = self._own_tokens(self.rows[i].text, new) if len(new) > _LONG else ()
             at = i * self.slots
-            keep[at] = min(_common(self.paths[at], path), max(len(path) - 1, 0)) if path else keep[at]
+            keep[at] = min(shared_prefix(self.paths[at], path), max(len(path) - 1, 0)) if path else keep[at]
             feed[at] = list(path[keep[at] :])
             total += len(feed[at])
         if not total or total * self.owner.model.tokenizer.vocab_size > _MOST_LOGITS:
@@ -120,7 +121,7 @@ class ByteSession:
                 free = set(range(i * self.slots, (i + 1) * self.slots))
                 while nodes and free:
                     node = nodes.pop()
-                    shared = {at: _common(self.paths[at], node.path) for at in free}
+                    shared = {at: shared_prefix(self.paths[at], node.path) for at in free}
                     at = max(sorted(free), key=shared.__getitem__)
                     free.remove(at)
                     keep[at] = min(shared[at], len(node.path) - 1)
@@ -163,7 +164,3 @@ def _check_bytes(owner: AsBytes, tokens: Sequence[Sequence[int]]) -> None:
     for new in tokens:
         if len(new) and not 0 <= min(new) <= max(new) <= END:
             raise BadData(f"{max(new)} is no byte", field=owner.name, hint="0 to 255, and 256 for the end")
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from consort.core.prefix import shared_prefix
 from consort.core.types import Usage, add_cost
 from consort.models.base import LogitModel, Tokenizer
 from consort.models.decoding.decode import start
@@ -94,7 +95,7 @@ class Reading:
     ) -> tuple[list[Float[Tensor, "new vocab"]], list[int]]:
         """Bring rows to the lists that are given, reading anew from `latest` at the latest; logits, and where from."""
         begun = [
-            len(have) if want is None else min(_common(have, want), at)
+            len(have) if want is None else min(shared_prefix(have, want), at)
             for have, want, at in zip(self.read, wanted, latest, strict=True)
         ]
         self.session.rollback(begun)
@@ -105,14 +106,6 @@ class Reading:
     def select(self, rows: Sequence[int]) -> None:
         self.session = self.session.select(rows)
         self.read = [list(self.read[row]) for row in rows]
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens two lists begin with alike."""
-    shortest = min(len(a), len(b))
-    if list(a[:shortest]) == list(b[:shortest]):
-        return shortest
-    return next(i for i in range(shortest) if a[i] != b[i])
 
 
 def broken(logits: Float[Tensor, "row vocab"], unread: Sequence[bool] = ()) -> Bool[Tensor, " row"]:
