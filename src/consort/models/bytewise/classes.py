@@ -18,6 +18,7 @@ _APOSTROPHES = "'\u2019"
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _CLASSES = re.compile(r"\\[pP]\{\^?(\w+)\}|\\[a-zA-Z]|\(\?[a-z!=<]*:?")
 _BEHIND = re.compile(r"['\u2019](?:\(\?[a-z]*:)?[a-zA-Z|\]]*")
+_SYNTAX = re.compile(r"\{\d*,?\d*\}|(?<!\\)[()\[\]{}|?*+^$.:!,\\-]")
 _CATEGORIES = frozenset("L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp C".split())
 
 
@@ -25,18 +26,20 @@ class Classes:
     """The classes of the splitting steps of a tokenizer."""
 
     def __init__(self, spec: Any) -> None:
-        patterns = [_pattern(step) for step in steps(spec)]
-        joined = "\n".join(patterns)
-        bare = _CLASSES.sub(" ", joined)
+        own = steps(spec)
+        joined = "\n".join(map(_pattern, own))
+        self.properties = sorted(set(re.findall(r"\\[pP]\{\^?(\w+)\}", joined)))
+        known = all(step["type"] in ("Split", "ByteLevel", "Metaspace", "WhitespaceSplit") for step in own)
+        self.plain = known and not re.search(r"\\[wWdDbBhHX]", joined)
+        self.scripts = not set(self.properties) <= _CATEGORIES
+        bare = _CLASSES.sub(" ", joined.replace(r"\r", "\r").replace(r"\n", "\n").replace(r"\t", "\t"))
         self.ranges = [(a, b) for a, b in re.findall(r"([^\\\[])-([^\]])", bare) if a < b]
-        named = set(bare)
+        named = set(_SYNTAX.sub("", bare))
         self.behind = {c for c in named if c.isalpha()}
         self.always = named - self.behind
-        if any(c.isalpha() for c in _BEHIND.sub("", _without_ranges(bare))):
-            self.always |= {c for letter in self.behind for c in (letter.lower(), letter.upper())}
         self.behind |= {c for letter in self.behind for c in (letter.lower(), letter.upper())}
-        scripts = {name for name in re.findall(r"\\[pP]\{\^?(\w+)\}", joined)} - _CATEGORIES
-        self.scripts = bool(scripts)
+        if any(c.isalpha() for c in _BEHIND.sub("", re.sub(r"[^\\\[]-[^\]]", "", bare))):
+            self.always |= self.behind
         counted = re.findall(r"(\\p\{\w+\}|\\d|\]|\)|.)\{\d", joined)
         self.collapses = set(counted) <= {r"\p{N}", r"\d", r"\p{Nd}"}
         self._members: dict[tuple[Any, ...], str] = {}
@@ -57,10 +60,11 @@ class Classes:
 
     def _key(self, char: str) -> tuple[Any, ...]:
         category = unicodedata.category(char)
-        marks = (category, char.isspace(), char.isascii() and not char.isalnum(), char.isnumeric())
+        kind = tuple(category.startswith(name) for name in self.properties) if self.plain else category
+        marks = (kind, char.isspace(), () if self.plain else (char.isascii() and not char.isalnum(), char.isnumeric()))
         inside = tuple(a <= char <= b for a, b in self.ranges)
         script = unicodedata.name(char, "").split(" ")[0] if self.scripts and not char.isascii() else ""
-        return (*marks, inside, script, char if char in self.always else "")
+        return (*marks, char.isalpha(), inside, script, char if char in self.always else "")
 
     def shape(self, text: str, behind: int = 9) -> str:
         """`text` by its classes, runs of one letter class cut to two; `behind`: letters since an apostrophe before it."""
@@ -85,7 +89,3 @@ def _pattern(step: dict[str, Any]) -> str:
     if isinstance(pattern, dict):
         return "".join(map(str, pattern.values()))
     return str(pattern or step.get("delimiter", ""))
-
-
-def _without_ranges(text: str) -> str:
-    return re.sub(r"[^\\\[]-[^\]]", "", text)

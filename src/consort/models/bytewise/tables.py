@@ -24,7 +24,7 @@ from consort.models.bytewise.classes import Classes
 
 Arrays = dict[str, NDArray[Any]]
 
-VERSION = 1
+VERSION = 2
 """Changes whenever tables mean something else."""
 _LOG = logging.getLogger("consort.models")
 _NO_SHAPE = -1
