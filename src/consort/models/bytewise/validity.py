@@ -186,7 +186,7 @@ class Validity:
         if rest and self.lexicon.fallback:
             return self.fallback & self._uncovered(rest)
         closes = not rest and self._closes(window, tail)
-        found = (flags & BOUND).astype(bool) & self.startable & (closes or not self.lexicon.whole)
+        found = (flags & BOUND).astype(bool) & self.startable & self._is_word(window, tail)
         if tail.tokens:
             found |= self._joining(tail, window, flags)
         if self.lexicon.fallback:
@@ -248,8 +248,8 @@ class Validity:
                 found[i] &= bool(flags[i] & GOES_ON)
 
     def _first_of_word(self, tail: Tail, window: Window) -> int:
-        """The number of the token at which the last word begins, where nothing follows."""
-        begun = self.lexicon.splits.places(window.shape) & window.places
+        """The number of the token at which the last word begins."""
+        begun = (self.lexicon.splits.places(window.shape) & window.places) | (window.places - window.joined)
         if not begun:
             return 0
         own = sorted(window.places)
@@ -274,6 +274,10 @@ class Validity:
             return False
         if not window.lenient and not fits(window, places):
             return False
+        return self._is_word(window, tail)
+
+    def _is_word(self, window: Window, tail: Tail) -> bool:
+        """Whether the tokens of the last word are not one token by themselves, where such a word would be looked up."""
         if not self.lexicon.whole:
             return True
         first = self._first_of_word(tail, window)

@@ -8,7 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from consort.models import HFTokenizer
+from consort.models.bytewise.lexicon import lexicon
+from consort.models.bytewise.trie import Trie
+from consort.models.bytewise.validity import Validity
+from consort.models.tokens.pieces import check_spelling, token_bytes
 from consort.models.tokens.tokenizer import load_tokenizer
 
 CL100K = (
@@ -123,3 +129,24 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
         value, shift, at = value | (byte & 127) << shift, shift + 7, at + 1
         if byte < 128:
             return value, at
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_a_tokenizer_writes_is_valid_and_spelled(
+    shared: Path, name: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every token after those before it, and the end; bytes join to what `decode` tells."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    tokenizer = family(shared, name)
+    check_spelling(tokenizer, name)
+    pieces, known = token_bytes(tokenizer), lexicon(tokenizer)
+    assert known is not None
+    validity = Validity(known, Trie(list(pieces)))
+    wrong = []
+    for text in TEXTS:
+        ids = tokenizer.encode(text, special=False)
+        spelt = b"".join(pieces[i] or b"" for i in ids)
+        assert tokenizer.decode(ids).encode() in (spelt, spelt.removeprefix(b" "))
+        wrong += [(text, n) for n, token in enumerate(ids) if not validity.mask(ids[:n])[validity.at[token]]]
+        wrong += [] if validity.may_end(ids) else [(text, len(ids))]
+    assert not wrong

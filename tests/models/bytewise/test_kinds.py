@@ -1,4 +1,4 @@
-"""Tiny tokenizers of every kind, and the judge of models over bytes: all that a tokenizer writes, enumerated."""
+"""Models over bytes of tiny tokenizers of every kind against a judge: all that a tokenizer writes, enumerated."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
+import pytest
 import torch
 
-from consort.models import FakeTokenModel, HFTokenizer
+from consort.core.errors import Unsupported
+from consort.models import AsBytes, FakeTokenModel, HFTokenizer
 
 END = 256
 CL100K = (
@@ -86,6 +88,12 @@ def marked(
     strip = [decoders.Strip(" ", 1, 0)] if scheme != "never" else []
     core.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
     return wrapped(core, added)
+
+
+def _nfc() -> Any:
+    from tokenizers import normalizers
+
+    return normalizers.NFC()
 
 
 def unigram(scores: Sequence[tuple[str, float]], *, words: bool = False, scheme: str = "always") -> HFTokenizer:
@@ -214,7 +222,85 @@ KINDS: dict[str, Make] = {
 }
 
 
-def _nfc() -> Any:
-    from tokenizers import normalizers
+def error(kind: str, longest: int) -> tuple[float, int]:
+    """The largest error of a next byte's probability after any text up to a length, and how many texts there were."""
+    tokenizer, alphabet, size, lead = KINDS[kind]()
+    judge = Judge(tokenizer, alphabet, size, lead=lead)
+    model, worst, count = AsBytes(judge.model), 0.0, 0
+    texts = ["".join(t).encode() for n in range(longest + 1) for t in product(alphabet, repeat=n)]
+    for text in filter(judge.writes, texts):
+        wanted = judge.next(text)
+        got = model.open().feed([[END, *text]], last=True)[0][-1].exp().tolist()
+        worst, count = max([worst, *(abs(got[b] - wanted.get(b, 0.0)) for b in range(257))]), count + 1
+    return worst, count
 
-    return normalizers.NFC()
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bytes_equal_enumeration(kind: str) -> None:
+    worst, count = error(kind, 2)
+    assert worst < 1e-6 and count > 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_bytes_of_longer_texts_equal_enumeration(kind: str) -> None:
+    assert error(kind, 3)[0] < 1e-6
+
+
+def test_B2_a_tokenizer_that_puts_a_space_before_the_first_word() -> None:
+    """BPE <s> </s> ▁ a b ab, Metaspace(first, split False): "ba" is ▁ b a, and no other tokens are."""
+    tokenizer = marked(["▁", "a", "b"], [("a", "b")], "first", fallback=False)
+    judge = Judge(tokenizer, "ab ", 6, lead=b" ")
+    wanted = math.log(judge.next(b"")[ord("b")]) + math.log(judge.next(b"b")[ord("a")])
+    assert AsBytes(judge.model).score([("", "ba")])[0] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_B3_a_digit_after_two_spaces() -> None:
+    """cl100k leaves the last of several spaces alone before a digit, so `a  1` is a, space, space, 1."""
+    tokenizer = by_bytes([(" ", " "), (" ", "a")], pattern=CL100K)
+    judge = Judge(tokenizer, "a 1", 6)
+    text, total = b"a  1", 0.0
+    for n in range(len(text)):
+        total += math.log(judge.next(text[:n])[text[n]])
+    assert AsBytes(judge.model).score([("", text.decode())])[0] == pytest.approx(total, abs=1e-6)
+
+
+def test_B6_an_added_token_is_never_spelled_by_letters() -> None:
+    tokenizer = by_bytes([("t", "h"), ("<", "t")], added=["<think>"])
+    model = FakeTokenModel(lambda _: [0.0] * tokenizer.vocab_size, tokenizer)  # type: ignore[arg-type]
+    texts = AsBytes(model).spelling
+    assert texts.valid is not None
+    letters_ = tokenizer.encode("<thin", special=False)
+    at = {i: n for n, i in enumerate(texts.trie.ids.tolist())}
+    (think,) = tokenizer.encode("<think>", special=False)
+    assert texts.valid.mask([])[at[think]]
+    assert texts.valid.mask(letters_)[at[tokenizer.encode("k", special=False)[0]]]
+    after = texts.valid.mask([*letters_, *tokenizer.encode("k", special=False)])
+    assert not after[at[tokenizer.encode(">", special=False)[0]]]
+
+
+def test_word_pieces_are_refused_by_name_before_anything_is_read() -> None:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    core = Tokenizer(models.WordPiece({"[UNK]": 0, "do": 1, "##es": 2}, unk_token="[UNK]"))
+    core.pre_tokenizer, core.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
+    tokenizer = wrapped(core)
+    model = FakeTokenModel(lambda _: pytest.fail("read"), tokenizer)  # type: ignore[arg-type]
+    for covers in ("valid", "all"):
+        with pytest.raises(Unsupported, match="WordPiece"):
+            AsBytes(model, covers=covers)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["cl100k", "gpt2_prefix", "legacy", "unigram", "added", "nfc"])
+def test_a_batch_is_its_rows_and_pieces_are_the_whole(kind: str) -> None:
+    tokenizer, alphabet, size, lead = KINDS[kind]()
+    model = AsBytes(Judge(tokenizer, alphabet, size, lead=lead).model)
+    texts = [(alphabet * 2).encode(), alphabet[:2].encode(), alphabet[::-1].encode()]
+    whole = [model.open().feed([[END, *text]])[0] for text in texts]
+    batch = model.open(3).feed([[END, *text] for text in texts])
+    session = model.open()
+    pieces = [session.feed([[byte]])[0] for byte in (END, *texts[0])]
+    session.rollback([3])
+    again = session.feed([list(texts[0][2:])])[0]
+    assert all(torch.equal(a, b) for a, b in zip(whole, batch, strict=True))
+    assert torch.equal(torch.cat(pieces), whole[0]) and torch.equal(again, whole[0][3:])
