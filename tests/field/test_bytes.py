@@ -35,7 +35,16 @@ def words() -> HFTokenizer:
     """Unigram as XLM-R splits: at spaces, of which each word brings one."""
     from tokenizers import decoders, models, pre_tokenizers
 
-    scores = [("<unk>", 0.0), ("▁", -2.0), ("8", -2.0), ("▁8", -3.0), ("es", -2.0), ("▁do", -2.0), ("e", -4.0), ("s", -4.0)]
+    scores = [
+        ("<unk>", 0.0),
+        ("▁", -2.0),
+        ("8", -2.0),
+        ("▁8", -3.0),
+        ("es", -2.0),
+        ("▁do", -2.0),
+        ("e", -4.0),
+        ("s", -4.0),
+    ]
     splits = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
     return fast(models.Unigram(scores, unk_id=0), pre_tokenizer=splits, decoder=decoders.Metaspace())
 
@@ -107,7 +116,7 @@ def test_B9_answers_end_with_the_window_and_long_prompts_are_refused_before_work
     model.window = 6
     short, team = AsBytes(model), Average([AsBytes(model), AsBytes(FakeTokenModel.random(3))])
     for one in (short, team):
-        answers = one.generate(["abc", "a"], Sampling(max_tokens=50, temperature=1.0, logit_bias={END: -100.0}))
+        answers = one.generate(["abc", "a"], Sampling(max_tokens=50, temperature=1.0, logit_bias=((END, -100.0),)))
         assert [a.finish_reason for a in answers] == ["length", "length"]
         assert [len(a.tokens) for a in answers] == [2, 4]
         with pytest.raises(BadData, match="7 tokens are more than the context window"):

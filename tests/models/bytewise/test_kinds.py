@@ -74,7 +74,7 @@ def marked(
     fallback: bool = True,
     added: Sequence[str] = (),
 ) -> HFTokenizer:
-    """SentencePiece's byte pair encoding. `scheme`: of Metaspace, or "legacy" for the normaliser that came before it."""
+    """SentencePiece's byte pair encoding. `scheme`: of Metaspace, or "legacy": the normaliser that came before it."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     spare = [f"<0x{b:02X}>" for b in range(256)] if fallback else []
@@ -113,7 +113,9 @@ class Judge:
     The model gives nothing to tokens that these texts do not have.
     """
 
-    def __init__(self, tokenizer: HFTokenizer, alphabet: str, longest: int, *, lead: bytes = b"", seed: int = 0) -> None:
+    def __init__(
+        self, tokenizer: HFTokenizer, alphabet: str, longest: int, *, lead: bytes = b"", seed: int = 0
+    ) -> None:
         self.lead, bos = lead, tokenizer.bos
         assert bos is not None
         texts = ("".join(t) for n in range(longest + 1) for t in product(alphabet, repeat=n))
@@ -176,11 +178,20 @@ class Judge:
 
 
 Make = Callable[[], tuple[HFTokenizer, str, int, bytes]]
-"""A tokenizer, the characters of the texts that are enumerated, their greatest length, and what stands before a text."""
+"""A tokenizer, the characters of the texts that are enumerated, their greatest length, what stands before a text."""
 
 _AB = [("a", "b"), ("b", "b"), ("ab", "b"), (" ", "a"), (" ", " "), (" a", "b")]
 _MARKED = [("▁", "a"), ("a", "b"), ("▁", "ab"), ("▁", "▁"), ("b", "a"), ("▁▁", "▁")]
-_SCORES = [("▁", -2.0), ("a", -2.1), ("b", -2.3), ("▁a", -3.0), ("ab", -3.3), ("▁ab", -4.4), ("ba", -3.9), ("bab", -6.1)]
+_SCORES = [
+    ("▁", -2.0),
+    ("a", -2.1),
+    ("b", -2.3),
+    ("▁a", -3.0),
+    ("ab", -3.3),
+    ("▁ab", -4.4),
+    ("ba", -3.9),
+    ("bab", -6.1),
+]
 
 KINDS: dict[str, Make] = {
     "gpt2": lambda: (by_bytes(_AB), "ab 1", 6, b""),
@@ -188,13 +199,24 @@ KINDS: dict[str, Make] = {
     "gpt2_contractions": lambda: (by_bytes([("'", "s"), ("a", "s"), ("s", "a"), (" ", "a")]), "as' ", 6, b""),
     "gpt2_newlines": lambda: (by_bytes([(" ", " "), ("\n", "\n"), (" ", "a")]), "a \n1", 6, b""),
     "cl100k": lambda: (by_bytes([*_AB, ("1", "1")], pattern=CL100K), "a 1", 7, b""),
-    "cl100k_newlines": lambda: (by_bytes([(" ", " "), ("\n", "\n"), (".", "\n"), (" ", ".")], pattern=CL100K), "a \n.", 6, b""),
+    "cl100k_newlines": lambda: (
+        by_bytes([(" ", " "), ("\n", "\n"), (".", "\n"), (" ", ".")], pattern=CL100K),
+        "a \n.",
+        6,
+        b"",
+    ),
     "cl100k_contractions": lambda: (by_bytes([("'", "s"), ("a", "S"), ("'", "a")], pattern=CL100K), "aSs'", 6, b""),
     "cl100k_whole": lambda: (
-        by_bytes([("a", "b"), (" ", "a")], pattern=CL100K, whole=["aab", " ab", "bb"]), "ab ", 7, b""
+        by_bytes([("a", "b"), (" ", "a")], pattern=CL100K, whole=["aab", " ab", "bb"]),
+        "ab ",
+        7,
+        b"",
     ),
     "nfc": lambda: (
-        by_bytes([("\xcc", "\x81"), ("\xc3", "\xa9"), (" ", "e")], normaliser=_nfc()), "e\u0301\u0305 ", 5, b""
+        by_bytes([("\xcc", "\x81"), ("\xc3", "\xa9"), (" ", "e")], normaliser=_nfc()),
+        "e\u0301\u0305 ",
+        5,
+        b"",
     ),
     "emoji": lambda: (by_bytes([("\xf0", "\x9f"), ("\x98", "\x80"), (" ", "\xf0")]), "a 😀é", 5, b""),
     "added": lambda: (by_bytes(_AB, added=["<a>", "<a>b"]), "ab<>", 6, b""),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
 from typing import Any
 
 from consort.models.bytewise.characters import characters
@@ -19,7 +18,7 @@ _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)
 _CLASSES = re.compile(r"\\[pP]\{\^?(\w+)\}|\\[a-zA-Z]|\(\?[a-z!=<]*:?")
 _BEHIND = re.compile(r"['\u2019](?:\(\?[a-z]*:)?[a-zA-Z|\]]*")
 _SYNTAX = re.compile(r"\{\d*,?\d*\}|(?<!\\)[()\[\]{}|?*+^$.:!,\\-]")
-_CATEGORIES = frozenset("L Lu Ll Lt Lm Lo M Mn Mc Me N Nd Nl No P Pc Pd Ps Pe Pi Pf Po S Sm Sc Sk So Z Zs Zl Zp C".split())
+_CATEGORIES = re.compile(r"[LMNPSZC][a-z]?")
 
 
 class Classes:
@@ -31,7 +30,7 @@ class Classes:
         self.properties = sorted(set(re.findall(r"\\[pP]\{\^?(\w+)\}", joined)))
         known = all(step["type"] in ("Split", "ByteLevel", "Metaspace", "WhitespaceSplit") for step in own)
         self.plain = known and not re.search(r"\\[wWdDbBhHX]", joined)
-        self.scripts = not set(self.properties) <= _CATEGORIES
+        self.scripts = not all(map(_CATEGORIES.fullmatch, self.properties))
         bare = _CLASSES.sub(" ", joined.replace(r"\r", "\r").replace(r"\n", "\n").replace(r"\t", "\t"))
         self.ranges = [(a, b) for a, b in re.findall(r"([^\\\[])-([^\]])", bare) if a < b]
         named = set(_SYNTAX.sub("", bare))
@@ -67,7 +66,10 @@ class Classes:
         return (*marks, char.isalpha(), inside, script, char if char in self.always else "")
 
     def shape(self, text: str, behind: int = 9) -> str:
-        """`text` by its classes, runs of one letter class cut to two; `behind`: letters since an apostrophe before it."""
+        """`text` by its classes, runs of one class of letters cut to two.
+
+        `behind`: how many letters stand before it since an apostrophe.
+        """
         found: list[str] = []
         for char in text:
             own = char if behind < 2 and char in self.behind else self.member(char)

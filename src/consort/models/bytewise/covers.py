@@ -48,8 +48,8 @@ class Spelling:
 class Node:
     """Tokens that end where a byte ends: `path` with the head, `weight` the log-probability of the tokens after it.
 
-    `raw` are the probabilities of the next token in byte order, `p` what they count for (`how`: OWN, SMOOTH, ...), `end`
-    that of the end of the text. `added`: only added tokens may follow, which need nothing before a text.
+    `raw` are the probabilities of the next token in byte order, `p` what they count for (`how`: OWN, SMOOTH, ...),
+    `end` that of the end of the text. `added`: only added tokens may follow, which need nothing before a text.
     """
 
     path: tuple[int, ...]

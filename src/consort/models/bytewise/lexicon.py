@@ -27,11 +27,12 @@ _FORMS = ("NFC", "NFD", "NFKC", "NFKD")
 class Lexicon:
     """A tokenizer taken apart. Arrays and numbers are by token id.
 
-    `whole`: a word that is a token is that token, whatever the merges make of it. `fallback`: the tokens of single bytes
-    that stand for characters in no vocabulary, `stray` those that stand for nothing, `covered` the UTF-8 forms of those that are in it. `added`: ordinary
-    added tokens by their bytes. `leads`: a text after an added token begins with a space too.
-    `prepends`: it is put before a space as well. `stable`: whether the
-    normaliser leaves a text as it is.
+    `whole`: a word that is a token is that token, whatever the merges make of it. `fallback`: the tokens of single
+    bytes that stand for characters in no vocabulary, `stray` those that stand for nothing, `covered` the UTF-8 forms of
+    the characters that are in it. `added`: ordinary added tokens by their bytes; `absorbing`: which of them take spaces
+    before and after them along. `leads`: a text after an added token begins with a space too. `prepends`: it is put
+    before a space as well. `stable`: whether the normaliser leaves a text as it is; `unstable`: tokens that it changes;
+    `composing`: characters that can change with what stands before them (None: any).
     """
 
     pieces: Pieces
@@ -162,7 +163,7 @@ def _changed(piece: bytes, normaliser: Any) -> bool:
 
 
 def _normaliser(normal: Any) -> Any:
-    """A normaliser without what it puts before a text, writes for spaces, or takes from the ends; None if that is all."""
+    """A normaliser without what it puts before a text, for spaces, or takes from the ends; None if that is all."""
     own = [
         step
         for step in steps(normal)

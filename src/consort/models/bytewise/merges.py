@@ -26,7 +26,7 @@ _MASKS = 1024
 class Merges:
     """The trees of a vocabulary's tokens. `tables` are those of `grown`.
 
-    `alone` says which tokens the merges make of their own bytes; others come about only where a whole word is looked up.
+    `alone` says which tokens the merges make of their own bytes; others come about only where words are looked up.
     """
 
     def __init__(self, ranks: Mapping[tuple[int, int], int], tables: Mapping[str, Ints]) -> None:
@@ -108,8 +108,8 @@ def grown(vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]], *, m
     """The tables of `Merges` for a vocabulary of names and its merges in order.
 
     By token id its time, its left and right part (-1: a symbol), and whether the merges make it of its own bytes
-    (`alone`); `edges` are the symbols at the left edge of these tokens, each with its time, the time at which it is taken
-    away, and the token, by symbol. `marked`: names like `<0x0A>` stand for bytes.
+    (`alone`); `edges` are the symbols at the left edge of these tokens, each with its time, the time at which it is
+    taken away, and the token, by symbol. `marked`: names like `<0x0A>` stand for bytes.
     """
     size = max(vocabulary.values(), default=-1) + 1
     ranks = ranked(vocabulary, merges)

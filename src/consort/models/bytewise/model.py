@@ -8,7 +8,7 @@ one node for each place where a token may end, with the model's next-token distr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from consort.core.errors import BadData, BadParameter, Unsupported
 from consort.core.params import Range
@@ -23,7 +23,6 @@ from consort.models.registry import strategy
 from consort.models.tokens.pieces import check_spelling, token_bytes
 from consort.models.tokens.tokenizer import ByteTokenizer
 
-
 SLOTS = {"valid": 1, "all": 16}
 """How many nodes of a row are read at a time: valid covers grow by at most one node a byte."""
 
@@ -36,9 +35,10 @@ class AsBytes(TokenModel):
     each byte), `all` every sequence that spells the text (the exact push-forward; their number grows fast, so it is for
     tests and short texts). `prune`: covers below this share of the whole are dropped; 0 keeps all. `branches`: the most
     that are kept, the heaviest. A session's `dropped` is the share that was left out, row by row. A text of probability
-    0 is read too: what follows is conditional on it. Raises Unsupported for a tokenizer whose tokens do not join to its
-    texts (WordPiece), for `valid` covers of one that is neither byte pair encoding nor Unigram, and for a model that has
-    no token to start from.
+    0 is read too: what follows is conditional on it.
+
+    Raises Unsupported for a tokenizer whose tokens do not join to its texts (WordPiece), for `valid` covers of one that
+    is neither byte pair encoding nor Unigram, and for a model that has no token to start from.
     """
 
     def __init__(
@@ -67,7 +67,8 @@ class AsBytes(TokenModel):
         if not head:
             raise Unsupported("its tokenizer has no bos or eos to start from", field=model.name)
         trie, lead = Trie(pieces), lead_of(texts)
-        known = lexicon(texts) if self.covers == "valid" else None
+        own: Any = texts  # kept by identity
+        known = lexicon(own) if self.covers == "valid" else None
         return Spelling(
             name=self.name,
             pieces=pieces,

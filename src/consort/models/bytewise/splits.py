@@ -1,4 +1,4 @@
-"""Where a tokenizer splits a text into words, asked of the tokenizer itself for texts by their classes of characters."""
+"""Where a tokenizer splits a text into words, asked of itself for texts by their classes of characters."""
 
 from __future__ import annotations
 

@@ -11,8 +11,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,11 +73,11 @@ def kept(name: str, make: Callable[[], Arrays]) -> Arrays:
     """Arrays from a file of the cache; made, and left there, if it is missing or damaged."""
     file = folder() / f"{name}.npz"
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with np.load(BytesIO(file.read_bytes()), allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, EOFError, KeyError) as error:
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
         _LOG.warning("%s is damaged (%s) and is made again", file, error)
     found = make()
     try:

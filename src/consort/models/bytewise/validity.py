@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -20,29 +19,14 @@ from consort.models.bytewise.lexicon import Lexicon, added_within
 from consort.models.bytewise.merges import Merges
 from consort.models.bytewise.splits import BOUND, GOES_ON, JOIN, Window, fits
 from consort.models.bytewise.tables import Shapes, shapes
+from consort.models.bytewise.tails import Tail, Tails
 from consort.models.bytewise.trie import Trie
 from consort.models.tokens.pieces import MARK
 
 Mask = NDArray[np.bool_]
 
-_FAR, _NEAR = 48, 4
-"""How many tokens of a text can matter: with words, and where only neighbours do."""
 _KEPT = 256
 """Masks and tables of texts' ends that are kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tail:
-    """The end of a text in tokens: those that matter, since the last added token at most.
-
-    `whole`: nothing stands before them but an added token. `inner`: they follow an added token that decides how the text after it begins. `before` are the last bytes of the text, in which an added token might begin; `spans` where added tokens stand in it.
-    """
-
-    tokens: tuple[int, ...]
-    whole: bool
-    inner: bool
-    before: bytes
-    spans: tuple[tuple[int, int], ...]
 
 
 class Validity:
@@ -62,8 +46,8 @@ class Validity:
         self.fallback = np.isin(ids, list(lexicon.fallback.values()))
         self.usable[self.at[[i for i in lexicon.stray if self.at[i] >= 0]]] = False
         self.startable = (self.alone | (lexicon.whole and isinstance(lexicon.words, Merges))) & self.usable
-        self.longest = max(map(len, lexicon.added), default=0)
-        self.safe = 2 in lexicon.splits.places("ab cd")
+        begin = set(ids[self.startable].tolist())
+        self.tails = Tails(lexicon, begin)
         self.shapes = lru_cache(maxsize=4)(self._shapes)
         self.flags = lru_cache(maxsize=_KEPT)(self._flags)
         self.known = lru_cache(maxsize=_KEPT)(self._made)
@@ -81,16 +65,12 @@ class Validity:
 
     def mask(self, path: Sequence[int]) -> Mask:
         """What can follow these tokens (those of the text alone), and what can begin a text."""
-        return self.known(self._tail(path))
-
-    def first_added(self) -> Mask:
-        """The added tokens, which can begin a text without what is put before others."""
-        return self.added
+        return self.known(self.tails.tail(path))
 
     def may_end(self, path: Sequence[int]) -> bool:
         """Whether the tokenizer makes exactly these tokens of their text."""
-        tail = self._tail(path)
-        window, text, rest = self._window(tail)
+        tail = self.tails.tail(path)
+        window, text, rest = self.tails.window(tail)
         strict = self.lexicon.splits.strict and text.endswith(" ")
         if rest or strict:
             return False
@@ -100,67 +80,6 @@ class Validity:
         """Whether some text that goes on has the window's tokens; one that was not written by the tokenizer may end."""
         splits = self.lexicon.splits
         return not window.lenient and any(fits(window, splits.places(window.shape + end)) for end in splits.ends)
-
-    def _tail(self, path: Sequence[int]) -> Tail:
-        lexicon, far = self.lexicon, _FAR if self.lexicon.splits.cut or not self._pairs else _NEAR
-        start = max(0, len(path) - far)
-        added = [i for i in range(start, len(path)) if path[i] in self._added_ids]
-        begin = added[-1] + 1 if added else start
-        before, spans = b"", []
-        for token in path[max(0, len(path) - self.longest) :] if self.longest > 1 else ():
-            piece = lexicon.pieces[token] or b""
-            if token in self._added_ids:
-                spans.append((len(before), len(before) + len(piece)))
-            before += piece
-        cut = max(0, len(before) - self.longest + 1)
-        kept = tuple((a - cut, b - cut) for a, b in spans if b > cut)
-        absorbing = bool(added) and begin == len(path) and lexicon.absorbing[path[-1]][1]
-        inner = bool(added) and (lexicon.leads or absorbing)
-        tokens = self._cut(path[begin:])
-        whole = len(tokens) == len(path) - begin and (begin == 0 or bool(added))
-        return Tail(tokens, whole, inner, before[cut:], kept)
-
-    @property
-    def _pairs(self) -> bool:
-        return isinstance(self.lexicon.words, Merges)
-
-    @property
-    def _added_ids(self) -> dict[int, tuple[bool, bool]]:
-        return self.lexicon.absorbing
-
-    def _cut(self, path: Sequence[int]) -> tuple[int, ...]:
-        """From the last place on where a word begins after a letter, whatever stands around."""
-        if self.safe:
-            for i in range(len(path) - 1, 0, -1):
-                here, last = self.lexicon.pieces[path[i]] or b"", self.lexicon.pieces[path[i - 1]] or b""
-                if here[:1] == b" " and len(here) > 1 and here[1:2].isalnum() and last[-1:].isalpha():
-                    return tuple(path[i:])
-        return tuple(path)
-
-    def _window(self, tail: Tail) -> tuple[Window, str, bytes]:
-        """The text of a tail by its shape, the text itself, and the bytes of a character that it ends inside of."""
-        classes, pieces, words = self.lexicon.splits.classes, self.lexicon.pieces, self.lexicon.words
-        shape, text, buffer = "", "", b""
-        places, joined, begun = set[int](), set[int](), set[int]()
-        lenient = False
-        for i, token in enumerate(tail.tokens):
-            if i and not buffer:
-                places.add(len(shape))
-                if not isinstance(words, Merges) or words.joins(tail.tokens[i - 1], token):
-                    joined.add(len(shape))
-                if self.at[token] >= 0 and self.startable[self.at[token]]:
-                    begun.add(len(shape))
-            buffer += pieces[token] or b""
-            split = whole_characters(buffer)
-            if split is None:
-                split, lenient = (buffer.decode("utf-8", "ignore"), b""), True
-            if not split[1] or i == len(tail.tokens) - 1:
-                shape += classes.shape(split[0], classes.since(text))
-                text, buffer = text + split[0], split[1]
-        if not buffer:
-            places.discard(len(shape))
-        own = (frozenset(places), frozenset(joined & places), frozenset(begun & places))
-        return Window(shape, *own, bool(buffer), lenient), text, buffer
 
     def _shapes(self, behind: int) -> Shapes:
         """Shapes of the trie's tokens, `behind` letters after an apostrophe."""
@@ -178,7 +97,7 @@ class Validity:
         return np.array([*(self.lexicon.splits.may(window, shape, tails) for shape, tails in known), 0], np.uint8)
 
     def _made(self, tail: Tail) -> Mask:
-        window, text, rest = self._window(tail)
+        window, text, rest = self.tails.window(tail)
         flags = self._allowed(window, text, rest)
         if not flags.any():
             window = Window(window.shape, window.places, window.joined, window.begun, window.open, True)
@@ -224,13 +143,10 @@ class Validity:
     def _joining(self, tail: Tail, window: Window, flags: NDArray[np.uint8]) -> Mask:
         """Tokens that go on with the word at the end of the text."""
         words, last = self.lexicon.words, tail.tokens[-1]
-        found = (flags & JOIN).astype(bool) & self.alone & self.usable
+        found: Mask = (flags & JOIN).astype(bool) & self.alone & self.usable
         if not words.alone[last] or not found.any():
             return np.zeros(len(found), bool)
-        if isinstance(words, Merges):
-            barred = words.barred(last)
-        else:
-            barred = words.barred(self._word(tail, window))
+        barred = words.barred(last) if isinstance(words, Merges) else words.barred(self._word(tail, window))
         places = self.at[barred]
         found[places[places >= 0]] = False
         if self.lexicon.whole:
@@ -253,12 +169,8 @@ class Validity:
         if not begun:
             return 0
         own = sorted(window.places)
-        aligned = [i for i in range(1, len(tail.tokens)) if self._aligned(tail.tokens[:i])]
+        aligned = [i for i in range(1, len(tail.tokens)) if self.tails.aligned(tail.tokens[:i])]
         return aligned[own.index(max(begun))] if len(aligned) == len(own) else 0
-
-    def _aligned(self, tokens: Sequence[int]) -> bool:
-        split = whole_characters(b"".join(self.lexicon.pieces[i] or b"" for i in tokens))
-        return split is None or not split[1]
 
     def _word_bytes(self, tail: Tail, window: Window) -> bytes:
         own = tail.tokens[self._first_of_word(tail, window) :]
@@ -285,7 +197,7 @@ class Validity:
 
     def _is_token(self, text: bytes) -> bool:
         start = bisect_left(self.trie.texts, text)
-        return start < len(self.trie.texts) and self.trie.texts[start] == text
+        return self.trie.texts[start : start + 1] == [text]
 
     def _uncovered(self, rest: bytes) -> Mask:
         """Fallback tokens that go on with, or are, characters that are not in the vocabulary."""
@@ -308,7 +220,10 @@ class Validity:
         if not stable(text):
             return np.ones(len(self._begun), bool)
         return np.array(
-            [(composing is not None and first not in composing) or stable(text + first) for first in self._begun.tolist()],
+            [
+                (composing is not None and first not in composing) or stable(text + first)
+                for first in self._begun.tolist()
+            ],
             bool,
         )
 

@@ -188,8 +188,7 @@ def check_window(model: TokenModel, length: int, field: str, tokens: Sequence[in
         own(tokens, field)
         return
     for member in model.members if len(tokens) else ():
-        texts = getattr(member, "tokenizer", None)
-        if isinstance(member, TokenModel) and texts.vocabulary_key == model.tokenizer.vocabulary_key:
+        if isinstance(member, TokenModel) and member.tokenizer.vocabulary_key == model.tokenizer.vocabulary_key:
             check_window(member, 0, field, tokens)
 
 

@@ -86,8 +86,8 @@ def steps(spec: Any) -> list[dict[str, Any]]:
 def writing(inner: Any) -> Writing:
     """How a fast tokenizer's vocabulary writes tokens.
 
-    "bytes": GPT-2's alphabet; "spaces": a mark for each space; "subwords": `##` before what continues a word (WordPiece);
-    "suffixed": a mark at the end of a word; "words": joined by spaces; "plain": as they are.
+    "bytes": GPT-2's alphabet; "spaces": a mark for each space; "subwords": `##` before what continues a word
+    (WordPiece); "suffixed": a mark at the end of a word; "words": joined by spaces; "plain": as they are.
     """
     backend = inner.backend_tokenizer
     decoder, splits = steps(part(backend.decoder)), steps(part(backend.pre_tokenizer))
@@ -160,7 +160,7 @@ def check_spelling(tokenizer: Tokenizer, field: str) -> None:
 @lru_cache(maxsize=32)
 def _unjoined(tokenizer: Any) -> str:
     """Why the tokens do not join to the text; empty if they do."""
-    inner = getattr(tokenizer, "tokenizer", None)
+    inner: Any = getattr(tokenizer, "tokenizer", None)
     if getattr(inner, "backend_tokenizer", None) is None:
         return ""
     kind = writing(inner)
