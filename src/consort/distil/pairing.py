@@ -21,9 +21,9 @@ from consort.distil.corpus import Document, corpus_key
 from consort.distil.options import Alignment
 from consort.distil.store import clear_torn
 from consort.models.base import Tokenizer
-from consort.models.tokens.align import token_bytes
 from consort.models.tokens.dtw import costs, partners, path, spellings
 from consort.models.tokens.ends import Ids, Spelled, same_end
+from consort.models.tokens.pieces import token_bytes
 from consort.models.tokens.vocabulary_map import COUNTED, Meetings, Met, vocabulary_map
 
 SHARD = 1024

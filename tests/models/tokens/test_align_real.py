@@ -54,7 +54,7 @@ def from_sentencepiece(folder: Path):
 def from_tiktoken(folder: Path):
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-    from consort.models.tokens.align import byte_alphabet
+    from consort.models.tokens.pieces import byte_alphabet
 
     letter = {b: c for c, b in byte_alphabet().items()}
     lines = (folder / "tokenizer.model").read_bytes().splitlines()

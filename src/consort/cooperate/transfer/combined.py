@@ -136,7 +136,8 @@ def shared_tokens(anchor: TokenModel, model: TokenModel) -> Tensor | None:
     own, other = anchor.tokenizer, model.tokenizer
     if own.vocabulary_key == other.vocabulary_key:
         return None
-    from consort.models.tokens.align import coverage, model_map, token_bytes
+    from consort.models.tokens.align import coverage, model_map
+    from consort.models.tokens.pieces import token_bytes
 
     overlap = coverage(token_bytes(own), token_bytes(other))
     if overlap < LEAST_OVERLAP:

@@ -86,7 +86,8 @@ def anchors_of(models: Sequence[TokenModel]) -> Int[Tensor, "model anchor"]:
     """The tokens with bytes that all models have, by each model's ids. Raises Incompatible if there is none."""
     import torch
 
-    from consort.models.tokens.align import exact_map, token_bytes
+    from consort.models.tokens.align import exact_map
+    from consort.models.tokens.pieces import token_bytes
 
     first = token_bytes(models[0].tokenizer)
     maps = torch.stack([exact_map(first, token_bytes(model.tokenizer)) for model in models])

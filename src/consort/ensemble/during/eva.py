@@ -121,7 +121,7 @@ def token_map(source: TokenModel, target: TokenModel) -> Int[Tensor, " own"]:
 
 
 def _texts(model: TokenModel) -> Sequence[bytes | None]:
-    from consort.models.tokens.align import token_bytes
+    from consort.models.tokens.pieces import token_bytes
 
     return token_bytes(model.tokenizer)
 

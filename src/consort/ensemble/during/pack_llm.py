@@ -60,7 +60,8 @@ class PackLlm(Ensemble):
 
     @cached_property
     def nearest(self) -> Nearest:
-        from consort.models.tokens.align import Nearest, token_bytes
+        from consort.models.tokens.align import Nearest
+        from consort.models.tokens.pieces import token_bytes
 
         return Nearest(token_bytes(self.tokenizer))
 
@@ -78,7 +79,8 @@ class PackLlm(Ensemble):
 
     def carried(self, logits: Float[Tensor, "row own"], at: int) -> Float[Tensor, "row vocab"]:
         """Log-probabilities over the first model's tokens of asked model number `at`."""
-        from consort.models.tokens.align import carry, token_bytes
+        from consort.models.tokens.align import carry
+        from consort.models.tokens.pieces import token_bytes
 
         ids, size = self.maps[at], self.tokenizer.vocab_size
         if ids is None:

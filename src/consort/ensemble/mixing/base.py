@@ -157,6 +157,13 @@ class MemberSessions:
         """For each row, by member, at how many tokens it was left out because its logits were no numbers."""
         return [{"left_out": dict(+row)} if +row else {} for row in self.left_out]
 
+    def full(self) -> list[bool]:
+        """For each row, whether a member has no room to go on."""
+        from consort.models.decoding.decode import full_rows
+
+        known = [full_rows(part.reading.session, len(self.left_out)) for part in self.parts if part.plain]
+        return [any(rows) for rows in zip(*known, strict=True)] if known else [False] * len(self.left_out)
+
     def rollback(self, lengths: Sequence[int]) -> None:
         for part in self.parts:
             part.rollback(lengths)

@@ -32,7 +32,8 @@ def union_map(model: TokenModel, main: TokenModel, union: Tokenizer, *, pieces: 
     """The map of one member; `first` has more than exact tokens only if `pieces` are wanted."""
     import torch
 
-    from consort.models.tokens.align import exact_map, first_map, token_bytes, with_ends
+    from consort.models.tokens.align import exact_map, first_map, with_ends
+    from consort.models.tokens.pieces import token_bytes
 
     size, own = union.vocab_size, model.tokenizer
     if own.vocabulary_key in (main.tokenizer.vocabulary_key, union.vocabulary_key):
@@ -54,7 +55,7 @@ def lengths(union: Tokenizer) -> Int[Tensor, " union"]:
     """The bytes of each token of the union, 0 for those that are no text."""
     import torch
 
-    from consort.models.tokens.align import token_bytes
+    from consort.models.tokens.pieces import token_bytes
 
     return torch.tensor([len(piece or b"") for piece in token_bytes(union)])
 

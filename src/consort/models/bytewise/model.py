@@ -8,20 +8,24 @@ one node for each place where a token may end, with the model's next-token distr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from consort.core.errors import BadParameter, Unsupported
+from consort.core.errors import BadData, BadParameter, Unsupported
 from consort.core.params import Range
 from consort.models.base import Session, Tokenizer
 from consort.models.bytewise.covers import END, Spelling
+from consort.models.bytewise.lexicon import lead_of, lexicon
 from consort.models.bytewise.session import ByteSession
 from consort.models.bytewise.trie import Trie
-from consort.models.bytewise.valid_bpe import Validity
+from consort.models.bytewise.validity import Validity
 from consort.models.decoding.decode import start
 from consort.models.registry import strategy
 from consort.models.token_model import TokenModel
-from consort.models.tokens.align import token_bytes
+from consort.models.tokens.pieces import check_spelling, token_bytes
 from consort.models.tokens.tokenizer import ByteTokenizer
+
+SLOTS = {"valid": 1, "all": 16}
+"""How many nodes of a row are read at a time: valid covers grow by at most one node a byte."""
 
 
 @strategy(paper="2506.14123")
@@ -31,8 +35,11 @@ class AsBytes(TokenModel):
     `covers`: `valid` counts the token sequences that the tokenizer itself makes (at most one more pass of the model for
     each byte), `all` every sequence that spells the text (the exact push-forward; their number grows fast, so it is for
     tests and short texts). `prune`: covers below this share of the whole are dropped; 0 keeps all. `branches`: the most
-    that are kept, the heaviest. A session's `dropped` is the share that was left out, row by row. Raises Unsupported
-    for `valid` covers of a tokenizer that is not byte pair encoding, and for a model that has no token to start from.
+    that are kept, the heaviest. A session's `dropped` is the share that was left out, row by row. A text of probability
+    0 is read too: what follows is conditional on it.
+
+    Raises Unsupported for a tokenizer whose tokens do not join to its texts (WordPiece), for `valid` covers of one that
+    is neither byte pair encoding nor Unigram, and for a model that has no token to start from.
     """
 
     def __init__(
@@ -55,29 +62,46 @@ class AsBytes(TokenModel):
 
     def _spelling(self) -> Spelling:
         model, texts = self.model, self.model.tokenizer
+        check_spelling(texts, model.name)
         pieces = [None if i in model.ends else piece for i, piece in enumerate(token_bytes(texts))]
         head = tuple(texts.encode("") or start(texts))
         if not head:
             raise Unsupported("its tokenizer has no bos or eos to start from", field=model.name)
+        trie, lead = Trie(pieces), lead_of(texts)
+        own: Any = texts  # kept by identity
+        known = lexicon(own) if self.covers == "valid" else None
         return Spelling(
             name=self.name,
             pieces=pieces,
-            trie=Trie(pieces),
+            trie=trie,
             head=head,
-            lead=_lead(texts, pieces),
+            lead=_lead(texts, pieces) if lead is None else lead,
             ends=tuple(sorted(model.ends)),
+            unknown=getattr(texts, "unk", None),
             window=model.window,
-            valid=Validity(texts, pieces) if self.covers == "valid" else None,
+            valid=None if known is None else Validity(known, trie),
             prune=self.prune,
             branches=self.branches,
         )
+
+    def check_text(self, tokens: Sequence[int], field: str) -> None:
+        """Raise BadData if what the model's own tokenizer makes of these bytes does not fit into its context window."""
+        window, texts = self.model.window, self.spelling
+        if window is None:
+            return
+        begun = len(tokens) - list(tokens)[::-1].index(END) if END in tokens else 0
+        text = bytes(tokens[begun:]).decode("utf-8", "ignore")
+        length = len(texts.head) + len(self.model.tokenizer.encode(text, special=False))
+        if length > window:
+            message = f"{length} tokens are more than the context window of {self.model.name}, {window}"
+            raise BadData(message, field=field, hint="shorten the text, or take a model with a longer window")
 
     @property
     def members(self) -> Sequence[TokenModel]:
         return (self.model,)
 
     def open(self, batch: int = 1) -> Session:
-        return ByteSession(self, batch)
+        return ByteSession(self, self.model, self.spelling, batch, slots=SLOTS[self.covers])
 
 
 def _lead(tokenizer: Tokenizer, pieces: Sequence[bytes | None]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from consort.models.bytewise.model import AsBytes
-
-SLOTS = {"valid": 1, "all": 16}
-"""How many nodes of a row are read at a time: valid covers grow by at most one node a byte."""
+    from consort.models.bytewise.covers import Spelling
+    from consort.models.token_model import TokenModel
 
 _MOST_LOGITS = 2**26
 """Most logits held at once when a long text is read ahead."""
@@ -30,12 +28,15 @@ _LONG = 8
 
 
 class ByteSession:
-    """A batch of texts read byte by byte, on one session of the model with a few rows for each text."""
+    """A batch of texts read byte by byte, on one session of the model with a few rows for each text.
 
-    def __init__(self, owner: AsBytes, batch: int) -> None:
-        self.owner, self.slots = owner, SLOTS[owner.covers]
-        self.rows = [Text(owner.spelling) for _ in range(batch)]
-        self.inner = owner.model.open(batch * self.slots)
+    `owner` is the model over bytes, under whose name costs are told; `slots` the rows for each text.
+    """
+
+    def __init__(self, owner: Any, model: TokenModel, spelling: Spelling, batch: int, *, slots: int) -> None:
+        self.owner, self.model, self.spelling, self.slots = owner, model, spelling, slots
+        self.rows = [Text(spelling) for _ in range(batch)]
+        self.inner = model.open(batch * slots)
         self.paths: list[tuple[int, ...]] = [()] * (batch * self.slots)
 
     @property
@@ -43,10 +44,14 @@ class ByteSession:
         """The share of probability left out by pruning, for each row."""
         return [row.dropped for row in self.rows]
 
+    def full(self) -> list[bool]:
+        """For each row, whether its model's context window has no room for another token."""
+        return [row.full for row in self.rows]
+
     def feed(self, tokens: Sequence[Sequence[int]], *, last: bool = False) -> list[Float[Tensor, "new vocab"]]:
         import torch
 
-        _check_bytes(self.owner, tokens)
+        _check_bytes(self.spelling.name, tokens)
         self._begin([row for row, new in zip(self.rows, tokens, strict=True) if len(new)])
         known = self._ahead(tokens)
         found: list[list[np.ndarray]] = [[] for _ in tokens]
@@ -65,13 +70,13 @@ class ByteSession:
         places = {id(row): i for i, row in enumerate(self.rows)}
         self._read([places[id(row)] for row in rows if row.unread()], {})
         fresh = [row for row in rows if not row.begun]
-        for byte in self.owner.spelling.lead:
+        heads = [row.states[0][0][0] for row in fresh]
+        for byte in self.spelling.lead:
             for row in fresh:
-                row.commit(byte)
-                row.states, row.tokens = row.states[-1:], []
+                row.put_before(byte)
             self._read([places[id(row)] for row in fresh if row.unread()], {})
-        for row in fresh:
-            row.begun = True
+        for row, head in zip(fresh, heads, strict=True):
+            row.begin(head)
 
     def _ahead(self, tokens: Sequence[Sequence[int]]) -> dict[tuple[int, ...], Float[Tensor, " vocab"]]:
         """Logits along the tokens that the tokenizer makes of each long text, read in one pass."""
@@ -84,7 +89,7 @@ class ByteSession:
             keep[at] = min(shared_prefix(self.paths[at], path), max(len(path) - 1, 0)) if path else keep[at]
             feed[at] = list(path[keep[at] :])
             total += len(feed[at])
-        if not total or total * self.owner.model.tokenizer.vocab_size > _MOST_LOGITS:
+        if not total or total * self.model.tokenizer.vocab_size > _MOST_LOGITS:
             return {}
         self.inner.rollback(keep)
         known = {}
@@ -96,12 +101,12 @@ class ByteSession:
 
     def _own_tokens(self, before: bytes, new: Sequence[int]) -> tuple[int, ...]:
         """What the tokenizer makes of a text, if that spells it and fits into the model."""
-        texts = self.owner.spelling
+        texts = self.spelling
         begins = new[0] == END
         if END in new[1:]:
             return ()
         text = bytes(new[1:]) if begins else before + bytes(new)
-        own = self.owner.model.tokenizer.encode(text.decode("utf-8", "ignore"), special=False)
+        own = self.model.tokenizer.encode(text.decode("utf-8", "ignore"), special=False)
         spelt = b"".join(texts.pieces[i] or b"" for i in own if i < len(texts.pieces))
         path = (*texts.head, *own)
         fits = texts.window is None or len(path) <= texts.window
@@ -110,9 +115,9 @@ class ByteSession:
     def _read(self, rows: Sequence[int], known: dict[tuple[int, ...], Float[Tensor, " vocab"]]) -> None:
         """Read the unread nodes of these rows, as many at a time as there are slots."""
         waiting = {i: self.rows[i].unread() for i in rows}
-        for nodes in waiting.values():
+        for i, nodes in waiting.items():
             for node in [n for n in nodes if n.path in known]:
-                self._learn([node], known[node.path][None])
+                self._learn([self.rows[i]], [node], known[node.path][None])
                 nodes.remove(node)
         while any(waiting.values()):
             feed: list[list[int]] = [[] for _ in self.paths]
@@ -130,19 +135,16 @@ class ByteSession:
             logits = self.inner.feed(feed, last=True)
             for at, node in chosen.items():
                 self.paths[at] = node.path
-            self._learn(list(chosen.values()), [logits[at][0] for at in chosen])
+            owners = [self.rows[at // self.slots] for at in chosen]
+            self._learn(owners, list(chosen.values()), [logits[at][0] for at in chosen])
 
-    def _learn(self, nodes: Sequence[Node], logits: Sequence[Float[Tensor, " vocab"]] | Tensor) -> None:
+    def _learn(self, rows: Sequence[Text], nodes: Sequence[Node], logits: Sequence[Tensor] | Tensor) -> None:
         import torch
 
-        texts, ends = self.owner.spelling, list(self.owner.spelling.ends)
         stacked = logits if isinstance(logits, torch.Tensor) else torch.stack(list(logits))
         p = stacked.double().softmax(-1).cpu().numpy()
-        for node, row in zip(nodes, p, strict=True):
-            node.raw, node.end = row[texts.trie.ids], float(row[ends].sum())
-            begins = len(node.path) == len(texts.head)
-            mask = texts.valid.mask(None if begins else node.path[-1]) if texts.valid else None
-            node.p = node.raw if mask is None else node.raw * mask[texts.trie.ids]
+        for text, node, own in zip(rows, nodes, p, strict=True):
+            text.learn(node, own)
 
     def rollback(self, lengths: Sequence[int]) -> None:
         for row, length in zip(self.rows, lengths, strict=True):
@@ -157,10 +159,10 @@ class ByteSession:
     def spent(self) -> list[dict[str, Usage]]:
         costs, n = self.inner.spent(), self.slots
         summed = [add_cost(*costs[i * n : (i + 1) * n]) for i in range(len(self.rows))]
-        return [joined(self.owner, [(self.owner.model, cost)]) for cost in summed]
+        return [joined(self.owner, [(self.model, cost)]) for cost in summed]
 
 
-def _check_bytes(owner: AsBytes, tokens: Sequence[Sequence[int]]) -> None:
+def _check_bytes(name: str, tokens: Sequence[Sequence[int]]) -> None:
     for new in tokens:
         if len(new) and not 0 <= min(new) <= max(new) <= END:
-            raise BadData(f"{max(new)} is no byte", field=owner.name, hint="0 to 255, and 256 for the end")
+            raise BadData(f"{max(new)} is no byte", field=name, hint="0 to 255, and 256 for the end")

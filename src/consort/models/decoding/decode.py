@@ -166,7 +166,7 @@ def rows_of(
         tokens = list(texts[prompt]) if isinstance(prompt, str) else prompt_tokens(model.tokenizer, prompt)
         if not tokens:
             raise BadData("is empty, and the tokenizer has no bos or eos to start from", field=f"prompts[{number}]")
-        check_window(model, len(tokens), f"prompts[{number}]")
+        check_window(model, len(tokens), f"prompts[{number}]", tokens)
         room = sampling.max_tokens if model.window is None else model.window - len(tokens) + 1
         same = (owners[number] if owners else 0, tuple(tokens))
         repetition = seen[same]
@@ -176,11 +176,22 @@ def rows_of(
     return rows
 
 
-def check_window(model: LogitModel, length: int, field: str) -> None:
-    """Raise BadData if `length` tokens are more than `model` can read."""
+def check_window(model: LogitModel, length: int, field: str, tokens: Sequence[int] = ()) -> None:
+    """Raise BadData if `length` tokens are more than `model` can read.
+
+    With `tokens`, also if they are more than a model can read that makes other tokens of them (`check_text`): `model`
+    or one of its members that is fed as it is.
+    """
     if model.window is not None and length > model.window:
         message = f"{length} tokens are more than the context window of {model.name}, {model.window}"
         raise BadData(message, field=field, hint="shorten the text, or take a model with a longer window")
+    own = getattr(model, "check_text", None)
+    if own is not None and len(tokens):
+        own(tokens, field)
+        return
+    for member in getattr(model, "members", ()) if len(tokens) else ():
+        if hasattr(member, "open") and member.tokenizer.vocabulary_key == model.tokenizer.vocabulary_key:
+            check_window(member, 0, field, tokens)
 
 
 def _steps(model: LogitModel, rows: list[Row], sampling: Sampling, cancelled: Callable[[], bool]) -> Iterator[None]:
@@ -193,8 +204,12 @@ def _steps(model: LogitModel, rows: list[Row], sampling: Sampling, cancelled: Ca
     session, feed = model.open(len(held)), [row.prompt for row in held]
     for position in range(max(row.limit for row in held)):
         logits = session.feed(feed, last=True)
+        for row, full in zip(held, full_rows(session, len(held)), strict=True):
+            row.finish = row.finish or ("length" if full else "")
         running = [row for row in held if not row.finish]
-        _draw(model, running, torch.cat([x for x in logits if len(x)]), sampling, position)
+        drawn = [x for x, row in zip(logits, held, strict=True) if not row.finish]
+        if running:
+            _draw(model, running, torch.cat(drawn), sampling, position)
         gone = cancel_if_asked(running, cancelled)
         left = sum(not row.finish for row in running)
         if left <= _SHRINK * len(held):
@@ -206,6 +221,12 @@ def _steps(model: LogitModel, rows: list[Row], sampling: Sampling, cancelled: Ca
         if gone or not left:
             return
         feed = [[] if row.finish else row.tokens[-1:] for row in held]
+
+
+def full_rows(session: Session, batch: int) -> list[bool]:
+    """For each row whether the session has no room to go on, if it tells (a model of other tokens than it is fed)."""
+    full = getattr(session, "full", None)
+    return [False] * batch if full is None else list(full())
 
 
 def cancel_if_asked(rows: list[Row], cancelled: Callable[[], bool]) -> bool:

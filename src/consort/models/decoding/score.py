@@ -23,7 +23,7 @@ def logprobs(model: LogitModel, token_lists: Sequence[Sequence[int]]) -> list[Fl
     Raises BadData, before any work, for a list that does not fit into the context window.
     """
     for number, tokens in enumerate(token_lists):
-        check_window(model, len(tokens) - 1, f"token_lists[{number}]")
+        check_window(model, len(tokens) - 1, f"token_lists[{number}]", tokens[:-1])
     found: list[Tensor] = [torch.empty(0)] * len(token_lists)
     sizes = [max(len(tokens) - 1, 0) for tokens in token_lists]
     for batch in batches(sizes, model.batch_tokens):
@@ -55,7 +55,7 @@ def score(model: LogitModel, pairs: Sequence[tuple[str, str]]) -> list[float]:
     check_list(pairs, "pairs", '[("context", "continuation")]')
     split = [split_pair(model.tokenizer, *pair, field=f"pairs[{i}]") for i, pair in enumerate(pairs)]
     for number, (head, tail) in enumerate(split):
-        check_window(model, len(head) + len(tail) - 1, f"pairs[{number}]")
+        check_window(model, len(head) + len(tail) - 1, f"pairs[{number}]", [*head, *tail][:-1])
     found = [0.0] * len(pairs)
     groups: dict[tuple[int, ...], list[int]] = {}
     for number, (head, tail) in enumerate(split):

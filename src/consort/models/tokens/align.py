@@ -1,12 +1,12 @@
 """Two tokenizers side by side: the bytes of every token, which tokens are the same, which begin alike.
 
-Where tokens end in a text: align_ends.py; which look alike: align_distance.py; whole maps: vocabulary_map.py.
+The bytes of each token: pieces.py; where tokens end in a text: ends.py; which look alike: edit_distance.py; whole maps:
+vocabulary_map.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -16,73 +16,10 @@ from torch import Tensor
 from consort.models.base import Tokenizer
 from consort.models.token_model import TokenModel
 from consort.models.tokens.edit_distance import Nearest as Nearest
+from consort.models.tokens.pieces import Pieces as Pieces
+from consort.models.tokens.pieces import check_spelling, names_of
+from consort.models.tokens.pieces import token_bytes as token_bytes
 from consort.models.tokens.tokenizer import read_chat
-
-Pieces = tuple[bytes | None, ...]
-"""The bytes of each token where it stands inside a text; None for those that are no text (special, unused)."""
-
-
-def token_bytes(tokenizer: Tokenizer) -> Pieces:
-    """The bytes that each token adds to a text. A word of a tokenizer of words brings the space before it."""
-    held: Any = tokenizer  # kept by identity
-    return _token_bytes(held)
-
-
-@lru_cache(maxsize=32)
-def _token_bytes(tokenizer: Any) -> Pieces:
-    inner = getattr(tokenizer, "tokenizer", None)
-    if isinstance(tokenizer, UnionTokenizer):
-        return tokenizer.pieces
-    if inner is None:
-        return _decoded_bytes(tokenizer)
-    spell = _speller(inner)
-    found: list[bytes | None] = [None] * tokenizer.vocab_size
-    added = dict(inner.added_tokens_decoder)
-    for name, i in inner.get_vocab().items():
-        if i not in added:
-            found[i] = spell(name)
-        elif not added[i].special:
-            found[i] = added[i].content.encode()
-    return tuple(found)
-
-
-def _decoded_bytes(tokenizer: Tokenizer) -> Pieces:
-    """For tokenizers whose tokens are characters or bytes: what each decodes to by itself."""
-    special = {tokenizer.bos, tokenizer.eos}
-    shown = [tokenizer.decode([i]) for i in range(tokenizer.vocab_size)]
-    return tuple(
-        None if i in special or not text else bytes([i]) if text == "\ufffd" else text.encode()
-        for i, text in enumerate(shown)
-    )
-
-
-@lru_cache(maxsize=1)
-def byte_alphabet() -> dict[str, int]:
-    """The character that stands for each byte in vocabularies of the GPT-2 kind: itself where it is printable."""
-    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    hidden = [b for b in range(256) if b not in shown]
-    return {chr(b): b for b in shown} | {chr(256 + i): b for i, b in enumerate(hidden)}
-
-
-def _kind(inner: Any) -> str:
-    """How a vocabulary writes its tokens: as "bytes" (GPT-2), "words", or "spaces" (SentencePiece)."""
-    backend = inner.backend_tokenizer
-    if "ByteLevel" in f"{backend.decoder} {backend.pre_tokenizer}":
-        return "bytes"
-    return "words" if "WhitespaceSplit" in str(backend.pre_tokenizer) else "spaces"
-
-
-def _speller(inner: Any) -> Callable[[str], bytes | None]:
-    kind, alphabet = _kind(inner), byte_alphabet()
-    if kind == "bytes":
-        return lambda name: bytes(alphabet[c] for c in name) if all(c in alphabet for c in name) else name.encode()
-    return (lambda name: b" " + name.encode()) if kind == "words" else _unspaced
-
-
-def _unspaced(name: str) -> bytes:
-    if len(name) == 6 and name.startswith("<0x") and name.endswith(">"):
-        return bytes([int(name[3:5], 16)])
-    return name.replace("\u2581", " ").encode()
 
 
 def first_piece(tokenizer: Tokenizer) -> Callable[[bytes], int]:
@@ -98,7 +35,7 @@ def first_piece(tokenizer: Tokenizer) -> Callable[[bytes], int]:
 
     if inner is None:
         return longest
-    write, split = _writer(inner), inner.backend_tokenizer.model.tokenize
+    write, split = names_of(inner), inner.backend_tokenizer.model.tokenize
 
     def own(text: bytes) -> int:
         name = write(text)
@@ -107,23 +44,6 @@ def first_piece(tokenizer: Tokenizer) -> Callable[[bytes], int]:
         return first if 0 <= first < len(pieces) and pieces[first] else longest(text)
 
     return own
-
-
-def _writer(inner: Any) -> Callable[[bytes], str]:
-    """Bytes in the way the vocabulary writes them; empty where it cannot."""
-    kind = _kind(inner)
-    if kind == "bytes":
-        letter = {b: c for c, b in byte_alphabet().items()}
-        return lambda text: "".join(letter[b] for b in text)
-
-    def write(text: bytes) -> str:
-        try:
-            name = text.decode()
-        except UnicodeDecodeError:
-            return ""
-        return name.removeprefix(" ") if kind == "words" else name.replace(" ", "\u2581")
-
-    return write
 
 
 def exact_map(source: Pieces, target: Pieces) -> Int[Tensor, " source"]:
@@ -146,6 +66,9 @@ def first_map(source: Pieces, target: Tokenizer) -> Int[Tensor, " source"]:
 
 def model_map(source: TokenModel, target: TokenModel) -> Int[Tensor, " source"]:
     """`exact_map` of two models' tokens, in which every end of `source` is the end of `target`."""
+    if source.tokenizer.vocabulary_key != target.tokenizer.vocabulary_key:
+        for model in (source, target):
+            check_spelling(model.tokenizer, model.name)
     found = exact_map(token_bytes(source.tokenizer), token_bytes(target.tokenizer))
     return with_ends(found, source.ends, min(target.ends, default=-1))
 
@@ -183,6 +106,8 @@ class UnionTokenizer:
     """
 
     def __init__(self, tokenizers: Sequence[Tokenizer]) -> None:
+        for tokenizer in tokenizers:
+            check_spelling(tokenizer, "models")
         self.main = tokenizers[0]
         self.bos, self.eos = self.main.bos, self.main.eos
         known = list(token_bytes(self.main))

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consort.models.base import Tokenizer
-from consort.models.tokens.align import token_bytes
 from consort.models.tokens.edit_distance import distances
 from consort.models.tokens.ends import Ids
+from consort.models.tokens.pieces import token_bytes
 
 Rule = Literal["default", "hard", "soft"]
 """FuseChat's rule, and FuseLLM's two: exact match, minimum edit distance."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +26,15 @@ def vocabulary_key(ids: Mapping[str, int]) -> str:
 
 def plain_chat(messages: Sequence[Message]) -> str:
     """A chat as lines `role: content`, ready for the assistant's turn: what a model without a template is given."""
-    return "".join(f"{m['role']}: {m['content']}\n" for m in messages) + "assistant:"
+    return "".join(f"{m['role']}: {said(m['content'])}\n" for m in messages) + "assistant:"
+
+
+def said(content: Any) -> str:
+    """The text of a message's content, which may be a string or a list of parts of which some are text."""
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        parts = (part.get("text", "") if isinstance(part, Mapping) else part for part in content)
+        return "".join(str(part) for part in parts)
+    return str(content)
 
 
 class HFTokenizer:
@@ -95,10 +103,10 @@ class HFTokenizer:
 
     def chat_tokens(self, messages: Sequence[Message]) -> list[int]:
         """What the model reads for a chat. What a message says is text: control tokens come from the template alone."""
-        said = "".join(str(value) for message in messages for value in message.values())
-        if not any(name in said for name in self.controls):
+        written = "\n".join(_texts(messages))
+        if not any(name in written for name in self.controls):
             return self.encode(self.chat(messages))
-        mark = next(chr(i) for i in range(0xE000, 0xF900) if chr(i) not in said)
+        mark = next(chr(i) for i in range(0xE000, 0xF900) if chr(i) not in written)
         names = sorted(self.controls, key=len, reverse=True)
         hidden = [
             {
@@ -122,10 +130,26 @@ def read_chat(tokenizer: Any, prompt: Prompt) -> list[int]:
 
 
 def _replaced(text: Any, by: Mapping[str, str]) -> Any:
-    """`text` with every key replaced, the first of several that begin at one place; what is no text stays."""
+    """`text` with every key replaced, the first of several that begin at one place; what is no text stays.
+
+    In a list of parts that is done to every text inside, at any depth.
+    """
+    if isinstance(text, Mapping):
+        return {key: value if key == "type" else _replaced(value, by) for key, value in text.items()}
+    if isinstance(text, list | tuple):
+        return [_replaced(value, by) for value in text]
     if not isinstance(text, str):
         return text
     return re.sub("|".join(map(re.escape, by)), lambda found: by[found.group()], text)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts of a chat, at any depth."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(inner)
 
 
 def _cut(text: str, names: Collection[str]) -> list[str]:

@@ -20,9 +20,10 @@ from consort.core.errors import Incompatible, Unsupported
 from consort.core.files import write_atomic
 from consort.core.journal import key_of
 from consort.models.base import Tokenizer
-from consort.models.tokens.align import Pieces, exact_map, first_map, token_bytes
+from consort.models.tokens.align import Pieces, exact_map, first_map
 from consort.models.tokens.edit_distance import Nearest, distances
 from consort.models.tokens.ends import Ids
+from consort.models.tokens.pieces import token_bytes
 
 Rule = Literal["statistics", "official", "min_edit", "first_piece", "exact"]
 COUNTED = ("statistics", "official")

@@ -18,7 +18,7 @@ from consort.core.errors import BadData, Incompatible
 from consort.models.base import Tokenizer
 from consort.models.decoding.decode import start
 from consort.models.token_model import TokenModel
-from consort.models.tokens.align import token_bytes
+from consort.models.tokens.pieces import token_bytes
 
 _LONGEST_CHARACTER = 4
 

@@ -1,0 +1,93 @@
+"""Characters that a tokenizer's splitting into words cannot tell apart, each class shown by one of its members.
+
+A pattern tells characters by their general category, as spaces or signs of ASCII, by the characters it names, and by
+ranges. Letters that it names behind an apostrophe only (`'s`, `'re`) count as themselves only there.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any
+
+from consort.models.bytewise.characters import characters
+from consort.models.tokens.pieces import steps
+
+_APOSTROPHES = "'\u2019"
+_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_CLASSES = re.compile(r"\\[pP]\{\^?(\w+)\}|\\[a-zA-Z]|\(\?[a-z!=<]*:?")
+_BEHIND = re.compile(r"['\u2019](?:\(\?[a-z]*:)?[a-zA-Z|\]]*")
+_SYNTAX = re.compile(r"\{\d*,?\d*\}|(?<!\\)[()\[\]{}|?*+^$.:!,\\-]")
+_CATEGORIES = re.compile(r"[LMNPSZC][a-z]?")
+
+
+class Classes:
+    """The classes of the splitting steps of a tokenizer."""
+
+    def __init__(self, spec: Any) -> None:
+        own = steps(spec)
+        joined = "\n".join(map(_pattern, own))
+        self.properties = sorted(set(re.findall(r"\\[pP]\{\^?(\w+)\}", joined)))
+        known = all(step["type"] in ("Split", "ByteLevel", "Metaspace", "WhitespaceSplit") for step in own)
+        self.plain = known and not re.search(r"\\[wWdDbBhHX]", joined)
+        self.scripts = not all(map(_CATEGORIES.fullmatch, self.properties))
+        bare = _CLASSES.sub(" ", joined.replace(r"\r", "\r").replace(r"\n", "\n").replace(r"\t", "\t"))
+        self.ranges = [(a, b) for a, b in re.findall(r"([^\\\[])-([^\]])", bare) if a < b]
+        named = set(_SYNTAX.sub("", bare))
+        self.behind = {c for c in named if c.isalpha()}
+        self.always = named - self.behind
+        self.behind |= {c for letter in self.behind for c in (letter.lower(), letter.upper())}
+        if any(c.isalpha() for c in _BEHIND.sub("", re.sub(r"[^\\\[]-[^\]]", "", bare))):
+            self.always |= self.behind
+        counted = re.findall(r"(\\p\{\w+\}|\\d|\]|\)|.)\{\d", joined)
+        self.collapses = set(counted) <= {r"\p{N}", r"\d", r"\p{Nd}"}
+        self._members: dict[tuple[Any, ...], str] = {}
+        self._known: dict[str, str] = {}
+        self._begun: dict[bytes, tuple[str, ...]] = {}
+
+    def member(self, char: str) -> str:
+        """The character that stands for the class of `char`."""
+        if char not in self._known:
+            self._known[char] = self._members.setdefault(self._key(char), char)
+        return self._known[char]
+
+    def members(self, start: bytes) -> tuple[str, ...]:
+        """One character of each class among those whose UTF-8 form begins with these bytes and is longer."""
+        if start not in self._begun:
+            self._begun[start] = tuple(sorted({self.member(char) for char in characters(start)}))
+        return self._begun[start]
+
+    def _key(self, char: str) -> tuple[Any, ...]:
+        category = unicodedata.category(char)
+        kind = tuple(category.startswith(name) for name in self.properties) if self.plain else category
+        marks = (kind, char.isspace(), () if self.plain else (char.isascii() and not char.isalnum(), char.isnumeric()))
+        inside = tuple(a <= char <= b for a, b in self.ranges)
+        script = unicodedata.name(char, "").split(" ")[0] if self.scripts and not char.isascii() else ""
+        return (*marks, char.isalpha(), inside, script, char if char in self.always else "")
+
+    def shape(self, text: str, behind: int = 9) -> str:
+        """`text` by its classes, runs of one class of letters cut to two.
+
+        `behind`: how many letters stand before it since an apostrophe.
+        """
+        found: list[str] = []
+        for char in text:
+            own = char if behind < 2 and char in self.behind else self.member(char)
+            behind = 0 if char in _APOSTROPHES else behind + 1
+            if not (self.collapses and found[-2:] == [own, own] and char.isalpha() and behind > 2):
+                found.append(own)
+        return "".join(found)
+
+    def since(self, text: str) -> int:
+        """How many characters stand after the last apostrophe of `text`; 9 for many."""
+        return next((n for n in range(2) if text[len(text) - 1 - n : len(text) - n] in tuple(_APOSTROPHES)), 9)
+
+
+def _pattern(step: dict[str, Any]) -> str:
+    kind = step["type"]
+    if kind == "ByteLevel" and step.get("use_regex", True):
+        return _GPT2
+    pattern = step.get("pattern", "")
+    if isinstance(pattern, dict):
+        return "".join(map(str, pattern.values()))
+    return str(pattern or step.get("delimiter", ""))
