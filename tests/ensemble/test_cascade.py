@@ -63,14 +63,15 @@ def _two():  # type: ignore[no-untyped-def]
     return FakeTokenizer("ab")
 
 
-def test_a_model_that_tells_no_probability_is_refused_unless_it_is_last() -> None:
+def test_a_model_that_tells_no_probability_is_refused_unless_it_is_last(caplog: pytest.LogCaptureFixture) -> None:
     silent = FakeModel({"x": "y"}, name="silent")
     with pytest.raises(Unsupported, match="silent does not tell how probable"):
         Cascade([silent, sure("big", 0.5)])
     (answer,) = Cascade([sure("small", 0.1), silent]).generate(["x"])
     assert (answer.text, answer.logprob) == ("y", None)
-    with pytest.raises(Unsupported, match="small does not tell"):
-        Cascade([sure("small", 0.1), silent], confidence="min_probability").generate(["x"])
+    (answer,) = Cascade([sure("small", 0.1), silent], confidence="min_probability").generate(["x"])
+    assert answer.details["answered_by"] == "silent"
+    assert "1 of 1 answers tell no probability: the next model is asked" in caplog.text
 
 
 def test_bad_arguments_are_named() -> None:

@@ -241,6 +241,14 @@ def _one(p: Param, value: Any, schedules: bool) -> Any:
         raise error.within(p.plan_name) from None
 
 
+def written_number(p: Param, value: Any) -> Any:
+    """The number that a text gives for a numeric parameter, where a format writes numbers so (URLs, mergekit's YAML)."""
+    try:
+        return float(value) if isinstance(value, str) and p.type in NUMBERS else value
+    except ValueError:
+        return value
+
+
 def check(p: Param, value: Any) -> Any:
     """One value of `p`, of its type and inside its range, or BadParameter."""
     if p.choices:

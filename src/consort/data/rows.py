@@ -42,7 +42,6 @@ def read_lines(path: Path, *, raw: bool = False) -> Iterator[tuple[int, bytes]]:
         what = "is a folder" if path.is_dir() else "no such file"
         raise BadData(what, field=str(path), hint="give the path of a JSONL file")
     with machine_errors(path), BufferedReader(FileIO(path), HEAD) as file:
-        check_text(file.peek(HEAD), path.name)
         yield from lines_of(file, path.name, raw=raw)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from consort.core.errors import BadCheckpoint, BadParameter, EnvironmentFailure
+from consort.core.types import Sampling
 from consort.ensemble.after.debate import Debate
 from consort.ensemble.after.gen_fuser import GenFuser
 from consort.ensemble.after.mixture_of_agents import MixtureOfAgents

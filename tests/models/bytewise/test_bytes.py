@@ -175,7 +175,7 @@ def test_a_text_begins_anew_after_an_end() -> None:
 
 def test_what_cannot_be_read_is_refused() -> None:
     model = FakeTokenModel.random(0)
-    with pytest.raises(BadParameter, match="no covers"):
+    with pytest.raises(BadParameter, match="is not valid"):
         AsBytes(model, covers="some")  # type: ignore[arg-type]
     with pytest.raises(Unsupported, match="no bos or eos"):
         AsBytes(FakeTokenModel.random(0, FakeTokenizer(bos=False, eos=False)))

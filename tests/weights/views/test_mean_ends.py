@@ -67,7 +67,7 @@ def test_tokens_must_mean_one_thing():
         stack(small, large)
     with pytest.raises(Incompatible, match="'b' is 1 in y"):
         stack(model(1.0, name="x", tokens="ac"), model(2.0, name="y", tokens="ab"))
-    with pytest.raises(BadParameter, match="unknown"):
+    with pytest.raises(BadParameter, match="is not outer"):
         Stack([Slice(small, (0, 1))], ends="last")
 
 

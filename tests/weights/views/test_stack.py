@@ -78,7 +78,7 @@ def test_interleaving_every_layer_of_every_model():
     assert stacked.config["num_hidden_layers"] == 6
     assert layers_of(interleave(models=[three[0], model(2.0, layers=1)], depth="sum")) == [1, 2, 1.1, 1.2]
     assert layers_of(interleave(models=three, depth="sum", block=2)) == [1, 1.1, 2, 2.1, 1.2, 2.2]
-    with pytest.raises(BadParameter, match="unknown"):
+    with pytest.raises(BadParameter, match="is not same"):
         interleave(models=three, depth="all")
 
 

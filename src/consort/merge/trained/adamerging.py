@@ -7,7 +7,6 @@ their gradient.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,8 @@ from consort.weights.views.stack import origin
 
 START = 0.3
 STEPS, RATE, BATCH = 500, 1e-3, 16
+UNCLIPPED = 1e6
+"""A bound of the gradient's norm that is never reached."""
 EVERY = 50
 """Steps between two writings of what a killed run goes on from."""
 Grain = Literal["tensor", "model"]
@@ -90,7 +91,7 @@ def adapt(
 
 def adam(steps: int, lr: float) -> Recipe:
     """Adam as these papers use it: a constant rate, no decay, no clipping."""
-    return Recipe(steps=steps, lr=lr, schedule="constant", warmup=0.0, betas=(0.9, 0.999), clip=math.inf)
+    return Recipe(steps=steps, lr=lr, schedule="constant", warmup=0.0, betas=(0.9, 0.999), clip=UNCLIPPED)
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from consort.core.errors import BadParameter, BadPlan, ConsortError, did_you_mean
-from consort.core.params import Param, check, params_of
+from consort.core.params import Param, check, params_of, written_number
 
 PREFIX = "openai:"
 KEY = "openai"
@@ -77,7 +77,8 @@ def checked(options: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in options.items():
         if key not in PLAIN:
             raise BadParameter(f"an endpoint has no option {key!r}", field=key, hint=did_you_mean(key, PLAIN))
-        found[key] = None if value is None and params[key].optional else check(params[key], value)
+        given = written_number(params[key], value)
+        found[key] = None if value is None and params[key].optional else check(params[key], given)
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from consort.core.errors import BadPlan, ConsortError, did_you_mean
-from consort.core.params import NUMBERS, Param, check
+from consort.core.params import Param, check, written_number
 from consort.plan.mergekit.methods import IGNORED, Method, elsewhere
 
 Scopes = Sequence[tuple[Mapping[str, Any], str]]
@@ -117,19 +117,11 @@ def _value(param: Param, value: Any, where: str, faults: list[ConsortError]) -> 
 
 def _scalar(param: Param, value: Any, where: str, faults: list[ConsortError]) -> Any:
     try:
-        return _written(param, check(param, _number(value) if param.type in NUMBERS else value))
+        return _written(param, check(param, written_number(param, value)))
     except ConsortError as fault:
         fault.field = where
         faults.append(fault)
         return param.default
-
-
-def _number(value: Any) -> Any:
-    """A number that is written as text, which mergekit reads as a number."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
 
 
 def _written(param: Param, value: Any) -> Any:
