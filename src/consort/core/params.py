@@ -242,7 +242,7 @@ def _one(p: Param, value: Any, schedules: bool) -> Any:
 
 
 def written_number(p: Param, value: Any) -> Any:
-    """The number that a text gives for a numeric parameter, where a format writes numbers so (URLs, mergekit's YAML)."""
+    """The number that a text gives for a numeric parameter, where a format writes them so (URLs, mergekit's YAML)."""
     try:
         return float(value) if isinstance(value, str) and p.type in NUMBERS else value
     except ValueError:

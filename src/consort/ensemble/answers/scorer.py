@@ -90,8 +90,11 @@ def _logistic(table: Any, right: np.ndarray) -> tuple[np.ndarray, float]:
     labels = right >= 0.5
     if labels.all() or not labels.any():
         return np.zeros(FEATURES), 5.0 if labels.all() and len(labels) else -5.0
-    model = LogisticRegression(C=REGULARISATION, max_iter=1000).fit(table, labels)
-    return model.coef_[0], float(model.intercept_[0])
+    used = np.unique(table.indices)  # the ridge keeps the weight of a feature that no example has at 0
+    model = LogisticRegression(C=REGULARISATION, max_iter=1000).fit(table[:, used], labels)
+    weight = np.zeros(FEATURES)
+    weight[used] = model.coef_[0]
+    return weight, float(model.intercept_[0])
 
 
 def _chance(table: Any, weight: np.ndarray, bias: float) -> np.ndarray:
