@@ -35,6 +35,7 @@ from consort.merge.registry import methods
 from consort.weights.architecture.loaded import in_one_layout
 from consort.weights.checkpoint import Checkpoint, Spec, no_tensor, parts, round_into
 from consort.weights.family import differences
+from consort.weights.matrices import Matrices, matrices_of
 from consort.weights.stats import verify
 from consort.weights.views.stack import identity
 from consort.weights.vocabulary.align import align_vocabularies
@@ -266,7 +267,8 @@ class Merged:
                     whole_model=partial(self._of_model, self._reader.present(job), params),
                 )
                 stat = method.measure(blocks, params)
-            return method.apply(shaped(stack, shape, grain), stat, uniform, params).reshape(-1)
+            found = method.apply(shaped(stack, shape, grain), stat, uniform, params, matrices=self._matrices(job))
+            return found.reshape(-1)
         except ConsortError as error:
             if not error.field:
                 error.within(job.name)
@@ -296,9 +298,12 @@ class Merged:
     def _merged(self, job: Job, first: int, last: int, stat: Any) -> Float[Tensor, "entries"]:
         part = self._reader.read(job, first, last)
         stack, uniform, statistics = part.block
-        merged = self._method.apply(stack, stat, uniform, self.resolve(job.name), statistics)
+        merged = self._method.apply(stack, stat, uniform, self.resolve(job.name), statistics, self._matrices(job))
         result = merged.reshape(-1) if part.base is None else added(part.base, merged.reshape(-1))
         return finite_or_nan(result, stack.reshape(len(stack), -1))
+
+    def _matrices(self, job: Job) -> Matrices | None:
+        return matrices_of(job.name, job.spec.shape, self.config) if self._method.of_matrices else None
 
     def _stacks(self, jobs: Sequence[Job], params: Mapping[str, Any]) -> Stacks:
         return Stacks(self._reader, jobs, partial(self._of_model, self._reader.present(jobs[0]), params))
