@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.params import PerModel, Range
+from consort.merge.arithmetic.votes import total
 from consort.merge.method import method
 from consort.merge.spectral.by_matrix import by_matrix, weighted
 from consort.merge.spectral.decomposition import decompose
@@ -53,25 +54,46 @@ def ace(
 def _merged(
     deltas: Float[Tensor, "model out in"], released: bool, ridge: float, refined: float
 ) -> Float[Tensor, "out in"]:
-    side = deltas.shape[-1]
-    eye = torch.eye(side, dtype=deltas.dtype)
+    """No matrix of inputs by inputs is formed: the system is a diagonal and a few rows."""
     far = _far_apart(deltas.square().sum((1, 2)), released)
     centred = deltas - deltas.mean(1, keepdim=True)
-    covariance = centred.mT @ centred
-    traces = covariance.diagonal(dim1=1, dim2=2).sum(1).clamp(min=1e-300)
+    traces = centred.square().sum((1, 2)).clamp(min=1e-300)
     over = traces if far else torch.ones_like(traces)
-    sigma = covariance / over[:, None, None]
-    relative = (ridge / over) if released else ridge * sigma.diagonal(dim1=1, dim2=2).mean(1)
-    regular = sigma + relative[:, None, None] * eye
-    normal = regular.sum(0)
-    prior = sigma.sum(0).mean(0) / (traces.mean() if far and released else 1.0)
-    system = normal + (prior.expand(side, side) if released else torch.diag(prior.abs()))
-    found = torch.linalg.solve(system.mT, (centred @ regular).sum(0).mT).mT
+    ridges = ridge / over if released else ridge * traces / over / deltas.shape[2]
+    scaled = centred / over.sqrt()[:, None, None]
+    rows = torch.cat(list(scaled))
+    rows = torch.linalg.qr(rows).R if rows.shape[0] > rows.shape[1] else rows
+    prior = rows.sum(1) @ rows / rows.shape[1] / (traces.mean() if far and released else 1.0)
+    right = total(torch.stack([_times_gram(d, d) / o + r * d for d, o, r in zip(centred, over, ridges, strict=True)]))
+    found = _solved(right, ridges.sum() + (0 if released else prior.abs()), rows, prior if released else None)
     if not far or not refined:
         return found
-    residual = (deltas @ (sigma - normal / len(deltas))).sum(0)
+    own = total(torch.stack([_times_gram(d, s) for d, s in zip(deltas, scaled, strict=True)]))
+    shared = total(deltas)
+    residual = own - (shared @ rows.mT @ rows + ridges.sum() * shared) / len(deltas)
     top = decompose((found + residual).float(), max(1, int(refined * min(found.shape))))
     return found + float(top.s.mean()) * (top.u @ top.vt)
+
+
+def _times_gram(left: Float[Tensor, "out in"], rows: Float[Tensor, "row in"]) -> Float[Tensor, "out in"]:
+    """left rows^T rows."""
+    return (left @ rows.mT) @ rows if len(rows) < rows.shape[1] else left @ (rows.mT @ rows)
+
+
+def _solved(
+    right: Float[Tensor, "out in"],
+    diagonal: Float[Tensor, "..."],
+    rows: Float[Tensor, "row in"],
+    prior: Float[Tensor, "in"] | None,
+) -> Float[Tensor, "out in"]:
+    """right (diag + rows^T rows + 1 prior^T)^-1, by the identity of Woodbury."""
+    left, beside = rows, rows
+    if prior is not None:
+        left, beside = torch.cat((rows, torch.ones_like(rows[:1]))), torch.cat((rows, prior[None]))
+    over = right / diagonal
+    inner = (beside / diagonal) @ left.mT + torch.eye(len(left), dtype=right.dtype)
+    solved: Tensor = torch.linalg.solve(inner.mT, (over @ left.mT).mT).mT
+    return over - solved @ (beside / diagonal)
 
 
 def _far_apart(traces: Float[Tensor, "model"], released: bool) -> bool:

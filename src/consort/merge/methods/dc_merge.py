@@ -48,8 +48,8 @@ def dc_merge(
             s = (1 - smooth) * one.s + smooth * one.s.mean()
             core += w * ((u.mT @ one.u) * s) @ (one.vt @ v)
         if mask:
-            sizes = [len(one.s) for one in found]
-            core *= torch.block_diag(*(core.new_ones(size, size) for size in sizes))
+            owner = torch.cat([torch.full((len(one.s),), i) for i, one in enumerate(found)])
+            core *= owner[:, None] == owner
         return u @ core @ v.mT
 
     return by_matrix(deltas, matrices, merged, weight=weight, vector=vector, embedding=embedding, lambda_=lambda_)

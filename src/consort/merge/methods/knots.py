@@ -48,7 +48,7 @@ def knots(
 
     def merged(stack: Float[Tensor, "model out in"]) -> Float[Tensor, "out in"]:
         joint = decompose(torch.cat(list(stack), 1).float())
-        own = torch.stack((joint.s[:, None] * joint.vt).split(stack.shape[2], 1))
+        own = torch.stack((joint.s[:, None] * joint.vt).chunk(len(stack), 1))
         return joint.u @ combined(own, per_model(weight, len(own)), combine, density, normalize)
 
     return by_matrix(deltas, matrices, merged, weight=weight, vector=vector, embedding=embedding, lambda_=lambda_)

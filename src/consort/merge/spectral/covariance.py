@@ -17,7 +17,8 @@ def row_space(deltas: Sequence[Float[Tensor, "out in"]]) -> Float[Tensor, "in ra
     rows = torch.cat(list(deltas))
     if rows.shape[0] >= rows.shape[1]:
         return torch.eye(rows.shape[1], dtype=rows.dtype)
-    return torch.linalg.qr(rows.mT)[0]
+    basis: Tensor = torch.linalg.qr(rows.mT)[0]
+    return basis
 
 
 def by_covariances(deltas: Sequence[Float[Tensor, "out in"]], weights: Sequence[float]) -> Float[Tensor, "out in"]:
@@ -33,4 +34,5 @@ def by_covariances(deltas: Sequence[Float[Tensor, "out in"]], weights: Sequence[
     values, vectors = torch.linalg.eigh(covariance)
     kept = values > CUT * values[-1:]
     inverse = (vectors[:, kept] / values[kept]) @ vectors[:, kept].mT
-    return crossed @ inverse @ basis.mT
+    found: Tensor = crossed @ inverse @ basis.mT
+    return found

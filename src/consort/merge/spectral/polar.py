@@ -20,9 +20,11 @@ def polar(matrix: Float[Tensor, "rows columns"], *, tolerance: float | None = No
     """
     if matrix.shape[0] > matrix.shape[1] > 0:
         q, r = torch.linalg.qr(matrix)
-        return q @ polar(r, tolerance=tolerance or max(matrix.shape) * PRECISION)
+        factor: Tensor = q @ polar(r, tolerance=tolerance or max(matrix.shape) * PRECISION)
+        return factor
     cut = max(matrix.shape) * PRECISION if tolerance is None else tolerance
     single = min(matrix.shape) > 4 * EXACT_SIDE
     u, s, vt = torch.linalg.svd(matrix.float() if single else matrix, full_matrices=False)
     kept = s > cut * s[:1]
-    return (u[:, kept] @ vt[kept]).to(matrix.dtype)
+    found: Tensor = (u[:, kept] @ vt[kept]).to(matrix.dtype)
+    return found
