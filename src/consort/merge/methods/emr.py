@@ -1,7 +1,7 @@
 """EMR-Merging (Huang et al. 2024, arXiv 2405.17461): one shared change, and for each task a mask and a scale of it.
 
-Where the changes cancel out nothing is shared (the released code calls zero a minus). Scales are ratios of sums over all
-entries, as in the paper (the code adds up the means of the tensors, so that a norm counts like a matrix).
+Where the changes cancel out nothing is shared (the released code calls zero a minus). Scales are ratios of sums over
+all entries, as in the paper (the code adds up the means of the tensors, so that a norm counts like a matrix).
 """
 
 from __future__ import annotations
