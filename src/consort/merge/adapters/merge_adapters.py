@@ -42,8 +42,8 @@ class MergeAdapters(ComputedAdapter):
     """Merges adapters of one base into one adapter.
 
     `weight`: of each adapter's delta (`exact`), or of what the method merges where it has weights; `mode`: see above;
-    `rank`: truncate to it (not `factor`); `method`: a name or `{name: parameters}`, not of `exact`; `base`: needed where
-    whole tensors are merged and the weights do not sum to 1, or to vouch for adapters that name different bases.
+    `rank`: truncate to it (not `factor`); `method`: a name or `{name: parameters}`, not of `exact`; `base`: needed
+    where whole tensors are merged and the weights do not sum to 1, or to vouch for adapters that name different bases.
     Raises BadParameter, BadCheckpoint, Incompatible, Unsupported.
     """
 
