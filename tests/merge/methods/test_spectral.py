@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from consort.merge import merge, methods
-from consort.merge.spectral.decomposition import KEPT, decompose, energy_rank
 from consort.merge.spectral.polar import polar
+from consort.weights.decomposition import KEPT, decompose, energy_rank
 
 D1 = torch.tensor([[3.0, 1], [0, 1], [2, 0]])
 D2 = torch.tensor([[1.0, -2], [2, 1], [0, 1]])

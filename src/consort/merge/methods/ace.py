@@ -18,7 +18,7 @@ from consort.core.params import PerModel, Range
 from consort.merge.arithmetic.votes import total
 from consort.merge.method import method
 from consort.merge.spectral.by_matrix import by_matrix, weighted
-from consort.merge.spectral.decomposition import decompose
+from consort.weights.decomposition import decompose
 from consort.weights.matrices import Matrices
 
 GATE = 0.3

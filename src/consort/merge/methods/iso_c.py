@@ -14,7 +14,7 @@ from torch import Tensor
 from consort.core.params import PerModel, Range
 from consort.merge.method import method
 from consort.merge.spectral.by_matrix import by_matrix, weighted
-from consort.merge.spectral.decomposition import decompose, energy_rank
+from consort.weights.decomposition import decompose, energy_rank
 from consort.weights.matrices import Matrices
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from consort.core.params import PerModel, Range
 from consort.merge.method import method
 from consort.merge.spectral.by_matrix import by_matrix, weighted
-from consort.merge.spectral.decomposition import decompose
 from consort.merge.spectral.polar import polar
+from consort.weights.decomposition import decompose
 from consort.weights.matrices import Matrices
 
 

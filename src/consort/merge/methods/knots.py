@@ -15,7 +15,7 @@ from consort.core.params import PerModel, Range
 from consort.merge.arithmetic.votes import per_model, refuse_mixed_signs, task_vector, voted
 from consort.merge.method import method
 from consort.merge.spectral.by_matrix import by_matrix
-from consort.merge.spectral.decomposition import decompose
+from consort.weights.decomposition import decompose
 from consort.weights.matrices import Matrices
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.merge.arithmetic.votes import per_model, weighted_total
-from consort.merge.spectral.decomposition import Decomposition, decompose, energy_rank
+from consort.weights.decomposition import Decomposition, decompose, energy_rank
 from consort.weights.matrices import Matrices
 
 OfMatrix = Callable[[Float[Tensor, "model out in"]], Float[Tensor, "out in"]]

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from consort.merge.spectral.decomposition import EXACT_SIDE
+from consort.weights.decomposition import EXACT_SIDE
 
 PRECISION = float(torch.finfo(torch.float32).eps)
 """Of the vectors that come in: they are told from float32 differences."""
