@@ -16,8 +16,8 @@ from torch import Tensor
 from consort.core.errors import BadCheckpoint, BadParameter, Incompatible, listing
 from consort.core.journal import key_of
 from consort.weights.checkpoint import Checkpoint, Spec, leaves, no_tensor, read_many, whole
-from consort.weights.disk.card import OnDisk, without_paths
-from consort.weights.disk.folder import open_folder
+from consort.weights.disk.card import without_paths
+from consort.weights.disk.folder import Folder, open_folder
 from consort.weights.stats import fingerprint
 
 MODEL_TYPE = "consort_part"
@@ -115,7 +115,7 @@ class Joined:
 
     def __init__(self, ckpt: Checkpoint, folders: Sequence[Path], work: str) -> None:
         self.ckpt, self.name, self.config, self.inputs = ckpt, ckpt.name, ckpt.config, ckpt.inputs
-        self._home: dict[str, OnDisk] = {}
+        self._home: dict[str, Folder] = {}
         for number, folder in enumerate(folders, 1):
             part = open_folder(folder)
             said = part.config
