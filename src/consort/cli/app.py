@@ -15,6 +15,7 @@ from consort.cli import (
     fit,
     fuse,
     generate,
+    index,
     lab,
     merge,
     methods,
@@ -41,6 +42,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("collect")(collect.collect)
 app.command("fit")(fit.fit)
 app.command("fuse")(fuse.fuse)
+app.command("index")(index.index)
 app.command("methods")(methods.methods)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)

@@ -1,0 +1,60 @@
+"""`consort index`: documents to an index that retrievers search; killed and run again it goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from consort.cli.options import Debug, Force, Json
+from consort.cli.output import note, print_json
+from consort.core.errors import BadParameter
+
+STEMS = ("none", "s", "english")
+
+
+def index(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="SOURCE… OUT", help="Files or folders of documents, then the index's folder.")
+    ],
+    encoder: Annotated[
+        str, typer.Option("--encoder", help="Vectors too, for dense and hybrid: minilm, or an encoder's folder.")
+    ] = "",
+    words: Annotated[
+        int, typer.Option("--words", min=0, max=100000, help="Words of a passage; 0: a document is one passage.")
+    ] = 200,
+    overlap: Annotated[int, typer.Option("--overlap", min=0, max=100, help="Sentences that neighbours share.")] = 1,
+    stem: Annotated[
+        str, typer.Option("--stem", help="none | s: plurals as singulars | english: all English endings cut.")
+    ] = "none",
+    stop: Annotated[bool, typer.Option("--stop", help="Leave out English words that tell nothing.")] = False,
+    force: Force = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Build an index of text, Markdown, HTML, PDF and JSON lines (`id`, `text`); what is there already is kept."""
+    if stem not in STEMS:
+        raise BadParameter(f"{stem!r} is not known", field="--stem", hint=" | ".join(STEMS))
+    if len(paths) < 2:
+        raise BadParameter("one path is not enough", field="OUT", hint="consort index SOURCE… OUT")
+    if not all(paths):
+        raise BadParameter("is empty", field="SOURCE… OUT", hint="name files or folders; `.` is the current one")
+    from consort.knowledge.build import Settings, build
+    from consort.knowledge.text_index import read_header
+    from consort.knowledge.words import Words
+
+    embed = described = None
+    if encoder:
+        from consort.cooperate.retrieve.encoding import described as described_of
+        from consort.models.hf.sentence_encoder import SentenceEncoder
+
+        embed, described = SentenceEncoder(encoder).embed, described_of(encoder)
+    settings = Settings(Words(stop, stem), words, overlap, described)
+    folder = build(paths[:-1], Path(paths[-1]), settings=settings, embed=embed, force=force)
+    header = read_header(folder)
+    if json:
+        print_json({"index": str(folder), **{key: header[key] for key in ("kind", "passages", "words", "documents")}})
+        return
+    note(f"{header['passages']} passages of {len(header['sources'])} documents")
+    print(folder)
