@@ -12,6 +12,7 @@ from consort.cli import (
     collect,
     doctor,
     evaluate,
+    federate,
     fit,
     fuse,
     generate,
@@ -44,6 +45,7 @@ app.command("fuse")(fuse.fuse)
 app.command("methods")(methods.methods)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)
+app.add_typer(federate.app, name="federate")
 app.add_typer(lab.app, name="lab")
 app.add_typer(zoo.app, name="zoo")
 

@@ -69,7 +69,8 @@ class Aggregator:
 
     def to_plan(self) -> dict[str, dict[str, Any]]:
         """The expression that makes it."""
-        given = {p.plan_name: self.params[p.name] for p in self.rule.params if self.params[p.name] != p.default}
+        known = {p.name: p for p in self.rule.params}
+        given = {known[n].plan_name: v for n, v in self.params.items() if n in known and v != known[n].default}
         return {self.name: given}
 
     def local(self) -> LocalRule:

@@ -7,19 +7,22 @@ nothing.
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from torch import Tensor
 
+from consort.core.binding import bound
 from consort.core.errors import BadData, BadParameter, ConsortError, EnvironmentFailure
 from consort.core.journal import Journal, key_of
+from consort.core.params import Range
 from consort.federate.aggregation import Aggregator
-from consort.federate.averaging import shares
+from consort.federate.averaging import mean, shares
 from consort.federate.checking import MAX_NORM
 from consort.federate.choosing import aggregator_of
 from consort.federate.clients.client import Client, RoundTask
@@ -28,7 +31,18 @@ from consort.federate.low_rank import factor_error, modules_of
 from consort.federate.privacy.client_level import ClientPrivacy
 from consort.federate.sampling import sampled, seed_of
 from consort.federate.secure.rounds import SecureSum
-from consort.federate.state import TOLD, Memory, State, Update, hash_of, joined, read_state, split_off, write_state
+from consort.federate.state import (
+    TOLD,
+    Memory,
+    State,
+    Update,
+    hash_of,
+    joined,
+    read_state,
+    split_off,
+    trained_names,
+    write_state,
+)
 
 STATES, UPDATES = "states", "updates"
 
@@ -56,23 +70,27 @@ class Rounds:
     if it has moved by no more than `max_norm`; `clip` draws larger changes back to that norm before any rule.
     """
 
-    rounds: int = 1
-    per_round: int | None = None
-    min_clients: int = 1
-    deadline_s: float | None = None
-    repeats: int = 2
-    workers: int = 1
-    max_norm: float = MAX_NORM
-    clip: float | None = None
+    rounds: Annotated[int, Range(1, 10000000)] = 1
+    per_round: Annotated[int, Range(1, 1000000)] | None = None
+    min_clients: Annotated[int, Range(1, 1000000)] = 1
+    deadline_s: Annotated[float, Range(0.001, 10000000)] | None = None
+    repeats: Annotated[int, Range(0, 1000)] = 2
+    workers: Annotated[int, Range(1, 10000)] = 1
+    max_norm: Annotated[float, Range(0.000000001, 1000000000000)] = MAX_NORM
+    clip: Annotated[float, Range(0.000000001, 1000000000)] | None = None
     seed: int = 0
+
+
+bound(Rounds, "rounds")
 
 
 @dataclass
 class Federation:
     """A server's side of a federation: `run` makes all rounds that are not done yet.
 
-    `privacy` adds client-level differential privacy, `secure` sums that show no single client. Raises BadParameter for
-    choices that exclude each other.
+    `privacy` adds client-level differential privacy, `secure` sums that show no single client. `label` names what else
+    the clients' work depends on, so that a folder of other work is refused. Raises BadParameter for choices that
+    exclude each other.
     """
 
     start: State
@@ -84,6 +102,7 @@ class Federation:
     secure: SecureSum | None = None
     told: Callable[[Mapping[str, Any]], None] = lambda line: None
     force: bool = False
+    label: str = ""
 
     def __post_init__(self) -> None:
         self.rule = aggregator_of(self.aggregator, seed=self.rounds.seed)
@@ -103,10 +122,8 @@ class Federation:
     @property
     def key(self) -> str:
         """What the run's result depends on; a folder of another run is refused."""
-        extra = [self.privacy and self.privacy.key, self.secure and self.secure.key]
-        plain = [self.rounds.per_round, self.rounds.max_norm, self.rounds.clip, self.rounds.seed]
-        ids = sorted(client.id for client in self.clients)
-        return key_of([hash_of(self.start), ids, self.rule.to_plan() if self.rule.rule.params else {}, plain, extra])
+        ids = [client.id for client in self.clients]
+        return run_key(self.start, ids, self.rule, self.rounds, self.privacy, self.secure, self.label)
 
     def run(self) -> Federated:
         """All rounds. Raises EnvironmentFailure where too few clients answer, again and again."""
@@ -114,7 +131,7 @@ class Federation:
         state, memory = self._resumed(history)
         stopped = "rounds"
         for number in range(len(history), self.rounds.rounds):
-            if self.privacy and self.privacy.spent(number + 1) > self.privacy.budget:
+            if self.privacy and self.privacy.exceeds(number + 1):
                 stopped = "privacy budget"
                 break
             state, memory, line = self._round(number, state, memory, history)
@@ -248,12 +265,46 @@ class Federation:
         if self.privacy:
             count = len(found.answered) if self.secure else 1
             updates = [self.privacy.summed(state, updates, len(self.clients), number, line, count=count)]
+        elif not self.secure:
+            line["drift"] = drift(state, updates)
         following, kept = self.rule(state, updates, memory, clients=len(self.clients), round=number)
         line |= {name.removeprefix(TOLD): float(kept[name]) for name in kept if name.startswith(TOLD)}
         line["hash"] = hash_of(following)
         line["metrics"] = _mean_metrics(found.updates)
         remembered = {name: tensor for name, tensor in kept.items() if not name.startswith(TOLD)}
         return dict(following), remembered, line
+
+
+def run_key(
+    start: State,
+    ids: Sequence[str],
+    rule: Aggregator,
+    rounds: Rounds,
+    privacy: ClientPrivacy | None = None,
+    secure: SecureSum | None = None,
+    label: str = "",
+) -> str:
+    """A hash of what a run's result depends on; how many rounds it has is not part of it, so that it can go on."""
+    extra = [privacy and privacy.key, secure and secure.key]
+    plain = [rounds.per_round, rounds.max_norm, rounds.clip, rounds.seed]
+    return key_of([hash_of(start), sorted(ids), rule.to_plan(), plain, extra, label])
+
+
+def drift(base: State, updates: Sequence[Update]) -> float:
+    """How far clients pull apart: the mean distance of their states from their mean, by the mean's from the base.
+
+    Tensors of unlike ranks are left out.
+    """
+    apart = dict.fromkeys((update.client for update in updates), 0.0)
+    moved = 0.0
+    for name in trained_names(base):
+        if all(update.state[name].shape == base[name].shape for update in updates):
+            middle = mean(updates, [1 / len(updates)] * len(updates), name)
+            moved += float((middle - base[name].double()).square().sum())
+            for update in updates:
+                apart[update.client] += float((update.state[name].double() - middle).square().sum())
+    distance = sum(math.sqrt(value) for value in apart.values()) / len(updates)
+    return distance / math.sqrt(moved) if moved else 0.0
 
 
 def _mean_metrics(updates: Sequence[Update]) -> dict[str, float]:

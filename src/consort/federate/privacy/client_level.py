@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import inf
+from math import isfinite
 from typing import Annotated, Any
 
 import numpy as np
@@ -38,7 +38,7 @@ class ClientPrivacy:
     clip: Annotated[float, Range(0.000000000001, 1000000000)]
     q: Annotated[float, Range(0.000001, 1)] = 1.0
     delta: Annotated[float, Range(0.000000000000001, 0.5)] = 1e-5
-    budget: Annotated[float, Range(0, inf)] = 1e9
+    budget: Annotated[float, Range(0, 1000000000)] | None = None
     simulation: bool = False
     noise_seed: int | None = None
 
@@ -55,6 +55,10 @@ class ClientPrivacy:
     def spent(self, rounds: int) -> float:
         """Epsilon after so many rounds."""
         return float(epsilon(rounds * _cost(self.z, self.q), self.delta)[0]) if rounds else 0.0
+
+    def exceeds(self, rounds: int) -> bool:
+        """Whether so many rounds would cost more than the budget."""
+        return self.budget is not None and self.spent(rounds) > self.budget
 
     def asked(self, ids: Sequence[str], seed: int, round: int) -> list[str]:
         """Who takes part; secret, but in simulations."""
@@ -85,7 +89,8 @@ class ClientPrivacy:
             for own in drawn:
                 total += count * (own[name].double() - base[name].double())
             state[name] = (base[name].double() + total / (self.q * clients)).to(base[name].dtype)
-        line |= {"epsilon": self.spent(round + 1), "delta": self.delta}
+        spent = self.spent(round + 1)
+        line |= {"epsilon": spent if isfinite(spent) else None, "delta": self.delta}
         return Update("sum", state)
 
     def _generator(self, round: int) -> torch.Generator:
