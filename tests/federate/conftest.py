@@ -30,6 +30,11 @@ class Quadratic:
 
 
 @pytest.fixture
+def quadratic():
+    return Quadratic
+
+
+@pytest.fixture
 def start():
     return {"w": torch.zeros(6), "b": torch.ones(2, 3)}
 
