@@ -12,6 +12,7 @@ from consort.cli import (
     collect,
     doctor,
     evaluate,
+    federate,
     fit,
     fuse,
     generate,
@@ -46,6 +47,7 @@ app.command("index")(index.index)
 app.command("methods")(methods.methods)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)
+app.add_typer(federate.app, name="federate")
 app.add_typer(lab.app, name="lab")
 app.add_typer(zoo.app, name="zoo")
 
