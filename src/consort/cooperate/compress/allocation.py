@@ -11,7 +11,7 @@ _ROUNDS = 60
 
 
 def rates(sizes: Sequence[int], rate: float, deltas: Sequence[float]) -> Float[np.ndarray, " part"]:
-    """The share of each part's tokens that is kept: clip(rate + delta + shift, 0, 1), sum of rate_i size_i = the budget.
+    """The share of each part's tokens that is kept: clip(rate + delta + shift, 0, 1), whose tokens sum to the budget.
 
     `shift` is the same for all, so that what is cut off at 0 or at 1 is shared by the others.
 

@@ -163,7 +163,7 @@ def _segment_end(owner: np.ndarray, at: int, size: int) -> int:
 
 
 def _top(score: np.ndarray, owner: np.ndarray, share: float, unknown: float) -> set[int]:
-    """The units of a segment of most surprise, as many as come nearest to the share of its tokens; ties keep the earlier."""
+    """The most surprising units of a segment, as many as come nearest to the share of its tokens."""
     units, inverse, sizes = np.unique(owner, return_inverse=True, return_counts=True)
     mean = np.bincount(inverse, np.where(np.isnan(score), unknown, score)) / sizes
     wanted, taken, chosen = share * len(owner), 0, set()

@@ -68,7 +68,8 @@ def mean_by_unit(
     several, all_ = np.bincount(owner[known], minlength=units), np.bincount(owner, minlength=units)
     found = np.full(units, absent)
     found[all_ > 0] = np.nan
-    return np.divide(total, several, out=found, where=several > 0)
+    np.divide(total, several, out=found, where=several > 0)
+    return found
 
 
 def surprisals(

@@ -30,11 +30,17 @@ _ABBREVIATION = re.compile(
 _JOINER, _SELECTORS = "\u200d", ("\ufe0e", "\ufe0f")
 
 STOP_WORDS = frozenset(
-    "a about above after again all also am an and any are as at be because been before being below between both but by "
-    "can could did do does doing down during each few for from further had has have having he her here hers him his how "
-    "i if in into is it its itself just may me might more most must my no nor not now of off on once only or other our "
-    "out over own same shall she should so some such than that the their them then there these they this those through "
-    "to too under until up very was we were what when where which while who whom why will with would you your".split()
+    re.findall(
+        r"\w+",
+        """
+        a about above after again all also am an and any are as at be because been before being below between both but
+        by can could did do does doing down during each few for from further had has have having he her here hers him
+        his how i if in into is it its itself just may me might more most must my no nor not now of off on once only or
+        other our out over own same shall she should so some such than that the their them then there these they this
+        those through to too under until up very was we were what when where which while who whom why will with would
+        you your
+        """,
+    )
 )
 
 

@@ -8,8 +8,7 @@ from consort.cooperate.compress.bm25 import bm25
 from consort.cooperate.compress.compressor import Compressor, Job
 from consort.cooperate.compress.compressors import compressor
 from consort.cooperate.compress.parts import Compression
-from consort.cooperate.compress.selecting import Scored
-from consort.cooperate.compress.units import units_of
+from consort.cooperate.compress.sentence_scores import scored_sentences
 from consort.core.params import Range
 
 
@@ -30,7 +29,5 @@ class Bm25(Compressor):
         self.rate, self.unit, self.k1, self.b = rate, unit, k1, b
 
     def shorten(self, job: Job) -> list[Compression]:
-        units = [units_of(text, self.unit) for text in job.texts]
-        texts = [text[a:b] for text, spans in zip(job.texts, units, strict=True) for a, b in spans]
-        scores = iter(bm25(job.question or "", texts, k1=self.k1, b=self.b))
-        return job.selected([Scored(t, u, [next(scores) for _ in u]) for t, u in zip(job.texts, units, strict=True)])
+        question = job.question or ""
+        return job.selected(scored_sentences(job, lambda s: bm25(question, s, k1=self.k1, b=self.b), self.unit))
