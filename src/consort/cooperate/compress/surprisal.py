@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from consort.cooperate.compress.compressor import Job
 from consort.cooperate.compress.parts import Span
 from consort.cooperate.compress.units import whole_graphemes
+from consort.core.errors import Unsupported
 from consort.core.types import Usage
 from consort.models.base import Tokenizer
 from consort.models.decoding.decode import start
@@ -35,11 +36,15 @@ def read(tokenizer: Tokenizer, text: str) -> Read:
     """The tokens of a text. A token that ends inside a character ends, for this, before it."""
     if not text:
         return Read([], np.zeros(0, np.int64))
-    spelled = spell(tokenizer, text)
-    own = len(tokenizer.encode(text, special=False))
-    ids, ends = spelled.ids[len(spelled.ids) - own :], spelled.ends[len(spelled.ids) - own :]
+    ids = list(tokenizer.encode(text, special=False))
     bytes_before = np.cumsum([len(character.encode("utf-8", "surrogatepass")) for character in text])
-    return Read(ids.tolist(), np.searchsorted(bytes_before, ends, side="right"))
+    try:
+        ends = spell(tokenizer, text).ends
+    except Unsupported:
+        if len(ids) != bytes_before[-1]:
+            raise
+        ends = np.arange(1, len(ids) + 1)  # bytes, some of which stand for control tokens too
+    return Read(ids, np.searchsorted(bytes_before, ends[len(ends) - len(ids) :], side="right"))
 
 
 def token_spans(text: str, found: Read) -> list[Span]:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from consort.cooperate.compress.units import continues
 from consort.core.errors import BadCheckpoint, Unsupported
 from consort.core.types import Usage
 from consort.models.hf.quiet import quiet
@@ -70,7 +71,9 @@ def encode(tokenizer: Any, text: str) -> Encoded:
     stops = np.array([end for _, end in read["offset_mapping"]], np.int64)
     ends = np.maximum.accumulate(np.maximum.reduceat(stops, np.flatnonzero(new)))
     ends[-1] = len(text)
-    return Encoded(list(read["input_ids"]), word, ends.tolist())
+    whole = np.array([not continues(text, end) for end in ends.tolist()])
+    joined = np.cumsum(np.concatenate([[0], whole[:-1]]))  # a word that ends inside a grapheme goes on with the next
+    return Encoded(list(read["input_ids"]), joined[word], ends[whole].tolist())
 
 
 def chunks(encoded: Encoded, text: str, most: int) -> list[tuple[int, int]]:
@@ -112,26 +115,27 @@ def keep_probabilities(
 ) -> tuple[list[Float[Tensor, " token"]], Usage]:
     """p(keep) of every token of every text, in chunks of the model's window, `batch` of them at once."""
     begun = perf_counter()
-    special = tokenizer.num_special_tokens_to_add(False)
+    head, tail = _frame(tokenizer)
+    special = len(head) + len(tail)
     positions = getattr(model.config, "max_position_embeddings", 512)
     most = max(1, min(512, positions - (2 if model.config.model_type in ("xlm-roberta", "roberta") else 0)) - special)
     places = [(i, a, b) for i, (one, text) in enumerate(texts) for a, b in chunks(one, text, most)]
     found = [torch.zeros(len(one.ids)) for one, _ in texts]
     for at in range(0, len(places), batch):
         part = places[at : at + batch]
-        rows = [tokenizer.build_inputs_with_special_tokens(texts[i][0].ids[a:b]) for i, a, b in part]
+        rows = [[*head, *texts[i][0].ids[a:b], *tail] for i, a, b in part]
         width = max(map(len, rows))
         pad = tokenizer.pad_token_id or 0
         ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=model.device)
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=model.device)
         keep = model(input_ids=ids, attention_mask=mask).logits.float().softmax(-1)[..., 1].cpu()
-        lead = _lead(tokenizer)
         for row, (i, a, b) in enumerate(part):
-            found[i][a:b] = keep[row, lead : lead + b - a]
+            found[i][a:b] = keep[row, len(head) : len(head) + b - a]
     return found, Usage(sum(len(one.ids) for one, _ in texts), 0, len(places), perf_counter() - begun)
 
 
-def _lead(tokenizer: Any) -> int:
-    """How many special tokens stand before a text."""
-    marked = tokenizer.build_inputs_with_special_tokens([-7])
-    return int(marked.index(-7))
+def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The special tokens before and after a text."""
+    plain, full = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+    at = next(i for i in range(len(full)) if full[i : i + len(plain)] == plain)
+    return list(full[:at]), list(full[at + len(plain) :])

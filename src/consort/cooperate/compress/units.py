@@ -75,14 +75,14 @@ def whole_graphemes(text: str, spans: Sequence[Span]) -> list[Span]:
     for span in spans:
         if span.end == span.start:
             continue
-        if found and _continues(text, span.start):
+        if found and continues(text, span.start):
             found[-1] = Span(found[-1].start, span.end)
         else:
             found.append(span)
     return found
 
 
-def _continues(text: str, at: int) -> bool:
+def continues(text: str, at: int) -> bool:
     """Whether the character at `at` belongs to the grapheme of the one before."""
     if not 0 < at < len(text):
         return False

@@ -39,6 +39,8 @@ class Hybrid(Compressor):
         most = min(sum(job.sizes), round(self.coarse * job.most))
         first = Bm25().shorten(replace(job, budget=Budget(tokens=most), most=most))
         left = [one for one in first if one.text]
+        if not left:  # no sentence is so short
+            return Longllmlingua(self.scorer, order="original").shorten(job)
         fine = replace(job, texts=[one.text for one in left], sizes=[one.tokens_after for one in left])
         fine.roles = [job.roles[one.part] for one in left]
         done = Longllmlingua(self.scorer, order="original", slack=0).shorten(fine)
