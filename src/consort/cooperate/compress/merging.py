@@ -19,6 +19,8 @@ def merge_words(
     own = word >= 0
     values, word = values[own].double(), word[own]
     found = torch.zeros(words, dtype=torch.float64)
+    if not len(values):
+        return found
     if how == "mean":
         counts = torch.zeros(words, dtype=torch.float64).index_add_(0, word, torch.ones_like(values))
         return found.index_add_(0, word, values) / counts.clamp(min=1)
