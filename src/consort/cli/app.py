@@ -10,6 +10,7 @@ import consort
 from consort.cli import (
     auto,
     collect,
+    compress,
     doctor,
     evaluate,
     federate,
@@ -41,6 +42,7 @@ app.command("score")(score.score)
 app.command("search")(search.search)
 app.command("eval")(evaluate.evaluate)
 app.command("collect")(collect.collect)
+app.command("compress")(compress.compress)
 app.command("fit")(fit.fit)
 app.command("fuse")(fuse.fuse)
 app.command("index")(index.index)
