@@ -12,6 +12,7 @@ SHORT = (
     "e.g i.e cf al approx dept est jan feb mar apr jun jul aug sep sept oct nov dec a.m p.m u.s u.k u.n d.c ph.d"
 )
 BEFORE_NAMES = "mr mrs ms dr prof st sr vs e.g i.e cf gen col capt sgt lt rep sen gov rev hon"
+BEFORE_FIGURES = frozenset("no fig figs pp vol eq jan feb mar apr jun jul aug sep sept oct nov dec approx al".split())  # noqa: SIM905
 ABBREVIATIONS, TITLES = frozenset(SHORT.split()), frozenset(BEFORE_NAMES.split())
 LAST_WORD = re.compile(r"[^\s(\[\"'“‘]+$")
 INITIAL = re.compile(r"(?:[A-Z]\.)*[A-Z]$")
@@ -61,7 +62,7 @@ def _abbreviated(text: str, dot: int, end: int) -> bool:
     if word is None or not rest:
         return False
     name = word[0]
-    goes_on = rest[0].islower() or (rest[0].isdigit() and name.lower() in ("no", "fig", "figs", "pp", "vol", "eq"))
+    goes_on = rest[0].islower() or (rest[0].isdigit() and name.lower() in BEFORE_FIGURES)
     if name.lower() in ABBREVIATIONS:
         return name.lower() in TITLES or goes_on
     return bool(INITIAL.fullmatch(name)) and (len(name) == 1 or goes_on)
