@@ -1,4 +1,4 @@
-"""An encoder that routers see prompts with: the mean of its last hidden states, to length 1 (SBERT, 1908.10084).
+"""A sentence encoder: the mean of its last hidden states, to length 1 (SBERT, 1908.10084).
 
 `minilm` is all-MiniLM-L6-v2, which the extra `embed` brings along (384 numbers); any folder in Hugging Face's layout
 with safetensors will do, one that `encoder_training.fine_tune` wrote among them. No code of the folder is run.
