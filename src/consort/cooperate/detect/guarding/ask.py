@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from consort.cooperate.detect import remedy
-from consort.cooperate.detect.guard.remedy import Doubtful, Judge, Remedied
+from consort.cooperate.detect.guarding.remedy import Doubtful, Judge, Remedied
 from consort.core.types import Sampling
 from consort.models.base import LanguageModel
 from consort.models.cost import cost_of

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from consort.cooperate.detect import remedy
 from consort.cooperate.detect.asking import Asking, filled, quoted, template_of
-from consort.cooperate.detect.guard.edits import proposals, within
-from consort.cooperate.detect.guard.remedy import Doubtful, Judge, Remedied
+from consort.cooperate.detect.guarding.edits import proposals, within
+from consort.cooperate.detect.guarding.remedy import Doubtful, Judge, Remedied
 from consort.core.params import Range
 from consort.core.types import Completion, Sampling, Usage
 from consort.models.base import LanguageModel

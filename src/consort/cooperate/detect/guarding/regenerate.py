@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from consort.cooperate.detect import remedy
-from consort.cooperate.detect.guard.cases import STEP
-from consort.cooperate.detect.guard.remedy import Doubtful, Judge, Remedied
+from consort.cooperate.detect.guarding.cases import STEP
+from consort.cooperate.detect.guarding.remedy import Doubtful, Judge, Remedied
 from consort.core.params import Range
 from consort.core.types import Completion, Sampling, Usage, add_cost
 from consort.models.cost import cost_of

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from consort.cooperate.detect import guard
-from consort.cooperate.detect.guard.cases import case_of, with_samples
-from consort.cooperate.detect.guard.remedy import Doubtful, Remedied, Remedy
+from consort.cooperate.detect.guarding.cases import case_of, with_samples
+from consort.cooperate.detect.guarding.remedy import Doubtful, Remedied, Remedy
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling, Usage, add_cost
 from consort.models.base import LanguageModel
@@ -41,7 +41,7 @@ class Guarded:
         temperature: Annotated[float, Range(0.01, 100)] = 1.0,
         others: Sequence[LanguageModel] = (),
     ) -> None:
-        from consort.cooperate.detect.guard.abstain import Abstain
+        from consort.cooperate.detect.guarding.abstain import Abstain
 
         self.model, self.detector, self.then, self.threshold = model, detector, then, threshold
         self.samples, self.temperature, self.others = samples, temperature, tuple(others)
