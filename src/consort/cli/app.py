@@ -9,6 +9,7 @@ import typer
 import consort
 from consort.cli import (
     auto,
+    check,
     collect,
     compress,
     doctor,
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.command("auto")(auto.auto)
 app.command("merge")(merge.merge)
+app.command("check")(check.check)
 app.command("generate")(generate.generate)
 app.command("score")(score.score)
 app.command("search")(search.search)
