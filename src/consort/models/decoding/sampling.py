@@ -12,6 +12,7 @@ from torch import Tensor
 
 from consort.core.errors import BadParameter
 from consort.core.types import Sampling
+from consort.models.decoding.grammar import Mask
 
 _BOUNDS: dict[str, tuple[float, float]] = {
     "max_tokens": (0, math.inf),
@@ -74,6 +75,8 @@ def adjusted(
         _penalise(row, sampling, prompt, answer)
         if len(answer) < sampling.min_tokens:
             row[[token for token in ends if token < len(row)]] = -torch.inf
+        if isinstance(sampling.grammar, Mask):
+            row.masked_fill_(~sampling.grammar.allowed(answer, len(row)).to(row.device), -torch.inf)
     return logits
 
 
