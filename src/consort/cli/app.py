@@ -21,6 +21,7 @@ from consort.cli import (
     report,
     score,
     search,
+    serve,
     zoo,
 )
 
@@ -41,6 +42,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("collect")(collect.collect)
 app.command("fit")(fit.fit)
 app.command("fuse")(fuse.fuse)
+app.command("serve")(serve.serve)
 app.command("methods")(methods.methods)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)

@@ -179,7 +179,8 @@ class _Vocabulary:
 
     def __call__(self, text: bytes | str) -> list[int]:
         """Any tokens that spell a text, the longest first; used only to split what a grammar forces."""
-        left, found = text.encode() if isinstance(text, str) else text, []
+        left = text.encode() if isinstance(text, str) else text
+        found: list[int] = []
         while left:
             size = next((n for n in range(min(len(left), 32), 0, -1) if left[:n] in self._ids), 0)
             if not size:
