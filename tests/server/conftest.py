@@ -11,7 +11,7 @@ import consort as c
 from consort.models.fake import FakeModel, FakeTokenizer, FakeTokenModel
 from consort.server.run import Server
 
-ALPHABET = 'abc d?<>/"{}[]:,0123456789_e\n' + "".join(chr(i) for i in range(ord("f"), ord("z") + 1)) + "T"
+ALPHABET = "abc " + "".join(chr(i) for i in range(33, 127) if chr(i) not in "abc") + "\n"
 
 
 def letters(seed, **options):

@@ -172,9 +172,9 @@ class App:
             grant.take_request()
         cached = state.cache.get(call.path, fields, request) if state.cache is not None else None
         if cached is not None:
-            return replace(
-                cached, headers={**cached.headers, "x-consort-request-id": call.id, "x-consort-cache": "hit"}
-            )
+            kept: Reply = cached
+            own = {"x-consort-request-id": call.id, "x-consort-cache": "hit"}
+            return replace(kept, headers={**kept.headers, **own})
         context = Context(call.id, served.id, deadline_of(served, state.limits.deadline_s), served.max_members)
         context.tools = request.tools if request.calls_tools else ()
         exchange = Exchange(served, request, context)

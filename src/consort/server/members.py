@@ -1,8 +1,8 @@
 """Members of strategies that work on answers, as the server asks them.
 
-Local ones are decoded in the batch of all requests; one that is late, broken or resting is dropped for this request and
-named; tool calls are written in one form, so that a vote over answers is a vote over calls. What a member has to know of
-the request it finds in its sampling (`request.Asked`).
+Local ones are decoded in the batch of all requests; one that is late, broken or resting is dropped for this request
+and named; tool calls are written in one form, so that a vote over answers is a vote over calls. What a member has to
+know of the request it finds in its sampling (`request.Asked`).
 """
 
 from __future__ import annotations

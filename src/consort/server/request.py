@@ -24,8 +24,8 @@ class ToolChoice:
 class Request:
     """What is asked, whatever dialect it came in. Answer number i * n + k is the k-th to prompt i.
 
-    `top`: how many alternatives of each token are told, None: no log-probabilities; `echo`: those of the prompt too, and
-    its text. `shape`: what the dialect needs to write the answer.
+    `top`: how many alternatives of each token are told, None: no log-probabilities; `echo`: those of the prompt too,
+    and its text. `shape`: what the dialect needs to write the answer.
     """
 
     model: str

@@ -266,6 +266,8 @@ class Server:
         self._up.wait()
         if self.error is not None:
             self._thread.join()
+            if self.socket is not None:
+                self.socket.close()
             raise self.error
         return self
 

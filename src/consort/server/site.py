@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consort.server import handlers
-from consort.server.dialects import openai
+from consort.server.dialects import messages, ollama, openai, responses
 from consort.server.routes import Route, Routes
 
 
@@ -18,6 +18,14 @@ def routes() -> Routes:
             Route("/v1/models/", "GET", "model", handlers.model, prefix=True, summary="One model."),
             Route("/v1/chat/completions", "POST", "chat", dialect=openai.CHAT, summary="Answer a chat."),
             Route("/v1/completions", "POST", "completions", dialect=openai.COMPLETIONS, summary="Continue a text."),
+            Route("/v1/responses", "POST", "responses", dialect=responses.RESPONSES, summary="Answer, as Responses."),
+            Route("/v1/messages", "POST", "messages", dialect=messages.MESSAGES, summary="Answer, as Messages."),
+            Route("/v1/messages/count_tokens", "POST", "count_tokens", messages.count_tokens, counts=True),
+            Route("/api/chat", "POST", "ollama_chat", dialect=ollama.CHAT, summary="Answer a chat, as Ollama."),
+            Route("/api/generate", "POST", "ollama_generate", dialect=ollama.GENERATE, summary="As Ollama."),
+            Route("/api/tags", "GET", "ollama_tags", ollama.tags, summary="All models, as Ollama."),
+            Route("/api/show", "POST", "ollama_show", ollama.show, counts=True, summary="One model, as Ollama."),
+            Route("/api/version", "GET", "ollama_version", ollama.version, summary="The version, as Ollama."),
             Route(
                 "/v1/embeddings", "POST", "embeddings", handlers.embeddings, counts=True, summary="Vectors of texts."
             ),

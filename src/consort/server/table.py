@@ -184,7 +184,7 @@ def served_as(name: str, model: Any, members: Members, created: int, options: Ma
 
 
 def id_of(model: Any, plan: str) -> str:
-    """What a model inside a plan is called: a plain one by its reference's name, a strategy by the plan and its kind."""
+    """What a model inside a plan is called: a plain one by its own name, a strategy by plan and kind."""
     if getattr(model, "members", ()):
         return f"{plan}/{name_of(type(model).__name__)}"
     name = str(getattr(model, "name", "model"))

@@ -101,7 +101,7 @@ class Slot:
     used: int = 0
 
     def fresh_text(self) -> str:
-        """What has become certain of the text since the last call. Only the last tokens are decoded again, if they can."""
+        """What has become certain of the text since the last call. Only the last tokens are decoded anew."""
         ticket, row = self.ticket, self.row
         assert ticket is not None
         tokenizer, tokens = ticket.model.tokenizer, content_of(ticket.model, row)

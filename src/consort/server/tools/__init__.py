@@ -36,7 +36,7 @@ def parsers() -> tuple[Parser, ...]:
 
 
 def calls_in(text: str, names: Collection[str]) -> tuple[str, list[tuple[str, str]]]:
-    """What a text says, and the calls of known tools in it, arguments as JSON; it is all text where a call is not sound.
+    """What a text says, and the calls of known tools in it, arguments as JSON; all is text where one is not sound.
 
     >>> calls_in('<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>', {"f"})
     ('', [('f', '{"a": 1}')])

@@ -63,7 +63,7 @@ def chat_logprob(token: bytes, logprob: float | None, top: Iterable[tuple[bytes,
 def completion_logprobs(
     tokens: Sequence[bytes], logprobs: Sequence[float | None], tops: Sequence[Sequence[tuple[bytes, float]]]
 ) -> dict[str, Any]:
-    """The `logprobs` of a completion. A token's own entry is among its alternatives; of two with one name the larger."""
+    """The `logprobs` of a completion. A token's entry is among its alternatives; of two with one name the larger."""
     names = [spelled(token) for token in tokens]
     offsets, at = [], 0
     for name in names:
