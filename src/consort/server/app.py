@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from consort.core.errors import ConsortError
 from consort.models.remote.wire.objects import dumped
 from consort.server.account import account, headers
 from consort.server.dialects.dialect import Dialect, Exchange
@@ -99,6 +100,9 @@ class App:
     def _admitted(self, call: Call) -> Route:
         """The route of a call that may be made. Raises ApiError."""
         state = self.state
+        if sum(len(name) + len(value) for name, value in call.scope["headers"]) > state.limits.header_bytes:
+            what = f"the head has more than {state.limits.header_bytes} bytes"
+            raise ApiError(431, what, code="head_too_large", headers={"connection": "close"})
         origin = call.headers.get("origin")
         host = call.headers.get("host", "")
         if origin not in (None, "null") and origin.rpartition("://")[2] != host:
@@ -226,6 +230,8 @@ class Run:
                 event = await anext(self.source)
         except StopAsyncIteration:
             return None
+        except (ConsortError, OSError) as error:
+            raise self._nobody(error) from error
         except TimeoutError:
             raise ApiError(504, "no answer within the deadline", code="deadline_exceeded") from None
         finally:
@@ -235,6 +241,15 @@ class Run:
         if isinstance(event, Answer):
             self.answers.append(event)
         return event
+
+    def _nobody(self, error: Exception) -> Exception:
+        """The error as a client is told it: where all members were asked in vain, none is available."""
+        context = self.context
+        several = len(getattr(self.served.model, "members", ())) > 1
+        if several and context.asked and set(context.asked) <= set(context.dropped):
+            why = ", ".join(f"{name}: {reason}" for name, reason in context.dropped.items())
+            return ApiError(503, f"no member answers ({why})", code="no_member", headers={"retry-after": "5"})
+        return error
 
     async def first(self) -> Event | None:
         try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from consort.server import handlers
+from consort.server import handlers, pages, view
+from consort.server import openapi as openapi_document
 from consort.server.dialects import messages, ollama, openai, responses
 from consort.server.routes import Route, Routes
 
@@ -11,6 +12,11 @@ def routes() -> Routes:
     """What the server has, where."""
     return Routes(
         [
+            Route("/", "GET", "page", pages.page, summary="A page to try the models."),
+            Route("/static/", "GET", "static", pages.static, prefix=True, summary="What the page needs."),
+            Route("/consort/models", "GET", "trees", pages.tree, summary="What each model is made of."),
+            Route("/consort/view", "POST", "view", view.view, counts=True, summary="Who said what, token by token."),
+            Route("/openapi.json", "GET", "openapi", openapi_document.openapi, summary="This document."),
             Route("/health", "GET", "health", handlers.health, summary="Whether the server lives."),
             Route("/ready", "GET", "ready", handlers.ready, summary="Whether its models are loaded."),
             Route("/metrics", "GET", "metrics", handlers.metrics, summary="Prometheus metrics."),

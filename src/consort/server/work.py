@@ -67,7 +67,7 @@ class Worker:
             source = self._apart(served, request, prompts, sampling, context)
         echoes = None
         if request.echo and not _only_reads(request):
-            echoes = await self._in_pool(lambda: self._echoes(served, request, prompts))
+            echoes = await self.run(lambda: self._echoes(served, request, prompts))
         holder = Holder(request)
         async for event in source:
             if isinstance(event, Answer):
@@ -79,7 +79,7 @@ class Worker:
                 for one in holder.heard(event):
                     yield one
 
-    async def _in_pool(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.pool, work)
 
     async def _batched(
@@ -95,7 +95,7 @@ class Worker:
         def make() -> Any:
             return self.scheduler.ticket(served.model, prompts, sampling, emit, pieces=request.stream, top=top)
 
-        ticket = await self._in_pool(make)
+        ticket = await self.run(make)
         self.scheduler.submit(ticket)
         context.asked.append(served.id)
         left = len(prompts)
@@ -121,7 +121,7 @@ class Worker:
         model = served.asked
         streams = request.stream and len(prompts) == 1 and hasattr(model, "stream")
         if not streams:
-            found = await self._in_pool(lambda: model.generate(list(prompts), sampling))
+            found = await self.run(lambda: model.generate(list(prompts), sampling))
             for index, one in enumerate(found):
                 yield await self._answered(served, request, prompts[index], index, one)
             return
@@ -152,7 +152,7 @@ class Worker:
         if request.top is not None and spelled is not None and logprobs is not None:
             told = tuple(Told(token, logprob) for token, logprob in zip(spelled, logprobs, strict=True))
         elif request.top is not None:
-            told = await self._in_pool(lambda: self._told(served, prompt, one, request.top or 0))
+            told = await self.run(lambda: self._told(served, prompt, one, request.top or 0))
         return Answer(index, one.text, one.finish_reason, one, (), told)
 
     def _told(self, served: Served, prompt: Prompt, one: Completion, top: int) -> tuple[Told, ...] | None:

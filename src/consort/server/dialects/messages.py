@@ -168,7 +168,7 @@ def _event(kind: str, **fields: Any) -> bytes:
 
 
 async def stream(exchange: Exchange, events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
-    empty = {"content": [], "stop_reason": None, "stop_sequence": None}
+    empty: dict[str, Any] = {"content": [], "stop_reason": None, "stop_sequence": None}
     usage = {"input_tokens": 0, "output_tokens": 0}
     yield _event("message_start", message={**_head(exchange), **empty, "usage": usage}) + _event("ping")
     said = False
@@ -203,9 +203,9 @@ def _end(exchange: Exchange, answer: Answer, said: bool) -> bytes:
         made += _event("content_block_start", index=index, content_block=_tool_use(call))
         made += _event("content_block_delta", index=index, delta=delta) + _event("content_block_stop", index=index)
     reason, sequence = _stop(exchange, answer)
-    delta = {"stop_reason": reason, "stop_sequence": sequence}
+    end: dict[str, Any] = {"stop_reason": reason, "stop_sequence": sequence}
     account = exchange.account([answer])
-    return made + _event("message_delta", delta=delta, usage=_usage(answer), consort=account) + _event("message_stop")
+    return made + _event("message_delta", delta=end, usage=_usage(answer), consort=account) + _event("message_stop")
 
 
 async def count_tokens(state: State, call: Call) -> Reply:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from math import isfinite, isnan
@@ -11,11 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from consort.core.errors import BadCheckpoint
+from consort.core.errors import BadCheckpoint, ConsortError
 from consort.core.prefix import shared_prefix
 from consort.core.types import Sampling, Usage
 from consort.models.abilities import able
 from consort.models.decoding.decode import completion_of, finish, full_rows, notes_of
+from consort.models.decoding.grammar import Mask
 from consort.models.decoding.sampling import adjusted, distribution, draw, uniform
 from consort.models.token_model import TokenModel
 from consort.server.scheduler.ticket import Done, Failed, Piece, Slot, Ticket, Told
@@ -135,6 +135,8 @@ class Group:
                 self.slots[i].after_prompt = {}
 
     def _draw(self, rows: Sequence[int], logits: Sequence[Float[Tensor, "one vocab"]]) -> None:
+        rows = [i for i in rows if self.slots[i].ticket is not None and self._can_go_on(i, logits[i].shape[-1])]
+        rows = [i for i in rows if self.slots[i].ticket is not None]
         if not rows:
             return
         joint = torch.cat([logits[i] for i in rows])
@@ -149,16 +151,34 @@ class Group:
         logprobs = joint.log_softmax(-1)
         picked = logprobs.gather(-1, chosen.unsqueeze(-1)).squeeze(-1).tolist()
         for at, (i, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
-            slot, ticket = self.slots[i], self._ticket(i)
-            if isnan(picked[at]):
-                hint = "look for NaN in its weights"
-                self.fail(ticket, BadCheckpoint("gives logits that are not numbers", field=self.model.name, hint=hint))
-                continue
-            slot.row.tokens.append(token)
-            slot.row.logprobs.append(picked[at])
-            if ticket.top is not None:
-                slot.told.append(told_of(token, picked[at], logprobs[at], ticket.top))
-            finish(self.model, slot.row, ticket.sampling)
+            self._enter(i, token, picked[at], logprobs[at])
+
+    def _can_go_on(self, row: int, width: int) -> bool:
+        """Whether the row's grammar, if it has one, leaves a token; else its ticket fails, and no other."""
+        ticket = self._ticket(row)
+        if not isinstance(ticket.sampling.grammar, Mask):
+            return True
+        try:
+            ticket.sampling.grammar.allowed(self.slots[row].row.tokens, width)
+        except ConsortError as error:
+            self.fail(ticket, error)
+            return False
+        return True
+
+    def _enter(self, row: int, token: int, logprob: float, logprobs: Float[Tensor, " vocab"]) -> None:
+        """One more token of a row's answer."""
+        slot, ticket = self.slots[row], self.slots[row].ticket
+        if ticket is None:  # another row of the same ticket has failed
+            return
+        if isnan(logprob):
+            hint = "look for NaN in its weights"
+            self.fail(ticket, BadCheckpoint("gives logits that are not numbers", field=self.model.name, hint=hint))
+            return
+        slot.row.tokens.append(token)
+        slot.row.logprobs.append(logprob)
+        if ticket.top is not None:
+            slot.told.append(told_of(token, logprob, logprobs, ticket.top))
+        finish(self.model, slot.row, ticket.sampling)
 
     def _drawn(self, logits: Float[Tensor, "row vocab"], kind: Sampling, slots: Sequence[Slot]) -> Tensor:
         prompts, answers = [s.row.prompt for s in slots], [s.row.tokens for s in slots]
@@ -241,7 +261,3 @@ def told_of(token: int, logprob: float, row: Float[Tensor, " vocab"], top: int) 
     values, ids = row.topk(min(top, row.shape[-1])) if top else (row[:0], row[:0])
     pairs = zip(ids.tolist(), values.tolist(), strict=True)
     return Told(token, logprob if isfinite(logprob) else None, tuple((i, v) for i, v in pairs if isfinite(v)))
-
-
-def now() -> float:
-    return time.monotonic()
