@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from consort.core.errors import ConsortError, EnvironmentFailure
 from consort.core.types import Completion, Prompt, Sampling
+from consort.ensemble.calls import streamed
 from consort.models.base import Session
 from consort.models.token_model import TokenModel
 from consort.server.cooldown import Cooldown
@@ -86,6 +87,14 @@ class Member:
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
         return _asked(self.owner, self, prompts, sampling, lambda: self.model.generate(prompts, sampling))
 
+    def stream(
+        self, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Any = None
+    ) -> Generator[str, None, Completion]:
+        """Pieces as they come; whether the member may be asked, and what became of it, as for whole answers."""
+        if getattr(sampling, "context", None) is None or not hasattr(self.model, "stream"):
+            return (yield from streamed(self.model, prompt, sampling, cancel))
+        return (yield from _followed(self.owner, self, sampling, streamed(self.model, prompt, sampling, cancel)))
+
 
 class TokenMember(TokenModel):
     """A member that is open to its logits; its answers are made in the common batch."""
@@ -127,6 +136,40 @@ class TokenMember(TokenModel):
 
         return _asked(self.owner, self, prompts, sampling, work)
 
+    def stream(
+        self, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Any = None
+    ) -> Generator[str, None, Completion]:
+        """Pieces as they come, from the common batch."""
+        if getattr(sampling, "context", None) is None or not runs_plainly(self.model):
+            return (yield from streamed(self.model, prompt, sampling, cancel))
+        pieces = self.owner.scheduler.stream(self.model, prompt, sampling, cancelled=cancel or bool)
+        return (yield from _followed(self.owner, self, sampling, pieces))
+
+
+def _followed(
+    owner: Members, member: Any, sampling: Any, pieces: Generator[str, None, Completion]
+) -> Generator[str, None, Completion]:
+    """A stream whose end is entered in the request's account."""
+    context: Context = sampling.context
+    with context.lock:
+        if member.name not in context.asked:
+            context.asked.append(member.name)
+        refused = _refused(member, context)
+    if refused:
+        context.dropped[member.name] = refused[0]
+        raise EnvironmentFailure(refused[1], field=member.name)
+    try:
+        answer = yield from pieces
+    except (ConsortError, OSError) as error:
+        with context.lock:
+            context.dropped[member.name] = reason_of(error)
+        owner.heard(context.strategy, member.name, reason_of(error))
+        member.resting.note(False)
+        raise
+    member.resting.note(True)
+    owner.heard(context.strategy, member.name, "ok")
+    return answer
+
 
 def _asked(
     owner: Members, member: Any, prompts: Sequence[Prompt], sampling: Sampling, work: Callable[[], list[Completion]]
@@ -148,7 +191,7 @@ def _asked(
         with context.lock:
             context.dropped[member.name] = reason
         owner.heard(context.strategy, member.name, reason)
-        if not refused and reason != "error" or isinstance(error, EnvironmentFailure | OSError) and not refused:
+        if not refused and (reason != "error" or isinstance(error, EnvironmentFailure | OSError)):
             member.resting.note(False)
         raise
     member.resting.note(True)

@@ -178,9 +178,10 @@ def served_as(name: str, model: Any, members: Members, created: int, options: Ma
     if not callable(getattr(model, "generate", None)):
         raise BadParameter("does not answer prompts", field=name, hint="serve a model or a strategy")
     own = type(model)
+    strategy = name_of(own.__name__) if getattr(model, "members", ()) else "model"
     streams: Streams = getattr(own, "streams", "tokens" if hasattr(own, "stream") else "end")
     asked = model if isinstance(model, TokenModel) else members.strategy(model)
-    return Served(name, model, asked, name_of(own.__name__), streams, created, **options)
+    return Served(name, model, asked, strategy, streams, created, **options)
 
 
 def id_of(model: Any, plan: str) -> str:

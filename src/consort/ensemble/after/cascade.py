@@ -6,9 +6,9 @@ The paper's scorer is a trained text classifier; here a model's own token probab
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from consort.core.counted import counted
 from consort.core.errors import BadParameter, Unsupported
@@ -16,6 +16,7 @@ from consort.core.params import PerModel, Range
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.after import strategy
 from consort.ensemble.answers.confidence import Confidence
+from consort.ensemble.calls import streamed
 from consort.ensemble.confidences.mean_probability import MeanProbability
 from consort.models.base import LanguageModel
 from consort.models.cost import cost_of, distinct, joined
@@ -40,6 +41,8 @@ class Cascade:
     that of all models asked; `details` has `answered_by` and the `confidence` of each model asked.
     Raises Unsupported for a model, other than the last, that does not tell log-probabilities.
     """
+
+    streams: ClassVar[str] = "accepted"
 
     def __init__(
         self,
@@ -81,6 +84,24 @@ class Cascade:
                 what = "%s: %d of %d answers tell no probability: the next model is asked"
                 log.warning(what, self.name, unsure, len(answers))
         return [self._completion(row) for row in rows]
+
+    def stream(
+        self, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Any = None
+    ) -> Generator[str, None, Completion]:
+        """The first answer that is accepted, at once; of the last model, pieces as they come."""
+        row = _Row(prompt)
+        for level, model in enumerate(self.models[:-1]):
+            (answer,) = model.generate([prompt], sampling)
+            row.costs.append((model, cost_of(model, answer)))
+            self._judge(row, level, answer)
+            if row.answer is not None:
+                if answer.text:
+                    yield answer.text
+                return self._completion(row)
+        answer = yield from streamed(self.models[-1], prompt, sampling, cancel)
+        row.costs.append((self.models[-1], cost_of(self.models[-1], answer)))
+        self._judge(row, len(self.models) - 1, answer)
+        return self._completion(row)
 
     def _judge(self, row: _Row, level: int, answer: Completion) -> None:
         last = level == len(self.models) - 1

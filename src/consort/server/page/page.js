@@ -120,7 +120,7 @@ async function ask(id, text, signal) {
   const said = answer.querySelector(".said");
   said.classList.add("wait");
   place.append(bubble(true, text), answer);
-  answer.scrollIntoView({ block: "nearest" });
+  follow();
   const begun = performance.now();
   let whole = "", first = null, account = null, usage = null;
   try {
@@ -131,7 +131,7 @@ async function ask(id, text, signal) {
       const piece = event.choices?.[0]?.delta?.content || "";
       if (piece && first === null) first = performance.now() - begun;
       whole += piece;
-      if (piece) said.textContent = whole;
+      if (piece) { said.textContent = whole; follow(); }
       account = event.consort || account;
       usage = event.usage || usage;
     }
@@ -141,7 +141,13 @@ async function ask(id, text, signal) {
   said.classList.remove("wait");
   turns.push({ role: "assistant", content: whole });
   if (account) answer.append(facts(account, usage, performance.now() - begun, first));
-  answer.scrollIntoView({ block: "nearest" });
+  follow();
+}
+
+// Keep the end in sight, downwards only, for whoever has not scrolled away from it.
+function follow() {
+  const view = byId("chat");
+  if (view.scrollHeight - view.scrollTop - view.clientHeight < 240) view.scrollTop = view.scrollHeight;
 }
 
 async function* events(reply) {
@@ -182,13 +188,16 @@ function facts(account, usage, ms, first) {
 function bars(box, title, values) {
   if (typeof values !== "object" || Array.isArray(values)) { box.append(make("span", { text: `${title} ${JSON.stringify(values)}` })); return; }
   const numbers = Object.entries(values).filter(([, v]) => typeof v === "number");
+  const others = Object.entries(values).filter(([, v]) => typeof v !== "number");
+  if (others.length) box.append(make("span", {}, make("b", { text: `${title} ` }), others.map(([name, v]) => `${name}: ${typeof v === "string" ? v : JSON.stringify(v)}`).join(", ")));
+  if (!numbers.length) return;
   const most = Math.max(1e-9, ...numbers.map(([, v]) => Math.abs(v)));
   box.append(make("b", { text: title }));
   for (const [name, value] of numbers) box.append(bar(name, value, Math.abs(value) / Math.max(most, 1e-9)));
 }
 
 function bar(name, value, share, colour) {
-  const fill = make("div", { class: "fill" });
+  const fill = make("div", { class: typeof value === "number" && value < 0 ? "fill minus" : "fill" });
   fill.style.setProperty("--share", `${Math.round(100 * Math.min(1, share))}%`);
   if (colour) fill.style.setProperty("--colour", `var(${colour})`);
   const shown = typeof value === "number" ? (Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3)) : String(value);
@@ -322,7 +331,8 @@ TABS.forEach((name, i) => {
 byId("composer").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = byId("prompt").value;
-  if (!text.trim() || state.busy) return;
+  if (!text.trim()) return;
+  if (state.busy) { notice("An answer is still under way: wait for it, or press Stop."); return; }
   byId("prompt").value = "";
   send(text).finally(() => byId("prompt").focus());
 });

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from consort.models.decoding.decode import Row, rows_of
 from consort.models.decoding.grammar import bound
 from consort.models.token_model import TokenModel
 from consort.server.scheduler.group import Group
-from consort.server.scheduler.ticket import Done, Emit, Event, Failed, Slot, Ticket
+from consort.server.scheduler.ticket import Done, Emit, Event, Failed, Piece, Slot, Ticket
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -133,6 +134,29 @@ class Scheduler:
         if failed:
             raise failed[0]
         return [found[i] for i in range(len(prompts))]
+
+    def stream(
+        self, model: TokenModel, prompt: Prompt, sampling: Sampling, *, cancelled: Callable[[], bool] = bool
+    ) -> Generator[str, None, Completion]:
+        """As `model.stream`, in the batch of all others; blocks the calling thread between pieces."""
+        events: queue.Queue[Event] = queue.Queue()
+        ticket = self.ticket(model, [prompt], sampling, events.put, pieces=True)
+        self.submit(ticket)
+        try:
+            while True:
+                try:
+                    event = events.get(timeout=0.05)
+                except queue.Empty:
+                    ticket.cancelled = ticket.cancelled or cancelled()
+                    continue
+                if isinstance(event, Piece):
+                    yield event.text
+                elif isinstance(event, Failed):
+                    raise event.error
+                else:
+                    return event.completion
+        finally:
+            ticket.cancelled = True
 
     def _run(self) -> None:
         while True:
