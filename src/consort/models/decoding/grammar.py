@@ -62,7 +62,7 @@ class Mask(Grammar):
                 found[end] = accepting
         if not bool(found.any()):
             hint = "another grammar, or a model whose tokens can spell it"
-            raise Unsupported("no token of the vocabulary can go on", field=FIELDS[self.kind], hint=hint)
+            raise Unsupported("no token of the vocabulary can go on by the grammar", field=FIELDS[self.kind], hint=hint)
         return found
 
     def is_over(self, answer: Sequence[int]) -> bool:
