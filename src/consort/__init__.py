@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from consort.plan import load, model, to_plan
     from consort.recipes.auto.run import auto
     from consort.runs.save import save
+    from consort.server.run import serve
 
 _HOMES = {
     "Completion": "consort.core.types",
@@ -35,6 +36,7 @@ _HOMES = {
     "merge": "consort.merge",
     "model": "consort.plan",
     "save": "consort.runs.save",
+    "serve": "consort.server.run",
     "to_plan": "consort.plan",
 }
 
@@ -50,6 +52,7 @@ __all__ = [
     "merge",
     "model",
     "save",
+    "serve",
     "to_plan",
 ]
 

@@ -25,6 +25,7 @@ from consort.cli import (
     report,
     score,
     search,
+    serve,
     zoo,
 )
 
@@ -48,6 +49,7 @@ app.command("compress")(compress.compress)
 app.command("fit")(fit.fit)
 app.command("fuse")(fuse.fuse)
 app.command("index")(index.index)
+app.command("serve")(serve.serve)
 app.command("methods")(methods.methods)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)

@@ -3,6 +3,7 @@
 hidden   feed_hidden(tokens, layers) gives hidden states beside the logits, layer_logits(states) what the output
          head makes of them (DoLa, contrastive search)
 tree     feed_tree(tokens, parents) reads a tree of continuations at once, keep(paths) goes on along one branch
+admit    admit(rows) gives the session with new, empty rows at its end (continuous batching)
 """
 
 from __future__ import annotations
@@ -66,12 +67,37 @@ class TreeSession(Session, Protocol):
         """Of each tree, keep the nodes of one branch, given from its first node on; all other nodes are forgotten."""
 
 
-ABILITIES = {"hidden": ("feed_hidden", "layer_logits"), "tree": ("feed_tree", "keep")}
+@runtime_checkable
+class GrowingSession(Session, Protocol):
+    """A session that takes new rows while others run."""
+
+    def admit(self, rows: int) -> GrowingSession:
+        """The session with so many new, empty rows at its end; this one must not be used after."""
+
+
+ABILITIES = {"hidden": ("feed_hidden", "layer_logits"), "tree": ("feed_tree", "keep"), "admit": ("admit",)}
 
 
 def able(session: Session, ability: str) -> bool:
-    """Whether `session` has the ability "hidden" or "tree"."""
-    return all(callable(getattr(session, name, None)) for name in ABILITIES[ability])
+    """Whether `session` has the ability "hidden", "tree" or "admit".
+
+    A class that keeps more of its rows than the one it inherits from says by its own `select` how they are kept; then
+    only its own `admit` counts.
+    """
+    if not all(callable(getattr(session, name, None)) for name in ABILITIES[ability]):
+        return False
+    return ability != "admit" or (_admits(session) and all(able(part, "admit") for part in inner_sessions(session)))
+
+
+def inner_sessions(session: Any) -> list[Any]:
+    """The sessions that a session is made of, as far as it tells by `inner_sessions`."""
+    tell = getattr(session, "inner_sessions", None)
+    return [] if tell is None else list(tell())
+
+
+def _admits(session: Session) -> bool:
+    owner = next((kind for kind in type(session).__mro__ if "select" in vars(kind)), None)
+    return owner is not None and "admit" in vars(owner)
 
 
 def with_hidden(session: Session, name: str = "the model") -> HiddenSession:
@@ -105,6 +131,15 @@ class SequentialTrees:
     def select(self, rows: Sequence[int]) -> SequentialTrees:
         self.lengths = [self.lengths[row] for row in rows]
         self.session = self.session.select(rows)
+        return self
+
+    def inner_sessions(self) -> list[Session]:
+        return [self.session]
+
+    def admit(self, rows: int) -> SequentialTrees:
+        self.lengths += [0] * rows
+        growing: Any = self.session
+        self.session = growing.admit(rows)
         return self
 
     def spent(self) -> list[dict[str, Usage]]:
