@@ -9,6 +9,7 @@ from typing import Any
 
 from consort.core.files import machine_errors
 from consort.core.journal import Journal, key_of
+from consort.core.results import RESULTS_FILE
 from consort.data import dump_yaml
 from consort.plan.expression import dump, parse, renamed
 from consort.plan.references import absolute
@@ -19,7 +20,6 @@ from consort.weights.disk.whole_folder import check_target
 MODEL_FOLDER = "model"
 PLAN_FILE = "plan.yml"
 REPORT_FILE = "report.html"
-RESULTS_FILE = "results.json"
 STATES = "states"
 """The folder of what a winner learned."""
 ZOO_FOLDER = "zoo"

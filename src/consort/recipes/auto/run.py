@@ -76,7 +76,7 @@ def auto(
         found, more = search(trials, usable, base, force=force)
     found = replace(found, notes=(*repeated(models), *notes, *found.notes))
     origin = provenance(plan=found.plan, inputs=inputs, seed=seed)
-    return conclude(Path(out), trials, usable, found, origin, more=more)
+    return conclude(Path(out), trials, usable, found, origin, details=more)
 
 
 def check_budget(budget: int) -> None:
@@ -107,7 +107,7 @@ def search(
 ) -> tuple[Found, dict[str, Any]]:
     """Score the singles, let every stage propose on fit, decide on held-out.
 
-    Also returns further keys of results.json. The fallback is the single model that is best on all of dev.
+    Also returns details of results.json. The fallback is the single model that is best on all of dev.
     """
     fit = {m.reference: trials.result(m.label, m.reference, "fit") for m in members}
     singles = tuple(trials.result(m.label, m.reference, "held_out") for m in members)

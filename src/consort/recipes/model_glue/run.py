@@ -77,7 +77,7 @@ def model_glue(
     found = replace(found, notes=(*repeated(models), *notes, *found.notes))
     also = {group.name: group.plan for group in merged.groups if group.is_merge and group.plan != found.plan}
     origin = provenance(plan=found.plan, inputs=inputs, seed=seed)
-    return conclude(Path(out), trials, usable, found, origin, also=also, more=merged.to_json())
+    return conclude(Path(out), trials, usable, found, origin, verb="model_glue", also=also, details=merged.to_json())
 
 
 def decided(trials: Trials, members: Sequence[Member], merged: MergedZoo, base: str | None) -> Found:
