@@ -96,13 +96,17 @@ def conclude(
     if is_checkpoint(found.plan) and not folder.exists():
         winner = trials.builder.build(parse(found.plan).root, "checkpoint")
         write(winner, folder, plan=found.plan, seed=trials.seed)
+    trials.watch.phase("measuring on test")
     test = [trials.result(m.label, m.reference, "test") for m in members]
     for family in found.families[:1]:
         if len(family.members) > 1:
             uniform = {"linear": {"models": [m.reference for m in family.members]}}
             test.append(trials.result(UNIFORM, uniform, "test"))
     test += [trials.result(name, expression, "test") for name, expression in (also or {}).items()]
-    test.append(trials.result(WINNER, str(folder) if is_checkpoint(found.plan) else found.plan, "test"))
+    saved = is_checkpoint(found.plan)
+    test.append(
+        trials.saved(WINNER, found.plan, folder, "test") if saved else trials.result(WINNER, found.plan, "test")
+    )
     comparison = compare(test, singles={m.label for m in members}, seed=trials.seed)
     content = {**content_of(trials, members, found, comparison, origin), "details": dict(details or {})}
     write_results(out, verb, content)
