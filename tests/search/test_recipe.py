@@ -46,7 +46,7 @@ def test_a_search_of_adapters_saves_an_adapter_that_scores_what_was_reported(tas
         p.name for p in found.folder.iterdir()
     }
     results = json.loads((found.folder / "results.json").read_text())
-    assert results["history"]["best"]["score"] == found.best.outcome.score
+    assert results["details"]["history"]["best"]["score"] == found.best.outcome.score
     assert set(results["winner"]["coefficients"]["coefficients"]) == {"base", "lora-mirror", "lora-order"}
     system = c.model(found.folder / "plan.yml")
     assert c.evaluate(system, task, split="dev").score == pytest.approx(found.best.outcome.score, abs=1 / 24)
@@ -151,7 +151,7 @@ def test_the_verb_prints_one_document(tmp_path):
     (tmp_path / "task.jsonl").write_text("\n".join(lines) + "\n")
     result = run(plan, "--task", tmp_path / "task.jsonl", "--out", tmp_path / "run", "--limit", 3, "--json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["history"]["evaluations"] >= 2
+    assert json.loads(result.stdout)["details"]["history"]["evaluations"] >= 2
 
 
 @pytest.mark.parametrize(
