@@ -16,6 +16,7 @@ from consort.cli import (
     fuse,
     generate,
     lab,
+    laws,
     merge,
     methods,
     report,
@@ -42,6 +43,7 @@ app.command("collect")(collect.collect)
 app.command("fit")(fit.fit)
 app.command("fuse")(fuse.fuse)
 app.command("methods")(methods.methods)
+app.command("laws")(laws.laws)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)
 app.add_typer(lab.app, name="lab")
