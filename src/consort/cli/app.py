@@ -20,6 +20,7 @@ from consort.cli import (
     generate,
     index,
     lab,
+    laws,
     merge,
     methods,
     report,
@@ -51,6 +52,7 @@ app.command("fuse")(fuse.fuse)
 app.command("index")(index.index)
 app.command("serve")(serve.serve)
 app.command("methods")(methods.methods)
+app.command("laws")(laws.laws)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)
 app.add_typer(federate.app, name="federate")

@@ -23,6 +23,9 @@ from consort.core.plugins import plugins, warn_of
 T = TypeVar("T")
 D = TypeVar("D", bound=Callable[..., Any])
 
+FOR_LAWS = frozenset({"example", "examples", "exempt", "cases", "ends", "vocabularies"})
+"""What a decorator says for the laws alone (`consort.testing`); no engine is told of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -104,7 +107,8 @@ class Registry(Kind, Generic[T]):
         def decorator(**options: Any) -> Callable[[D], D]:
             def register(definition: D) -> D:
                 if wrap:
-                    self.add(definition, wrap(definition, **options), **options)
+                    told = {key: value for key, value in options.items() if key not in FOR_LAWS}
+                    self.add(definition, wrap(definition, **told), **options)
                     return definition
                 checked = bound(definition, name_of(definition.__name__))
                 item: Any = checked
@@ -129,6 +133,11 @@ class Registry(Kind, Generic[T]):
                     raise
                 message = f"the plug-in {entry.home} cannot be imported: {type(error).__name__}: {error}"
                 raise Unsupported(message, field=name, hint=f"repair or uninstall {entry.home}") from error
+        if name not in self._items:
+            message = f"{entry.place} makes it no {self.kind}: its decorator is that of another kind"
+            raise Unsupported(
+                message, field=name, hint=f"its entry point belongs to the group of that kind, not {self.group}"
+            )
         return self._items[name]
 
     def entry(self, name: str) -> Entry:

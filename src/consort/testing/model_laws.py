@@ -20,9 +20,10 @@ from consort.core.types import Completion, Sampling, Usage
 from consort.models.base import LanguageModel
 from consort.models.cost import labels
 from consort.models.token_model import TokenModel
-from consort.testing import sampling_laws
 from consort.testing.built import built, members_for, run, strategies
+from consort.testing.law import Law, applies, named
 
+KINDS = ("ensemble", "transfer", "answer", "speculate")
 GREEDY = Sampling(max_tokens=6)
 SAMPLED = Sampling(max_tokens=6, temperature=0.9, top_p=0.95, top_k=20, seed=7)
 NEAR = 1e-4
@@ -275,18 +276,19 @@ def registered(name: str) -> Registered:
     return Registered(name, registry, members_for(registry, name))
 
 
-def _of_sessions(law: Callable[[TokenModel], None]) -> Callable[[str], None]:
+def _of_sessions(law: Callable[[TokenModel], None]) -> Law:
     @wraps(law)
     def of(name: str) -> None:
         found = registered(name)
         model = found.build(found.members)
-        if isinstance(model, TokenModel) and found.registry.kind in ("ensemble", "transfer"):
-            law(model)
+        of_tokens = isinstance(model, TokenModel) and found.registry.kind in ("ensemble", "transfer")
+        applies(of_tokens, "it is not open down to its logits, or is so as its target is")
+        law(model)
 
     return of
 
 
-def _of_answers(law: Callable[[LanguageModel, Sequence[str]], None]) -> Callable[[str], None]:
+def _of_answers(law: Callable[[LanguageModel, Sequence[str]], None]) -> Law:
     @wraps(law)
     def of(name: str) -> None:
         found = registered(name)
@@ -296,30 +298,25 @@ def _of_answers(law: Callable[[LanguageModel, Sequence[str]], None]) -> Callable
     return of
 
 
+@named("copies_are_the_model")
 def _copies(name: str) -> None:
     found = registered(name)
-    if found.takes_a_list:
-        copies_are_the_model(found.build, found.members[1], prompts_of(found.members[0]))
+    applies(found.takes_a_list, "it is of models in different roles")
+    copies_are_the_model(found.build, found.members[1], prompts_of(found.members[0]))
 
 
+@named("strategies_nest")
 def _nested(name: str) -> None:
     found = registered(name)
-    if found.takes_a_list:
-        strategies_nest(found.build, found.members, prompts_of(found.members[0]))
+    applies(found.takes_a_list, "it is of models in different roles")
+    strategies_nest(found.build, found.members, prompts_of(found.members[0]))
 
 
-def sampling_is_kept_or_refused(name: str) -> None:
-    """Every field of Sampling holds, or is refused by its name (`sampling_laws`)."""
-    sampling_laws.check(name)
-
-
-_copies.__name__, _nested.__name__ = "copies_are_the_model", "strategies_nest"
-LAWS: tuple[Callable[[str], None], ...] = (
+LAWS: tuple[Law, ...] = (
     *(_of_sessions(law) for law in SESSION_LAWS),
     *(_of_answers(law) for law in ANSWER_LAWS),
     _copies,
     _nested,
-    sampling_is_kept_or_refused,
 )
 """Laws of a registered strategy over models, by its name."""
 

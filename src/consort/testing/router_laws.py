@@ -24,8 +24,10 @@ from consort.ensemble.learning.fitting import load_learned, save_learned, with_l
 from consort.ensemble.learning.observations import Observed
 from consort.models.cost import cost_of
 from consort.models.fake import FakeModel
-from consort.testing.built import built, law_of, run
+from consort.testing.built import built, run
+from consort.testing.law import Law, applies, law_of
 
+KINDS = ("router",)
 Build = Callable[[Sequence[Any]], Any]
 SIZE = 48
 
@@ -97,8 +99,7 @@ def keeps_its_state(build: Build) -> None:
     """Written and read, what was learned decides as before."""
     data = observed()
     router = fitted(build(models()), data)
-    if router.learned is None:
-        return
+    applies(router.learned is not None, "it learns nothing")
     with TemporaryDirectory() as folder:
         path = Path(folder) / router.learned.file_name
         save_learned(router.learned, path)
@@ -211,8 +212,7 @@ def build_of(name: str, **more: Any) -> Build:
 
 def thresholds_at_both_ends(name: str) -> None:
     """At the least threshold it is always the strong model, at the most never."""
-    if "threshold" not in params(name):
-        return
+    applies("threshold" in params(name), "it has no threshold")
     data, bounds = observed(), params(name)["threshold"].range
     for threshold, chosen in ((bounds.low, 0), (bounds.high, 1)):
         router = fitted(build_of(name, threshold=threshold)(models()), data)
@@ -221,8 +221,7 @@ def thresholds_at_both_ends(name: str) -> None:
 
 def more_share_is_more_strong_calls(name: str) -> None:
     """The larger the share that is meant to go to the strong model, the more does."""
-    if "share" not in params(name):
-        return
+    applies("share" in params(name), "it has no share")
     data = observed()
     shares = [build_of(name, share=share, threshold=None)(models()).fit(data) for share in (0.1, 0.5, 0.9)]
     calls = [int((router.choose(data.queries) == 0).sum()) for router in shares]
@@ -231,8 +230,7 @@ def more_share_is_more_strong_calls(name: str) -> None:
 
 def a_large_lambda_takes_the_cheapest(name: str) -> None:
     """Where price is all that counts the cheapest model is chosen."""
-    if "lambda_" not in params(name):
-        return
+    applies("lambda_" in params(name), "it has no lambda")
     data = observed()
     router = build_of(name, lambda_=1e6)(models()).fit(data)
     assert (router.choose(data.queries) == 1).all()
@@ -242,8 +240,7 @@ def learns_what_there_is_to_learn(name: str) -> None:
     """On fresh queries it is right nearly always, where no single model is."""
     data, fresh = observed(seed=0), observed(seed=1)
     router = build_of(name)(models())
-    if router.by_role or not router.needs_fit:
-        return
+    applies(not router.by_role and router.needs_fit, "it is not fitted on qualities of models")
     chosen = router.fit(data).choose(fresh.queries)
     right = fresh.quality[np.arange(len(fresh)), chosen].mean()
     assert right >= 0.95 > fresh.accuracy.max(), f"right on {right:.0%}"
@@ -264,7 +261,7 @@ def plan_round_trip(name: str) -> None:
         assert to_plan(build(parse(plan))) == plan
 
 
-LAWS: tuple[Callable[[str], None], ...] = (
+LAWS: tuple[Law, ...] = (
     *(
         law_of(law, build_of)
         for law in (

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 from consort.core.errors import ConsortError
 from consort.core.types import Grammar, Sampling
 from consort.testing.built import built, members_for, strategies
+from consort.testing.law import Law, named
 
 SEEDS = (1, 2, 3, 4, 5, 6)
 LARGE = 1e5
@@ -156,6 +158,7 @@ def sampling_holds(subject: Subject, field: str) -> None:
         assert field in f"{refused.field} {refused.message}", f"{field} is refused, but not by name: {refused}"
 
 
+@cache
 def subject_of(name: str) -> Subject:
     """A registered strategy over small models."""
     registry = strategies()[name]
@@ -165,8 +168,19 @@ def subject_of(name: str) -> Subject:
     return Subject(strategy, tokenizer)
 
 
+def _of(field: str) -> Law:
+    @named(f"sampling_{field}_holds_or_is_refused")
+    def law(name: str) -> None:
+        sampling_holds(subject_of(name), field)
+
+    return law
+
+
+LAWS: tuple[Law, ...] = tuple(_of(field) for field in FIELDS)
+"""Laws of a registered strategy, by its name: one for every field of Sampling."""
+
+
 def check(name: str) -> None:
     """Every field of Sampling over the strategy called `name`."""
-    subject = subject_of(name)
-    for field in FIELDS:
-        sampling_holds(subject, field)
+    for law in LAWS:
+        law(name)

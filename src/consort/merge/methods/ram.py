@@ -29,7 +29,14 @@ def mean_of_active(
     return total(deltas * changed) / count.clamp(min=1)
 
 
-@method(paper="2601.13572", on="deltas", symmetric=True, inputs=(1, None), base="required")
+@method(
+    paper="2601.13572",
+    on="deltas",
+    symmetric=True,
+    inputs=(1, None),
+    base="required",
+    exempt={"scaling_the_deltas_scales_the_result": "`epsilon`, below which a change is none, is a fixed size"},
+)
 def ram(
     deltas: Float[Tensor, "model *shape"], *, epsilon: Annotated[float, Range(0, inf)] = 1e-5
 ) -> Float[Tensor, "*shape"]:
@@ -50,7 +57,15 @@ def unique_factors(blocks: Blocks, *, r: float, alpha: float, epsilon: float) ->
     return factors
 
 
-@method(paper="2601.13572", on="deltas", statistic=unique_factors, symmetric=True, inputs=(1, None), base="required")
+@method(
+    paper="2601.13572",
+    on="deltas",
+    statistic=unique_factors,
+    symmetric=True,
+    inputs=(1, None),
+    base="required",
+    exempt={"scaling_the_deltas_scales_the_result": "`epsilon`, below which a change is none, is a fixed size"},
+)
 def ramplus_tl(
     deltas: Float[Tensor, "model *shape"],
     stat: Float[np.ndarray, "model"],

@@ -7,19 +7,11 @@ from functools import cache, partial
 import pytest
 import torch
 
-from consort.mixture import mixture
 from consort.mixture.weight_mixture import WeightMixture
 from consort.models import ByteTokenizer, load_model
 from consort.testing import mixture_laws as laws
 from consort.testing import model_laws
 from consort.weights.checkpoint import Memory
-
-
-@pytest.mark.parametrize("law", laws.LAWS[:-1], ids=lambda law: law.__name__)  # the last is tests/field/test_sampling
-@pytest.mark.parametrize("name", list(mixture))
-def test_laws(name, law):
-    law(name)
-
 
 LEVELS = [(level, input) for level in ("ffn", "block", "model") for input in ("sample", "first_token")]
 
@@ -40,9 +32,7 @@ def tiny(seed, kind="llama"):
 
 
 @pytest.fixture(autouse=True)
-def bytes_are_tokens(request, monkeypatch):
-    if request.function is test_laws:  # models of the lab have tokenizers of their own
-        return
+def bytes_are_tokens(monkeypatch):
     given = ByteTokenizer(bos=1, eos=0)
     monkeypatch.setattr("consort.models.hf.loading._tokenizer", lambda *_: given)
 
