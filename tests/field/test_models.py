@@ -115,7 +115,7 @@ def test_D2_a_dtype_is_the_files_own_or_the_one_asked_for(tmp_path: Path) -> Non
 
 
 def test_D2_devices_are_named_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from consort.models import devices
+    from consort.models import placement
 
     folder = saved("llama", tmp_path)
     with pytest.raises(BadParameter, match="'gpu7' is no device"):
@@ -124,7 +124,7 @@ def test_D2_devices_are_named_or_refused(tmp_path: Path, monkeypatch: pytest.Mon
         load_model(folder, tokenizer="bytes", device="cuda:99")
     with pytest.raises(BadParameter, match="says where the model goes"):
         load_model(folder, tokenizer="bytes", device="cpu", device_map="auto")
-    monkeypatch.setattr(devices, "find_spec", lambda _: None)
+    monkeypatch.setattr(placement, "find_spec", lambda _: None)
     with pytest.raises(MissingExtra, match="device_map: a model is spread over devices by accelerate"):
         load_model(folder, tokenizer="bytes", device_map="auto")
 
