@@ -6,11 +6,12 @@ import json
 from collections import ChainMap
 from collections.abc import Mapping, MutableMapping
 from dataclasses import replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consort.core.errors import BadParameter, ConsortError, together
 from consort.models.placement import OPEN, Placement, held
+from consort.plan.adapter_base import base_by_word
 from consort.plan.expression import Call, Node, Part, Plan, Reference, dump, read_plan
 from consort.plan.kinds import find, is_expression
 from consort.plan.references import folder_of
@@ -106,7 +107,7 @@ class Builder:
         if wanted == "adapter" and node.base is None and is_adapter(folder):
             adapter: Checkpoint = open_adapter(folder)
             return adapter
-        base = node.base or _neighbour(folder)
+        base = node.base or base_by_word(folder)
         opened = self.build(Reference(base), "checkpoint") if base else None
         code = self.allow_remote_code
         laid: Checkpoint = open_checkpoint(folder, base=opened, other_base=node.other_base, allow_remote_code=code)
@@ -164,13 +165,3 @@ def _refuse_adapter(ckpt: Checkpoint) -> Checkpoint:
         hint = "lay it over its base: apply_adapter: {model: …, base: …}"
         raise BadParameter(f"{ckpt.name} is an adapter, not a model", hint=hint)
     return ckpt
-
-
-def _neighbour(folder: Path) -> str | None:
-    """The base of an adapter where it lies beside it under the name that the adapter gives."""
-    from consort.weights import declared_base, is_adapter
-
-    if not is_adapter(folder):
-        return None
-    beside = [folder.parent / PurePath(name).name for name in declared_base(folder)]
-    return next((str(path) for path in beside if path.is_dir() and not is_adapter(path)), None)
