@@ -145,3 +145,26 @@ def test_D2_quantised_weights_are_left_to_transformers(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config, default=str))
     with pytest.raises(ConsortError, match=f"{folder.name}: cannot be loaded"):
         load_model(folder, tokenizer="bytes", device="cpu")
+
+
+def test_B17_a_cache_folder_that_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from consort.core.cache import cache_folder
+    from consort.models.bytewise.tables import kept
+    from consort.models.hf import products
+
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert cache_folder() == tmp_path / "file" / "consort"
+    products._TABLES.clear()
+    forms = products.forms_of([torch.ones(512, 512)])
+    assert forms[(512, 512)]
+    assert list(kept("tables", lambda: {})) == []
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "the fastest forms of products cannot be kept, and are measured each time",
+        "tables of the tokenizer cannot be kept, and are made again each time",
+    ]
+    products._TABLES.clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
+    assert cache_folder() == Path.home() / ".cache" / "consort"
