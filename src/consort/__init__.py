@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from consort.data import load_task
     from consort.evaluate import compare, evaluate
     from consort.merge import merge
+    from consort.models.placement import held
     from consort.plan import load, model, to_plan
     from consort.recipes.auto.run import auto
     from consort.runs.save import save
@@ -31,6 +32,7 @@ _HOMES = {
     "auto": "consort.recipes.auto.run",
     "compare": "consort.evaluate",
     "evaluate": "consort.evaluate",
+    "held": "consort.models.placement",
     "load": "consort.plan",
     "load_task": "consort.data",
     "merge": "consort.merge",
@@ -47,6 +49,7 @@ __all__ = [
     "auto",
     "compare",
     "evaluate",
+    "held",
     "load",
     "load_task",
     "merge",

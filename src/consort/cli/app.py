@@ -29,6 +29,7 @@ from consort.cli import (
     serve,
     zoo,
 )
+from consort.cli.options import placed
 
 app = typer.Typer(
     help="Many language models made to work as one: merge, ensemble, cooperate; measured and saved.",
@@ -38,16 +39,16 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("auto")(auto.auto)
+app.command("auto")(placed(auto.auto))
 app.command("merge")(merge.merge)
 app.command("check")(check.check)
-app.command("generate")(generate.generate)
-app.command("score")(score.score)
-app.command("search")(search.search)
-app.command("eval")(evaluate.evaluate)
+app.command("generate")(placed(generate.generate))
+app.command("score")(placed(score.score))
+app.command("search")(placed(search.search))
+app.command("eval")(placed(evaluate.evaluate))
 app.command("collect")(collect.collect)
 app.command("compress")(compress.compress)
-app.command("fit")(fit.fit)
+app.command("fit")(placed(fit.fit))
 app.command("fuse")(fuse.fuse)
 app.command("index")(index.index)
 app.command("serve")(serve.serve)

@@ -145,7 +145,7 @@ def _compared(
     if out is not None:
         _check_page(out, force)
     builder = Builder(0, allow_remote_code)
-    members = open_members(models, builder)
+    members = open_members(models, builder, tell=False)
     below = None if base is None else builder.build(Reference(base), "checkpoint")
     found = similarities(
         [member.checkpoint for member in members],

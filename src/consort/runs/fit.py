@@ -19,6 +19,7 @@ from consort.ensemble.learning.fitting import Fitted, Rule, fit_gated, save_lear
 from consort.ensemble.learning.observations import Observed, from_results, from_table
 from consort.evaluate import Result, evaluate
 from consort.models.cached.model import TableModel, open_table
+from consort.models.placement import current
 from consort.plan import read_plan
 from consort.plan.build import Builder
 from consort.plan.expression import Call, Node, Plan, dump
@@ -58,7 +59,7 @@ def fit(
     builder = Builder(read.seed, allow_remote_code)
     strategy = _fittable(builder.build(read.root, "model"), str(plan))
     folder = Path(out)
-    key = key_of([dump(read), source, loaded.key, rule, seed])
+    key = key_of([dump(read), source, loaded.key, rule, seed, *([held] if (held := current().to_json()) else [])])
     journal = Journal(folder, key, force=force, sound=_is_record)
     records = {record["model"]: record for record in journal.open()}
     with journal.discarded_if_refused():
