@@ -97,7 +97,7 @@ def _step(statement: ast.stmt, known: dict[str, Kind]) -> Step:
             if kind == "Predict":
                 _check_logic(argument, known)
                 return Step(name, "Predict", logic=argument)
-            return Step(name, kind, _parts(argument, known))  # type: ignore[arg-type]
+            return Step(name, kind, _parts(argument, known))
     raise NotAllowed
 
 
