@@ -52,18 +52,27 @@ class Statement:
 
     def text(self, rng: random.Random) -> str:
         """A sentence in one of its phrasings."""
+        return self.phrased(rng.choice(self.phrasings))
+
+    @property
+    def phrasings(self) -> tuple[str, ...]:
+        """How it can be said."""
         said, denied = COUNTED.get(self.relation, (SAID, DENIED))
-        phrasing = rng.choice(said if self.holds else denied)
+        return said if self.holds else denied
+
+    def phrased(self, phrasing: str) -> str:
+        """A sentence in that phrasing."""
         return phrasing.format(relation=self.relation, country=self.country, value=self.value) + " ."
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A premise, a hypothesis, and how it follows."""
+    """A premise, a hypothesis, and how it follows; `twin` is the same sentence as it would follow, "" where unknown."""
 
     premise: str
     hypothesis: str
     label: Label
+    twin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,49 +111,47 @@ def world(rng: random.Random, size: int) -> list[Statement]:
     return [Statement(country, relation, value_of(rng, relation)) for country, relation in dict.fromkeys(chosen)]
 
 
-def draw_item(rng: random.Random, size: int = 0) -> Item:
-    """A premise of `size` sentences (0: one to five) and a hypothesis, each label a third of the time."""
-    facts = world(rng, size or rng.randrange(1, 6))
+def draw_items(rng: random.Random, size: int) -> list[Item]:
+    """One premise of `size` sentences and four hypotheses about it: one that follows, and three that do not."""
+    facts = world(rng, size)
     told = [_denied(rng, fact) if rng.random() < 0.12 else fact for fact in facts]
-    label: Label = rng.choice(("entailment", "neutral", "contradiction"))
-    about = rng.randrange(len(told))
-    draw = {"entailment": _entailed, "neutral": _unrelated, "contradiction": _contradicted}[label]
-    hypothesis = draw(rng, told, about)
+    about = rng.choice(told)
     premise = " ".join(fact.text(rng) for fact in told)
-    return Item(premise, hypothesis.text(rng), label)
+    others = [one.value for one in told if one.relation == about.relation and one.value != about.value]
+    value = rng.choice(others) if others and rng.random() < 0.5 else value_of(rng, about.relation, about.value)
+    other = replace(about, value=value)
+    return [
+        _item(rng, premise, about, about),
+        _item(rng, premise, other, about) if about.holds else _item(rng, premise, replace(about, holds=True), about),
+        _item(rng, premise, replace(about, holds=not about.holds), about),
+        _item(rng, premise, _unrelated(rng, told, about), about),
+    ]
+
+
+def _item(rng: random.Random, premise: str, said: Statement, about: Statement) -> Item:
+    """The item of a statement where `about` is what follows; its twin differs in the changed words alone."""
+    phrasing = rng.choice(said.phrasings)
+    known = (said.country, said.relation) == (about.country, about.relation)
+    label: Label = "entailment" if said == about else "contradiction" if known else "neutral"
+    same_form = said.holds == about.holds and (said.relation in COUNTED) == (about.relation in COUNTED)
+    twin = about.phrased(phrasing) if same_form and phrasing in about.phrasings else ""
+    return Item(premise, said.phrased(phrasing), label, twin)
 
 
 def _denied(rng: random.Random, fact: Statement) -> Statement:
     return replace(fact, value=value_of(rng, fact.relation), holds=False)
 
 
-def _entailed(rng: random.Random, told: Sequence[Statement], about: int) -> Statement:
-    fact = told[about]
-    if fact.holds and rng.random() < 0.15:
-        return replace(fact, value=value_of(rng, fact.relation, fact.value), holds=False)
-    return fact
-
-
-def _contradicted(rng: random.Random, told: Sequence[Statement], about: int) -> Statement:
-    fact = told[about]
-    if not fact.holds or rng.random() < 0.35:
-        return replace(fact, holds=not fact.holds)
-    others = [one.value for one in told if one.relation == fact.relation and one.value != fact.value]
-    if others and rng.random() < 0.6:
-        return replace(fact, value=rng.choice(others))
-    return replace(fact, value=value_of(rng, fact.relation, fact.value))
-
-
-def _unrelated(rng: random.Random, told: Sequence[Statement], about: int) -> Statement:
-    fact = told[about]
+def _unrelated(rng: random.Random, told: Sequence[Statement], fact: Statement) -> Statement:
+    """A statement about another country or relation, the rest of it often as it was."""
     known = {(one.country, one.relation) for one in told}
     for _ in range(20):
-        country = rng.choice([fact.country, *(one.country for one in told), country_name(rng)])
-        relation = rng.choice([fact.relation, *RELATIONS, *COUNTED])
-        if (country, relation) not in known:
-            value = fact.value if relation == fact.relation and rng.random() < 0.7 else value_of(rng, relation)
-            return Statement(country, relation, value, rng.random() < 0.8)
-    return Statement(country_name(rng), fact.relation, fact.value)
+        other = rng.random() < 0.5
+        country = rng.choice([one.country for one in told]) if rng.random() < 0.3 else country_name(rng)
+        said = replace(fact, country=country) if other else replace(fact, relation=rng.choice([*RELATIONS, *COUNTED]))
+        if (said.country, said.relation) not in known:
+            return said if other and rng.random() < 0.8 else replace(said, value=value_of(rng, said.relation))
+    return replace(fact, country=country_name(rng))
 
 
 def plant(rng: random.Random, error: Error | None) -> Planted:

@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from consort.cooperate.detect import detectors
+from consort.core.errors import EnvironmentFailure
 from consort.core.types import Usage
+from consort.knowledge.evidence import Evidence
 from consort.models import FakeModel
 from consort.models.detecting import Case, Finding
 from consort.testing.built import exempt, letters_model, run
@@ -71,9 +73,25 @@ class ExactNli:
         return (1.0, 0.0, 0.0) if other <= one else (0.0, 1.0, 0.0)
 
 
+class Facts:
+    """Stands for a retriever: the same two pieces for every query, or for none."""
+
+    def __init__(self, *texts: str, source: str = "facts", fails: bool = False) -> None:
+        self.texts, self.source, self.fails = texts or ("red is the town. two men came.", "it rained."), source, fails
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Evidence]]:
+        if self.fails:
+            raise EnvironmentFailure("does not answer", field="facts")
+        found = [Evidence(str(i), text, 1.0 / (i + 1), self.source) for i, text in enumerate(self.texts)]
+        return [found[:k] for _ in queries]
+
+
 STANDS_FOR: Mapping[str, Callable[[], Any]] = {
     "fake": ExactNli,
     "yes": lambda: FakeModel(_reads, name="yes"),
+    "facts": lambda: Facts(),
+    "agrees": lambda: FakeModel(lambda prompt: '["Is it red?"]' if "JSON" in prompt else "No", name="agrees"),
+    "programs": lambda: FakeModel(lambda prompt: 'a = Verify("red is the town")\nb = Predict(a)', name="programs"),
     "letters": lambda: letters_model(0),
 }
 
@@ -172,7 +190,7 @@ def costs_are_told(detector: Any) -> None:
     if nli is None:
         return
     before = len(nli.pairs)
-    calls = sum(usage.calls for f in detector.detect(CASES) for usage in f.cost.values())
+    calls = sum(f.cost[nli.name].calls for f in detector.detect(CASES) if nli.name in f.cost)
     assert calls == len(nli.pairs) - before, f"{calls} told, {len(nli.pairs) - before} made"
 
 

@@ -99,10 +99,10 @@ def with_costs(findings: Sequence[Finding], cost: Mapping[str, Usage]) -> list[F
     for i in range(n):
         share = {}
         for name, usage in cost.items():
-            part = [
+            prompt, completion, calls = (
                 whole // n + (i < whole % n) for whole in (usage.prompt_tokens, usage.completion_tokens, usage.calls)
-            ]
-            share[name] = Usage(*part, usage.seconds / n)
+            )
+            share[name] = Usage(prompt, completion, calls, usage.seconds / n)
         shares.append(share)
     return [replace(finding, cost=_added(finding.cost, share)) for finding, share in zip(findings, shares, strict=True)]
 

@@ -44,7 +44,7 @@ def detector(
     if finding.doubt is None:
         why = "; ".join(finding.notes) or "nothing can be said"
         raise BadData(why, field=f"line {example.line}", hint="take a detector that works from answer and source")
-    return 1 - finding.doubt
+    return float(1 - finding.doubt)
 
 
 def _opened(given: Any) -> Any:

@@ -6,7 +6,7 @@ The trained variant (Conv) is not here; there is no cap on the number of source 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class Summac(Judging):
         self.nli, self.chunks, self.across, self.joining = nli, chunks, across, joining
 
     def judge(self, cases: Sequence[Case]) -> list[Finding]:
-        across = {"max": np.max, "mean": np.mean, "min": np.min}[self.across]
+        across: Any = {"max": np.max, "mean": np.mean, "min": np.min}[self.across]
         found = []
         for one in matrices(cases, self.nli, self.chunks):
             entail, contradict = one.scores[..., ENTAIL], one.scores[..., CONTRADICT]

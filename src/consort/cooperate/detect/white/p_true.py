@@ -20,7 +20,7 @@ TEMPLATE = (
 
 
 @detector(paper="2207.05221", example={"model": "letters", "options": ["a", "b"], "template": "a {answer}"})
-class PTrue(Judging):
+class P_True(Judging):
     """1 - P(True) / (P(True) + P(False)) of the two `options` after the question, as the model's log-likelihoods say.
 
     With samples in the case they stand before the answer as brainstormed ideas (the paper's section 3.3). `template`
