@@ -9,8 +9,10 @@ import typer
 
 from consort.cli.options import Debug, Force, Json
 from consort.cli.output import note, print_json
+from consort.core.counted import counted
 from consort.core.errors import BadParameter
 
+KINDS = ("text", "graph")
 STEMS = ("none", "s", "english")
 
 
@@ -29,6 +31,9 @@ def index(
         str, typer.Option("--stem", help="none | s: plurals as singulars | english: all English endings cut.")
     ] = "none",
     stop: Annotated[bool, typer.Option("--stop", help="Leave out English words that tell nothing.")] = False,
+    kind: Annotated[
+        str, typer.Option("--kind", help="text: passages of documents | graph: triples, three columns apart by tabs.")
+    ] = "text",
     force: Force = False,
     json: Json = False,
     debug: Debug = False,
@@ -36,12 +41,19 @@ def index(
     """Build an index of text, Markdown, HTML, PDF and JSON lines (`id`, `text`); what is there already is kept."""
     if stem not in STEMS:
         raise BadParameter(f"{stem!r} is not known", field="--stem", hint=" | ".join(STEMS))
+    if kind not in KINDS:
+        raise BadParameter(f"{kind!r} is not known", field="--kind", hint=" | ".join(KINDS))
     if len(paths) < 2:
         raise BadParameter("one path is not enough", field="OUT", hint="consort index SOURCE… OUT")
     if not all(paths):
         raise BadParameter("is empty", field="SOURCE… OUT", hint="name files or folders; `.` is the current one")
+    if kind == "graph":
+        from consort.knowledge.graph import build_graph
+
+        folder = build_graph(paths[:-1], Path(paths[-1]), force=force)
+        _told(folder, kind, json)
+        return
     from consort.knowledge.build import Settings, build
-    from consort.knowledge.text_index import read_header
     from consort.knowledge.words import Words
 
     embed = described = None
@@ -52,9 +64,17 @@ def index(
         embed, described = SentenceEncoder(encoder).embed, described_of(encoder)
     settings = Settings(Words(stop, stem), words, overlap, described)
     folder = build(paths[:-1], Path(paths[-1]), settings=settings, embed=embed, force=force)
-    header = read_header(folder)
+    _told(folder, kind, json)
+
+
+def _told(folder: Path, kind: str, json: bool) -> None:
+    from consort.knowledge.text_index import read_header
+
+    header = read_header(folder, kind)
     if json:
-        print_json({"index": str(folder), **{key: header[key] for key in ("kind", "passages", "words", "documents")}})
+        kept = ("kind", "passages", "triples", "words", "documents")
+        print_json({"index": str(folder), **{key: header[key] for key in kept if key in header}})
         return
-    note(f"{header['passages']} passages of {len(header['sources'])} documents")
+    what = f"{header['passages']} passages" if kind == "text" else f"{header['triples']} triples"
+    note(f"{what} of {counted(len(header['sources']), 'document')}")
     print(folder)
