@@ -10,10 +10,10 @@ from torch import Tensor
 
 from consort.core.errors import BadParameter
 from consort.federate.averaging import kept
-from consort.federate.state import State, Update, trained_names
+from consort.federate.state import State, Update, entries, trained_names
 
-BLOCK = 2**18
-"""Entries of all clients that are held in float64 at once."""
+BLOCK = 2**21
+"""Entries of all clients together that are held in float64 at once."""
 
 
 def entrywise(
@@ -23,10 +23,12 @@ def entrywise(
     names = trained_names(base)
     state = kept(base, names)
     for name in names:
-        flat = [update.state[name].reshape(-1) for update in updates]
-        parts = [rule(torch.stack([f[at : at + BLOCK].double() for f in flat])) for at in range(0, len(flat[0]), BLOCK)]
-        whole = torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
-        state[name] = whole.view(base[name].shape).to(base[name].dtype)
+        found = torch.empty(base[name].numel(), dtype=torch.float64)
+        size = max(1, BLOCK // len(updates))
+        for start in range(0, len(found), size):
+            stop = min(start + size, len(found))
+            found[start:stop] = rule(torch.stack([entries(u.state, name, start, stop).double() for u in updates]))
+        state[name] = found.view(base[name].shape).to(base[name].dtype)
     return state
 
 

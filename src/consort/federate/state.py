@@ -64,11 +64,28 @@ class FileState(Mapping[str, Tensor]):
             found: Tensor = file.get_tensor(self.prefix + name)
         return found
 
+    def entries(self, name: str, start: int, stop: int) -> Tensor:
+        """Entries [start, stop) of the flat tensor; no more than the rows they lie in is read."""
+        with safe_open(self.path, framework="pt") as file:
+            part = file.get_slice(self.prefix + name)
+            shape = part.get_shape()
+            if not shape:
+                return self[name].reshape(-1)[start:stop]
+            row = max(1, math.prod(shape[1:]))
+            first, last = start // row, -(-stop // row)
+            rows: Tensor = part[first:last]
+        return rows.reshape(-1)[start - first * row : stop - first * row]
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+def entries(state: State, name: str, start: int, stop: int) -> Tensor:
+    """Entries [start, stop) of a flat tensor, wherever it lies."""
+    return state.entries(name, start, stop) if isinstance(state, FileState) else state[name].reshape(-1)[start:stop]
 
 
 def trained_names(state: State) -> list[str]:
