@@ -3,6 +3,8 @@
 hidden   feed_hidden(tokens, layers) gives hidden states beside the logits, layer_logits(states) what the output
          head makes of them (DoLa, contrastive search)
 tree     feed_tree(tokens, parents) reads a tree of continuations at once, keep(paths) goes on along one branch
+embedding feed_embeddings(vectors) reads vectors in the place of tokens (soft prompts)
+slots    put_slots(row, keys, values, position) begins a row with keys and values of its own (gists, smaller caches)
 """
 
 from __future__ import annotations
@@ -66,11 +68,43 @@ class TreeSession(Session, Protocol):
         """Of each tree, keep the nodes of one branch, given from its first node on; all other nodes are forgotten."""
 
 
-ABILITIES = {"hidden": ("feed_hidden", "layer_logits"), "tree": ("feed_tree", "keep")}
+@runtime_checkable
+class EmbeddingSession(Session, Protocol):
+    """A session that reads vectors."""
+
+    def feed_embeddings(
+        self, vectors: Sequence[Float[Tensor, "new size"]], *, last: bool = False
+    ) -> list[Float[Tensor, "new vocab"]]:
+        """As `feed`, with vectors in the place of tokens' embeddings; they count as tokens."""
+
+
+@runtime_checkable
+class SlotSession(Session, Protocol):
+    """A session whose cache may be put in place: rows are slots, whose positions need not be their numbers."""
+
+    def put_slots(
+        self,
+        row: int,
+        keys: Float[Tensor, "layer head slot size"],
+        values: Float[Tensor, "layer head slot size"],
+        position: int,
+    ) -> None:
+        """Begin a row with these keys and values, whatever it was; it goes on at `position`, and counts the slots.
+
+        Raises Unsupported for a model with sliding windows, which go by slots.
+        """
+
+
+ABILITIES = {
+    "hidden": ("feed_hidden", "layer_logits"),
+    "tree": ("feed_tree", "keep"),
+    "embedding": ("feed_embeddings",),
+    "slots": ("put_slots",),
+}
 
 
 def able(session: Session, ability: str) -> bool:
-    """Whether `session` has the ability "hidden" or "tree"."""
+    """Whether `session` has one of `ABILITIES`."""
     return all(callable(getattr(session, name, None)) for name in ABILITIES[ability])
 
 
@@ -80,6 +114,30 @@ def with_hidden(session: Session, name: str = "the model") -> HiddenSession:
         hint = "a single local transformers model shows them"
         raise Unsupported("does not show its hidden states", field=name, hint=hint)
     return cast(HiddenSession, session)
+
+
+def with_embeddings(session: Session, name: str = "the model") -> EmbeddingSession:
+    """The session, if it reads vectors; else Unsupported, naming the model."""
+    if not able(session, "embedding"):
+        raise Unsupported("does not read vectors in the place of tokens", field=name, hint=_LEAN)
+    return cast(EmbeddingSession, session)
+
+
+def with_slots(session: Session, name: str = "the model") -> SlotSession:
+    """The session, if its cache may be put in place; else Unsupported, naming the model."""
+    if not able(session, "slots"):
+        raise Unsupported("does not open its cache", field=name, hint=_LEAN)
+    return cast(SlotSession, session)
+
+
+_LEAN = "a single local model of a family that is read by the lean pass: Llama, Mistral, Qwen2, Qwen3, BitNet"
+
+
+def check_unbounded(windows: Sequence[int | None], name: str) -> None:
+    """Raise Unsupported for layers that see a sliding window alone."""
+    if any(window is not None for window in windows):
+        hint = "a model without sliding windows"
+        raise Unsupported("has sliding windows, which go by slots", field=name, hint=hint)
 
 
 def with_trees(session: Session, batch: int = 1) -> TreeSession:
