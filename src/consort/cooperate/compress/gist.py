@@ -49,7 +49,8 @@ class Gist(SoftPrompt):
         ids = torch.tensor([list(tokens)], device=self.model.device)
         embedded = torch.cat([encoder.embed(ids), encoder.added[None].to(encoder.embed(ids))], 1)
         with encoder.switched(True) as module:
-            cache = module(inputs_embeds=embedded, use_cache=True).past_key_values
+            found: Any = module(inputs_embeds=embedded, use_cache=True)
+        cache = getattr(found, "cache", None) or found.past_key_values  # its name in newer and older releases
         keys = torch.stack([layer.keys[0, :, -self.slots :] for layer in cache.layers])
         values = torch.stack([layer.values[0, :, -self.slots :] for layer in cache.layers])
         return Prefix(len(tokens) + self.slots, keys=keys, values=values)

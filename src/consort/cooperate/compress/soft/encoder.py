@@ -7,6 +7,7 @@ decodes is the frozen reader (ICAE, 2307.06945: on while encoding, off while dec
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
@@ -22,6 +23,9 @@ from torch import Tensor, nn
 from consort.core.errors import BadCheckpoint, Incompatible, Unsupported
 from consort.train.lora import Lora, LoraLinear, attach_lora
 from consort.weights.adapters.files import factor_keys
+
+METADATA = "soft_prompt"
+"""The entry of a file's metadata that tells what it is, as JSON."""
 
 
 def reader_hash(module: nn.Module) -> str:
@@ -119,7 +123,9 @@ class Encoder(nn.Module):
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_name(file.name + ".partial")
         told = {"mode": mode, "reader": reader, "rank": str(self.lora.rank), "alpha": str(self.lora.alpha), **facts}
-        save_file({"added": self.added.detach().contiguous(), **tensors}, partial, metadata=told)
+        # one entry: safetensors writes several in no order, and equal training shall give equal bytes
+        written = {METADATA: json.dumps(told, sort_keys=True)}
+        save_file({"added": self.added.detach().contiguous(), **tensors}, partial, metadata=written)
         partial.replace(file)
 
     @torch.no_grad()
@@ -142,9 +148,9 @@ def read_state(file: str, *, mode: str, reader: str) -> tuple[dict[str, Tensor],
     """
     try:
         with safe_open(file, framework="pt") as opened:
-            told = opened.metadata() or {}
+            told: dict[str, str] = json.loads((opened.metadata() or {}).get(METADATA, "{}"))
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}
-    except (OSError, SafetensorError) as fault:
+    except (OSError, SafetensorError, ValueError) as fault:
         hint = "the file that consort fit wrote"
         raise BadCheckpoint("cannot be read as a soft prompt", field=file, hint=hint) from fault
     if told.get("mode") != mode:
