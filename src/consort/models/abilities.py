@@ -4,6 +4,8 @@ hidden   feed_hidden(tokens, layers) gives hidden states beside the logits, laye
          head makes of them (DoLa, contrastive search)
 tree     feed_tree(tokens, parents) reads a tree of continuations at once, keep(paths) goes on along one branch
 admit    admit(rows) gives the session with new, empty rows at its end (continuous batching)
+embedding feed_embeddings(vectors) reads vectors in the place of tokens (soft prompts)
+slots    put_slots(row, keys, values, position) begins a row with keys and values of its own (gists, smaller caches)
 """
 
 from __future__ import annotations
@@ -75,11 +77,44 @@ class GrowingSession(Session, Protocol):
         """The session with so many new, empty rows at its end; this one must not be used after."""
 
 
-ABILITIES = {"hidden": ("feed_hidden", "layer_logits"), "tree": ("feed_tree", "keep"), "admit": ("admit",)}
+@runtime_checkable
+class EmbeddingSession(Session, Protocol):
+    """A session that reads vectors."""
+
+    def feed_embeddings(
+        self, vectors: Sequence[Float[Tensor, "new size"]], *, last: bool = False
+    ) -> list[Float[Tensor, "new vocab"]]:
+        """As `feed`, with vectors in the place of tokens' embeddings; they count as tokens."""
+
+
+@runtime_checkable
+class SlotSession(Session, Protocol):
+    """A session whose cache may be put in place: rows are slots, whose positions need not be their numbers."""
+
+    def put_slots(
+        self,
+        row: int,
+        keys: Float[Tensor, "layer head slot size"],
+        values: Float[Tensor, "layer head slot size"],
+        position: int,
+    ) -> None:
+        """Begin a row with these keys and values, whatever it was; it goes on at `position`, and counts the slots.
+
+        Raises Unsupported for a model with sliding windows, which go by slots.
+        """
+
+
+ABILITIES = {
+    "hidden": ("feed_hidden", "layer_logits"),
+    "tree": ("feed_tree", "keep"),
+    "embedding": ("feed_embeddings",),
+    "slots": ("put_slots",),
+    "admit": ("admit",),
+}
 
 
 def able(session: Session, ability: str) -> bool:
-    """Whether `session` has the ability "hidden", "tree" or "admit".
+    """Whether `session` has one of `ABILITIES`.
 
     A class that keeps more of its rows than the one it inherits from says by its own `select` how they are kept; then
     only its own `admit` counts.
@@ -106,6 +141,30 @@ def with_hidden(session: Session, name: str = "the model") -> HiddenSession:
         hint = "a single local transformers model shows them"
         raise Unsupported("does not show its hidden states", field=name, hint=hint)
     return cast(HiddenSession, session)
+
+
+def with_embeddings(session: Session, name: str = "the model") -> EmbeddingSession:
+    """The session, if it reads vectors; else Unsupported, naming the model."""
+    if not able(session, "embedding"):
+        raise Unsupported("does not read vectors in the place of tokens", field=name, hint=_LEAN)
+    return cast(EmbeddingSession, session)
+
+
+def with_slots(session: Session, name: str = "the model") -> SlotSession:
+    """The session, if its cache may be put in place; else Unsupported, naming the model."""
+    if not able(session, "slots"):
+        raise Unsupported("does not open its cache", field=name, hint=_LEAN)
+    return cast(SlotSession, session)
+
+
+_LEAN = "a single local model of a family that is read by the lean pass: Llama, Mistral, Qwen2, Qwen3, BitNet"
+
+
+def check_unbounded(windows: Sequence[int | None], name: str) -> None:
+    """Raise Unsupported for layers that see a sliding window alone."""
+    if any(window is not None for window in windows):
+        hint = "a model without sliding windows"
+        raise Unsupported("has sliding windows, which go by slots", field=name, hint=hint)
 
 
 def with_trees(session: Session, batch: int = 1) -> TreeSession:

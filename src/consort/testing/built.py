@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from functools import cache, wraps
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 from types import MappingProxyType

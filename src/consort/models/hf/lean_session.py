@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from consort.core.types import Usage
-from consort.models.abilities import States, check_trees, depths_of
+from consort.models.abilities import States, check_trees, check_unbounded, depths_of
 from consort.models.base import Session
 from consort.models.cost import Meter
 from consort.models.hf.host import Host
@@ -33,6 +33,7 @@ class LeanSession:
 
     def __init__(self, model: Host, lean: LeanModule, batch: int) -> None:
         self.model, self.lean, self.lengths = model, lean, [0] * batch
+        self.offsets = [0] * batch  # by how much a row's positions are ahead of its slots
         self.keys = self.values = self._cache(batch, 0)
         self.meter = Meter(model.name, batch)
         self._tree: tuple[int, ...] | None = None
@@ -45,7 +46,7 @@ class LeanSession:
     @torch.no_grad()
     def feed(self, tokens: Sequence[Sequence[int]], *, last: bool = False) -> list[Float[Tensor, "new vocab"]]:
         begun = time.perf_counter()
-        self.model.check_feed(self.lengths, tokens)
+        self.model.check_feed(self.reached, tokens)
         if not any(map(len, tokens)):
             return [self.model.no_logits()] * len(tokens)
         found = self._logits(tokens, last)
@@ -81,7 +82,7 @@ class LeanSession:
     ) -> list[States]:
         """As `feed`, with hidden states of `layers` (see `abilities.HiddenSession`)."""
         begun = time.perf_counter()
-        self.model.check_feed(self.lengths, tokens)
+        self.model.check_feed(self.reached, tokens)
         if not any(map(len, tokens)):
             hidden = self.lean.embedding.new_empty(len(layers), 0, self.lean.embedding.shape[1])
             return [States(self.model.no_logits(), hidden)] * len(tokens)
@@ -116,7 +117,7 @@ class LeanSession:
         check_trees(tokens, parents)
         depths = [depths_of(row) for row in parents]
         self.model.check_feed(
-            self.lengths, [row[: max(deep, default=-1) + 1] for row, deep in zip(tokens, depths, strict=True)]
+            self.reached, [row[: max(deep, default=-1) + 1] for row, deep in zip(tokens, depths, strict=True)]
         )
         self._tree = tuple(map(len, tokens))
         if not any(self._tree):
@@ -140,12 +141,46 @@ class LeanSession:
 
     def rollback(self, lengths: Sequence[int]) -> None:
         self.lengths = [min(a, b) for a, b in zip(self.lengths, lengths, strict=True)]
+        self.offsets = [offset if n else 0 for offset, n in zip(self.offsets, self.lengths, strict=True)]
+
+    @property
+    def reached(self) -> list[int]:
+        """The position that each row goes on at."""
+        return [n + offset for n, offset in zip(self.lengths, self.offsets, strict=True)]
+
+    @torch.no_grad()
+    def feed_embeddings(
+        self, vectors: Sequence[Float[Tensor, "new size"]], *, last: bool = False
+    ) -> list[Float[Tensor, "new vocab"]]:
+        """As `feed`, with vectors in the place of tokens (see `abilities.EmbeddingSession`)."""
+        begun = time.perf_counter()
+        tokens = [[0] * len(own) for own in vectors]
+        self.model.check_feed(self.reached, tokens)
+        if not any(map(len, tokens)):
+            return [self.model.no_logits()] * len(tokens)
+        place = self._place(tokens)
+        whole = torch.cat([own.to(self.lean.embedding) for own in vectors])
+        hidden, counts = self.lean.forward(whole, *self._in_use(), place), list(place.counts)
+        if last:
+            hidden, counts = last_of(hidden, counts)
+        logits = torch.split(self.lean.logits(hidden), counts)
+        self._advance(tokens, last, begun)
+        return list(logits)
+
+    @torch.no_grad()
+    def put_slots(self, row: int, keys: Tensor, values: Tensor, position: int) -> None:
+        """Put keys and values at the beginning of a row (see `abilities.SlotSession`)."""
+        check_unbounded(self.lean.windows, self.model.name)
+        slots = keys.shape[2]
+        self._grow(slots)
+        self.keys[:, row, :, :slots], self.values[:, row, :, :slots] = keys, values
+        self.lengths[row], self.offsets[row] = slots, position - slots
 
     @torch.no_grad()
     def select(self, rows: Sequence[int]) -> LeanSession:
         if list(rows) != list(range(len(self.lengths))):
             had = len(self.lengths)
-            self.lengths = [self.lengths[row] for row in rows]
+            self.lengths, self.offsets = [self.lengths[row] for row in rows], [self.offsets[row] for row in rows]
             width = max(self.lengths, default=0)
             if len(rows) <= had and len(set(rows)) == len(rows):
                 self._move(rows, width)
@@ -172,7 +207,7 @@ class LeanSession:
     @torch.no_grad()
     def admit(self, rows: int) -> LeanSession:
         """New rows at the end, in memory that is there, or in twice as much."""
-        self.lengths = [*self.lengths, *[0] * rows]
+        self.lengths, self.offsets = [*self.lengths, *[0] * rows], [*self.offsets, *[0] * rows]
         had, needed = self.keys.shape[1], len(self.lengths)
         if needed > had:
             slots = self.keys.shape[3]
@@ -218,7 +253,11 @@ class LeanSession:
         positions = slots
         if depths is not None:
             positions = starts[owners] + torch.tensor(list(chain.from_iterable(depths)), device=device)
+        ahead = self.offsets[rows]
+        if any(ahead):
+            positions = positions + torch.tensor(ahead, device=device)[owners]
         place = Place(owners, offsets, slots, positions, counts, width, lengths[0] if same else None, first, {})
+        place.shift = max(ahead)
         plain = parents is None and (first or (same and most == 1))
         for window in self.lean.windows:
             free = plain and (window is None or width <= window)

@@ -17,7 +17,8 @@ class Place:
     `counts` new tokens for each row, `most` at once; the first `width` slots are in use after the pass. `start` is the
     slot of the first new token where all rows have one and the same count and start, else None. `masks` are added to
     the scores of (row, new, slot), by sliding window; None where nothing is masked. `first`: every row begins here.
-    `last` is the place of the tokens number `ends`, the last ones of the rows, where only these are wanted.
+    `last` is the place of the tokens number `ends`, the last ones of the rows, where only these are wanted. Positions
+    are at most `shift` more than slots.
     """
 
     rows: Int[Tensor, " token"]
@@ -31,6 +32,7 @@ class Place:
     masks: dict[int | None, Tensor | None]
     ends: Int[Tensor, " row"] | None = None
     last: Place | None = None
+    shift: int = 0
 
     @property
     def most(self) -> int:
