@@ -194,7 +194,7 @@ def _usage(answer: Answer) -> dict[str, Any]:
         "input_tokens": usage.prompt_tokens,
         "output_tokens": usage.completion_tokens,
         "total_tokens": usage.total_tokens,
-        "input_tokens_details": {"cached_tokens": answer.cached},
+        "input_tokens_details": {"cached_tokens": answer.cached, "cache_write_tokens": 0},
         "output_tokens_details": {"reasoning_tokens": 0},
     }
 
