@@ -21,6 +21,7 @@ from consort.cli import (
     report,
     score,
     search,
+    status,
     zoo,
 )
 
@@ -44,6 +45,7 @@ app.command("fuse")(fuse.fuse)
 app.command("methods")(methods.methods)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)
+app.command("status")(status.status)
 app.add_typer(lab.app, name="lab")
 app.add_typer(zoo.app, name="zoo")
 
