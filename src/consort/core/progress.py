@@ -150,7 +150,7 @@ class Watch:
 
 @contextmanager
 def watched(folder: Path, verb: str) -> Iterator[Watch]:
-    """Within the block, what the yielded `Watch` is told can be seen elsewhere; a kill or interruption leaves its file."""
+    """Within the block, what the yielded `Watch` is told can be seen elsewhere; a kill leaves the file."""
     with _bar() as advance:
         watch = Watch(folder, verb, advance)
         try:
