@@ -105,7 +105,7 @@ def test_the_papers_comparison(task, tmp_path, kind):
     assert "training data" in study.line("data merge").note and "base" in study.line("model stock").note
     assert study.line("swarm").evaluations == study.found.history.evaluations
     assert {"c_surge", "c_emerge", "initial_rank"} <= set(study.analysis)
-    assert json.loads((tmp_path / "study.json").read_text())["lines"]
+    assert json.loads((tmp_path / "results.json").read_text())["details"]["study"]["lines"]
 
 
 def test_of_several_trials_the_best_one_is_analysed():

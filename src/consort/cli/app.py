@@ -27,6 +27,7 @@ from consort.cli import (
     score,
     search,
     serve,
+    status,
     zoo,
 )
 from consort.cli.options import placed
@@ -56,6 +57,7 @@ app.command("methods")(methods.methods)
 app.command("laws")(laws.laws)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)
+app.command("status")(status.status)
 app.add_typer(federate.app, name="federate")
 app.add_typer(lab.app, name="lab")
 app.add_typer(zoo.app, name="zoo")

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from consort.core.errors import ConsortError
 from consort.core.files import write_json
 
 Advance = Callable[[float], None]
@@ -149,11 +150,14 @@ class Watch:
 
 @contextmanager
 def watched(folder: Path, verb: str) -> Iterator[Watch]:
-    """Within the block, what the yielded `Watch` is told can be seen elsewhere; a block that ends leaves no file."""
+    """Within the block, what the yielded `Watch` is told can be seen elsewhere; a kill leaves the file."""
     with _bar() as advance:
         watch = Watch(folder, verb, advance)
         try:
             yield watch
+        except ConsortError:
+            watch.path.unlink(missing_ok=True)  # the error says all
+            raise
         except BaseException:
             if watch.path.exists():  # it does not where the run was refused and removed
                 with suppress(Exception):

@@ -14,6 +14,7 @@ from consort.core.counted import counted
 from consort.core.differing import named_differences, plain
 from consort.core.errors import OutputExists
 from consort.core.journal import Journal
+from consort.core.results import RESULTS_FILE
 from consort.runs.folder import clear
 
 _LOG = logging.getLogger("consort.runs")
@@ -32,14 +33,15 @@ def go_on(journal: Journal, asked: Mapping[str, Any], known: int) -> tuple[str, 
     if before == now:
         return tuple(journal.about.get(NOTES, ()))
     found = named_differences(_for_people(before, now), _for_people(now, before))
-    if not known:
+    if not known and not (journal.folder / RESULTS_FILE).exists():
         journal.describe(now)
         return ()
     shared = set(before.get("inputs", {}).values()) & set(now["inputs"].values())
     if not shared and not journal.force:
         hint = "choose another folder or pass --force"
         raise OutputExists(f"holds another run, of other models: {found}", field=str(journal.folder), hint=hint)
-    note = f"goes on with {counted(known, 'result')} known from the run before, which differs in {found}"
+    what = f" with {counted(known, 'result')} known" if known else ""
+    note = f"goes on{what} from the run before, which differs in {found}"
     _LOG.warning("%s: %s", journal.folder, note)
     clear(journal.folder)
     journal.describe({**now, NOTES: [note]})

@@ -96,8 +96,11 @@ def conclude(
     if is_checkpoint(found.plan) and not folder.exists():
         winner = trials.builder.build(parse(found.plan).root, "checkpoint")
         write(winner, folder, plan=found.plan, seed=trials.seed)
-    trials.watch.phase("measuring on test")
-    test = [trials.result(m.label, m.reference, "test") for m in members]
+    trials.watch.phase("measuring on test", len(members) + len(also or {}) + 1)
+    test = []
+    for member in members:
+        test.append(trials.result(member.label, member.reference, "test"))
+        trials.watch.tell(len(test))
     for family in found.families[:1]:
         if len(family.members) > 1:
             uniform = {"linear": {"models": [m.reference for m in family.members]}}
