@@ -16,9 +16,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
+from consort.core.catalogue import registries
 from consort.core.errors import MissingExtra, UnknownName, did_you_mean
 from consort.core.registry import Registry
-from consort.plan.kinds import registries
 from consort.testing.law import DoesNotApply, Law
 
 State = Literal["ok", "broken", "does not apply"]

@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 
+from consort.core.catalogue import registries
 from consort.core.errors import Unsupported
 from consort.core.params import Param
 from consort.core.registry import Registry
 from consort.core.types import Prompt, Usage
 from consort.models import ByteTokenizer, FakeTokenizer, FakeTokenModel, HFModel, TokenModel
-from consort.plan.kinds import registries
 from consort.testing.law import DoesNotApply, Law
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,:;?!{}()[]-'\"\n0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_"
