@@ -26,6 +26,7 @@ from consort.core.registry import Registry
 from consort.core.types import Prompt, Usage
 from consort.models import ByteTokenizer, FakeTokenizer, FakeTokenModel, HFModel, TokenModel
 from consort.testing.law import DoesNotApply, Law
+from consort.testing.queries import observed
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,:;?!{}()[]-'\"\n0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_"
 KINDS = ("router", "ensemble", "answer", "speculate", "transfer", "mixture")
@@ -154,9 +155,7 @@ def task_file() -> str:
 
 
 def _observed(strategy: Any) -> Any:
-    from consort.testing import router_laws
-
-    seen = router_laws.observed(len(strategy.models))
+    seen = observed(len(strategy.models))
     texts = tuple(tuple(f"{q:g}" for q in row) for row in seen.quality)
     return replace(seen, answers=texts)
 
