@@ -78,9 +78,11 @@ class Warnings(logging.Handler):
         self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keep the text of a record."""
         self.messages.append(record.getMessage())
 
     def told(self) -> list[str]:
+        """The texts so far, each once and in one line."""
         return list(dict.fromkeys(map(one_line, self.messages)))
 
 

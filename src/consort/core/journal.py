@@ -78,6 +78,7 @@ class Journal:
         return []
 
     def append(self, record: Mapping[str, Any]) -> None:
+        """Write a record at the end, so that it is there whatever happens next."""
         with machine_errors(self.path), open(self.path, "ab") as file:
             file.write(written(record))
             file.flush()

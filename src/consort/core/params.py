@@ -91,6 +91,7 @@ class Param:
 
     @property
     def required(self) -> bool:
+        """Whether a call without it is refused."""
         return self.default is REQUIRED and not self.optional
 
     def describe(self) -> str:

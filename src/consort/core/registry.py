@@ -45,6 +45,7 @@ class Entry:
 
     @property
     def paper(self) -> str:
+        """The arXiv id or name of its paper, "" for none."""
         return str(self.options.get("paper", ""))
 
     @property

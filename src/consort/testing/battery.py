@@ -38,6 +38,7 @@ class Verdict:
         return f"{self.kind} {self.name}: {self.law}: {self.state}" + (f": {self.why}" if self.why else "")
 
     def as_dict(self) -> dict[str, str]:
+        """The same as plain values, for JSON."""
         return asdict(self)
 
 

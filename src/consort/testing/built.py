@@ -70,12 +70,15 @@ class StubJudge:
 
     name = "judge"
 
-    def open(self) -> None: ...
+    def open(self) -> None:
+        """It is open."""
 
     def rewards(self, prompt: Prompt, answers: Sequence[str]) -> tuple[list[float], Usage]:
+        """The length of each answer."""
         return [float(len(answer)) for answer in answers], Usage(1, 0, 1)
 
     def compare(self, source: str, pairs: Sequence[tuple[str, str]]) -> tuple[list[float], Usage]:
+        """How much longer the first of each pair is than the second."""
         return [float(len(a) - len(b)) for a, b in pairs], Usage(1, 0, 1)
 
 

@@ -143,6 +143,7 @@ class Judge(FakeModel):
         self.number, self.refuses = number, refuses
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """What it says of each pair of context and continuation."""
         if any(continuation in self.refuses for _, continuation in pairs):
             raise BadData("does not fit", field="pairs")
         return [-float(100 * self.number + len(continuation)) for _, continuation in pairs]

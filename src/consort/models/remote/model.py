@@ -96,6 +96,7 @@ class RemoteModel:
 
     @property
     def concurrency(self) -> int:
+        """How many requests are under way at a time, at most."""
         return int(self.settings["concurrency"])
 
     @property
@@ -105,6 +106,7 @@ class RemoteModel:
 
     @cached_property
     def transport(self) -> Transport:
+        """The connection, made at its first use."""
         from consort.models.remote.transport import Transport
 
         kept = {name: value for name, value in self.settings.items() if name != "api_key_env"}
