@@ -64,7 +64,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is None:
-        from consort.plan.kinds import callable_names
+        from consort.core.catalogue import callable_names
 
         registry = callable_names().get(name)
         if registry is not None and registry.kind == "merge":
@@ -75,6 +75,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    from consort.plan.kinds import callable_names
+    from consort.core.catalogue import callable_names
 
     return sorted({*__all__, "__version__", *callable_names()})

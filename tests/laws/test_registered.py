@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from consort.core.catalogue import registries
 from consort.core.registry import Registry
-from consort.plan.kinds import registries
 from consort.testing import registered_laws
 from consort.testing.battery import laws_of, verdict
 from consort.testing.law import Law

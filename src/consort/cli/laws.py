@@ -11,7 +11,7 @@ from consort.cli.output import print_json
 
 
 def laws(
-    names: Annotated[list[str], typer.Argument(metavar="NAME…", help="Registered methods: NAME or KIND.NAME.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Registered methods: NAME or KIND.NAME.")],
     json: Json = False,
     debug: Debug = False,
 ) -> int:

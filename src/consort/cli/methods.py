@@ -19,7 +19,7 @@ def methods(
     debug: Debug = False,
 ) -> None:
     """Every registered method: kind, name, paper, parameters with range and default."""
-    from consort.plan.kinds import entries, find
+    from consort.core.catalogue import entries, find
 
     if name:
         registry, entry = find(name)

@@ -12,7 +12,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from consort.core.errors import listing
@@ -46,6 +45,8 @@ def warn_of(plugin: Plugin, why: str) -> None:
 @cache
 def _found() -> dict[str, list[Plugin]]:
     """The plug-ins of every group; the files of distributions are looked through once for all registries."""
+    from importlib.metadata import entry_points  # half of what `consort --help` may take
+
     points = entry_points()
     found: dict[str, dict[tuple[str, str], Plugin]] = {}
     faults: dict[str, dict[str, None]] = {}

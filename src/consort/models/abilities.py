@@ -207,6 +207,7 @@ class SequentialTrees:
     def feed_tree(
         self, tokens: Sequence[Sequence[int]], parents: Sequence[Sequence[int]]
     ) -> list[Float[Tensor, "node vocab"]]:
+        """Logits after every node of each row's tree, which is read path by path."""
         import torch
 
         check_trees(tokens, parents)
@@ -226,6 +227,7 @@ class SequentialTrees:
         return [torch.cat(row) for row in parts]
 
     def keep(self, paths: Sequence[Sequence[int]]) -> None:
+        """Go on after a path of each row's tree; all other nodes are forgotten."""
         self.session.rollback(self.lengths)
         self.feed([[self.trees[row][i] for i in path] for row, path in enumerate(paths)], last=True)
 

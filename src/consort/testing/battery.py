@@ -16,9 +16,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
+from consort.core.catalogue import registries
 from consort.core.errors import MissingExtra, UnknownName, did_you_mean
 from consort.core.registry import Registry
-from consort.plan.kinds import registries
 from consort.testing.law import DoesNotApply, Law
 
 State = Literal["ok", "broken", "does not apply"]
@@ -38,6 +38,7 @@ class Verdict:
         return f"{self.kind} {self.name}: {self.law}: {self.state}" + (f": {self.why}" if self.why else "")
 
     def as_dict(self) -> dict[str, str]:
+        """The same as plain values, for JSON."""
         return asdict(self)
 
 

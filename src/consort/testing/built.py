@@ -20,13 +20,14 @@ from typing import Any
 
 import torch
 
+from consort.core.catalogue import registries
 from consort.core.errors import Unsupported
 from consort.core.params import Param
 from consort.core.registry import Registry
 from consort.core.types import Prompt, Usage
 from consort.models import ByteTokenizer, FakeTokenizer, FakeTokenModel, HFModel, TokenModel
-from consort.plan.kinds import registries
 from consort.testing.law import DoesNotApply, Law
+from consort.testing.queries import observed
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,:;?!{}()[]-'\"\n0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_"
 KINDS = ("router", "ensemble", "answer", "speculate", "transfer", "mixture")
@@ -70,12 +71,15 @@ class StubJudge:
 
     name = "judge"
 
-    def open(self) -> None: ...
+    def open(self) -> None:
+        """It is open."""
 
     def rewards(self, prompt: Prompt, answers: Sequence[str]) -> tuple[list[float], Usage]:
+        """The length of each answer."""
         return [float(len(answer)) for answer in answers], Usage(1, 0, 1)
 
     def compare(self, source: str, pairs: Sequence[tuple[str, str]]) -> tuple[list[float], Usage]:
+        """How much longer the first of each pair is than the second."""
         return [float(len(a) - len(b)) for a, b in pairs], Usage(1, 0, 1)
 
 
@@ -166,9 +170,7 @@ def database_file() -> str:
 
 
 def _observed(strategy: Any) -> Any:
-    from consort.testing import router_laws
-
-    seen = router_laws.observed(len(strategy.models))
+    seen = observed(len(strategy.models))
     texts = tuple(tuple(f"{q:g}" for q in row) for row in seen.quality)
     return replace(seen, answers=texts)
 

@@ -47,6 +47,7 @@ def tensors(shapes: Mapping[str, Sequence[int]], seed: int, scale: float = 1.0) 
 
 
 def checkpoint(values: Mapping[str, Tensor], name: str, dtype: torch.dtype = torch.float32) -> Memory:
+    """Tensors in memory, rounded to a dtype, as a checkpoint."""
     return Memory({key: value.to(dtype) for key, value in values.items()}, {}, name=name)
 
 
@@ -100,10 +101,12 @@ def same(one: Merged, other: Mapping[str, Tensor]) -> None:
 
 
 def bits(tensor: Tensor) -> Tensor:
+    """The bytes of a tensor, which tell NaN and minus zero apart."""
     return tensor.contiguous().view(-1).view(torch.uint8)
 
 
 def near(one: Tensor, other: Tensor, scale: float = 1.0) -> None:
+    """Raises unless two tensors are equal up to rounding."""
     torch.testing.assert_close(one, other, rtol=TOLERANCE, atol=TOLERANCE * scale)
 
 

@@ -26,10 +26,10 @@ from consort.models.cost import cost_of
 from consort.models.fake import FakeModel
 from consort.testing.built import built, run
 from consort.testing.law import Law, applies, law_of
+from consort.testing.queries import observed as observed
 
 KINDS = ("router",)
 Build = Callable[[Sequence[Any]], Any]
-SIZE = 48
 
 
 def models(count: int = 2) -> list[FakeModel]:
@@ -39,21 +39,6 @@ def models(count: int = 2) -> list[FakeModel]:
 
 def _answer(name: str, text: str) -> str:
     return f"{name} answers"
-
-
-def observed(count: int = 2, seed: int = 0) -> Observed:
-    """Queries of two groups; model 0 is right on sums, model 1 on words, others now and then; model 0 is dear."""
-    rng = np.random.default_rng(seed)
-    sums = [f"what is {a} plus {b}" for a, b in rng.integers(0, 99, (SIZE // 2, 2))]
-    letters = rng.integers(97, 123, (SIZE // 2, 8))
-    words = ["spell the word " + "".join(map(chr, row)) for row in letters]
-    is_sum = np.arange(SIZE) < SIZE // 2
-    quality = rng.random((SIZE, count)) < 0.4
-    quality[:, 0], quality[:, 1] = is_sum | (rng.random(SIZE) < 0.3), ~is_sum
-    cost = np.tile([5.0, *[1.0] * (count - 1)], (SIZE, 1))
-    groups = tuple("sums" if s else "words" for s in is_sum)
-    names = tuple(f"m{i}" for i in range(count))
-    return Observed(names, (*sums, *words), quality.astype(float), cost=cost, groups=groups)
 
 
 def fitted(router: Any, data: Observed) -> Any:
@@ -158,6 +143,7 @@ class Judge(FakeModel):
         self.number, self.refuses = number, refuses
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """What it says of each pair of context and continuation."""
         if any(continuation in self.refuses for _, continuation in pairs):
             raise BadData("does not fit", field="pairs")
         return [-float(100 * self.number + len(continuation)) for _, continuation in pairs]

@@ -30,13 +30,16 @@ class Subject:
     prompts: Sequence[str] = PROMPTS
 
     def texts(self, **settings: Any) -> list[str]:
+        """The texts of answers under some settings."""
         return [answer.text for answer in self.answers(**settings)]
 
     def answers(self, **settings: Any) -> list[Any]:
+        """Answers of at most six tokens, where the settings do not say otherwise."""
         prompts = settings.pop("prompts", self.prompts)
         return list(self.strategy.generate(prompts, Sampling(**{"max_tokens": 6, **settings})))
 
     def token(self, text: str) -> int:
+        """The first token of a text."""
         return int(self.tokenizer.encode(text, special=False)[0])
 
 

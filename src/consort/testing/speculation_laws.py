@@ -57,11 +57,13 @@ def _speculate(name: str, given: Mapping[str, Any], target: TokenModel, draft: T
 
 
 def greedy_answers_are_the_targets(build: Build, kind: str) -> None:
+    """Greedy answers are token for token the target's own."""
     model, target, trees = _made(build, kind)
     same_answers(model, target, _prompts(target, 20 if trees else 100), GREEDY)
 
 
 def sampled_answers_are_plain_ones_where_guesses_are_not_drawn(build: Build, kind: str) -> None:
+    """With a seed too, where no guess is drawn."""
     model, target, _ = _made(build, kind)
     prompts = _prompts(target, 9)
     if not draws(model, prompts):
@@ -78,6 +80,7 @@ def rows_are_independent(build: Build, kind: str) -> None:
 
 
 def streams_are_answers(build: Build, kind: str) -> None:
+    """The pieces of a stream are the text of the answer."""
     model, target, _ = _made(build, kind)
     for sampling in (replace(GREEDY, stop=("bc", "jd")), SAMPLED):
         for prompt in _prompts(target, 4):

@@ -160,10 +160,12 @@ class Router(ABC):
 
     @property
     def learned_values(self) -> Any:
+        """The plain values of what was learned. Raises BadParameter where nothing was."""
         return learned_of(self, self.kind).values
 
     @property
     def learned_arrays(self) -> Any:
+        """The arrays of what was learned. Raises BadParameter where nothing was."""
         return learned_of(self, self.kind).arrays
 
     def replay(self, observed: Observed) -> Replay:

@@ -132,12 +132,17 @@ class Merged:
         config = merged_config(self._donor, self._jobs)
         self.config: Mapping[str, Any] = settled(config, chosen, self._merged_inputs) if chosen else config
         self.name = f"{method}({', '.join(c.name for c in self._merged_inputs)})"
-        aligned, under = self._merged_inputs[: len(models)], self._merged_inputs[-1] if base is not None else None
-        check_vocabularies_of_statistics(self.models, base, tokenizer, self.statistics)
-        check_models_statistics(self._method, aligned, self.statistics)
-        self._reader = Reader(self._method, aligned, under, seed, self.statistics or ())
+        self._reader = self._made_reader()
         self._verified = False
         self._once: Once[Any] = Once(1 if self._method.grain == "tensor" else KEPT)
+
+    def _made_reader(self) -> Reader:
+        """What reads the inputs, laid out alike; statistics must belong to them."""
+        aligned = self._merged_inputs[: len(self.models)]
+        under = None if self.base is None else self._merged_inputs[-1]
+        check_vocabularies_of_statistics(self.models, self.base, self.tokenizer, self.statistics)
+        check_models_statistics(self._method, aligned, self.statistics)
+        return Reader(self._method, aligned, under, self.seed, self.statistics or ())
 
     @property
     def inputs(self) -> Sequence[Checkpoint]:

@@ -26,6 +26,7 @@ def active(deltas: Float[Tensor, "model *shape"], epsilon: float) -> tuple[Bool[
 def mean_of_active(
     deltas: Float[Tensor, "model *shape"], changed: Bool[Tensor, "model *shape"], count: Float[Tensor, "*shape"]
 ) -> Float[Tensor, "*shape"]:
+    """The mean of each entry over the models that changed it; 0 where none did."""
     return total(deltas * changed) / count.clamp(min=1)
 
 

@@ -252,6 +252,7 @@ def _draw(model: LogitModel, rows: list[Row], logits: torch.Tensor, sampling: Sa
 
 
 def finish(model: LogitModel, row: Row, sampling: Sampling) -> None:
+    """Say that a row has ended, and why: its last token is an end or its last, or completes a stop string."""
     if row.tokens[-1] in model.ends:
         row.finish = "stop"
     elif len(row.tokens) == row.limit:
@@ -296,6 +297,7 @@ def notes_of(session: Session, batch: int) -> list[dict[str, Any]]:
 
 
 def completion_of(model: LogitModel, row: Row) -> Completion:
+    """The completion of a row that has ended."""
     text = answer_text(model.tokenizer, row.prompt, content_of(model, row)) if row.text is None else row.text
     seconds = sum(usage.seconds for usage in row.cost.values())
     return Completion(

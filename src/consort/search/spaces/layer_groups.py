@@ -58,6 +58,7 @@ class LayerGroups:
 
     @property
     def domain(self) -> Domain:
+        """A coefficient in [0, 1] for each group of layers and model."""
         count, groups = len(self.models), self.blocks + 1
         names = [f"{model.name}@{group}" for group in range(groups) for model in self.models]
         starts = list(self.units.values())

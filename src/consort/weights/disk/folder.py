@@ -104,6 +104,7 @@ class Folder:
         return [[path.name, *header.identity[2:], header.digest] for path, header in self.shards.headers.items()]
 
     def close(self) -> None:
+        """Close the files."""
         if "shards" in self.__dict__:
             self.shards.close()
 
@@ -143,6 +144,7 @@ def label(path: Path) -> tuple[str, str | None]:
 
 
 def check_directory(path: Path) -> None:
+    """Raises BadCheckpoint for what is no directory."""
     with machine_errors(path):
         exists, is_directory = path.exists(), path.is_dir()
     if not exists:
