@@ -24,6 +24,7 @@ from consort.plan.build import Builder
 from consort.plan.expression import Call, Node, Plan, dump
 from consort.plan.references import is_table, open_task
 from consort.plan.schemes import TABLE
+from consort.runs.fit_studied import fit_studied
 from consort.runs.folder import plan_text
 
 
@@ -56,7 +57,11 @@ def fit(
     """
     read, loaded, source = read_plan(plan), *_data(task, table, allow_task_code)
     builder = Builder(read.seed, allow_remote_code)
-    strategy = _fittable(builder.build(read.root, "model"), str(plan))
+    strategy = builder.build(read.root, "model")
+    if hasattr(strategy, "study") and task is not None:
+        report = fit_studied(read, strategy, loaded, source, out, seed=seed, force=force)
+        return Outcome(Path(out), report["kept"], report)
+    strategy = _fittable(strategy, str(plan))
     folder = Path(out)
     key = key_of([dump(read), source, loaded.key, rule, seed])
     journal = Journal(folder, key, force=force, sound=_is_record)
