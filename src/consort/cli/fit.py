@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from consort.cli.options import Debug, Force, Json, RemoteCode, Seed, TaskCode, named_path
-from consort.cli.output import note, print_results
+from consort.cli.output import note, print_json, print_results
 from consort.core.errors import BadParameter
 
 RULES = ("mean", "strict")

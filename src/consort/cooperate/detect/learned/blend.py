@@ -19,8 +19,9 @@ from consort.core.types import Usage, add_cost
 from consort.models.detecting import Case, Detector, Doubted, Finding
 
 FOLDS = 5
-PENALTIES = (0.1, 1.0, 10.0, 100.0)
-"""Of the logistic weights; the one of the best cross-fitted AUROC is taken."""
+PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
+"""Of the logistic weights; the largest is taken whose cross-fitted AUROC is within `NEAR` of the best."""
+NEAR = 0.005
 QUANTILES = 64
 
 
@@ -67,7 +68,7 @@ class Blend:
         check_labels(y)
         folds = folds_of(groups, FOLDS, seed)
         crossed = {penalty: self._crossed(table, y, folds, penalty) for penalty in PENALTIES}
-        penalty = max(PENALTIES, key=lambda p: (auroc(crossed[p], y), p))
+        penalty = _chosen({p: auroc(crossed[p], y) for p in PENALTIES})
         fitted = copy.copy(self)
         fitted.values = self._learned(table, y, penalty)
         fitted.weights = ()
@@ -141,6 +142,12 @@ class Blend:
         return distinct([one.name for one in self.detectors])
 
 
+def _chosen(figures: Mapping[float, float]) -> float:
+    """The largest penalty that is as good as the best."""
+    best = max(np.nan_to_num(value) for value in figures.values())
+    return max(p for p, value in figures.items() if np.nan_to_num(value) >= best - NEAR)
+
+
 def _spans(parts: Sequence[Finding]) -> tuple[Doubted, ...]:
     """Spans that detectors share, each with its mean doubt and all their evidence."""
     found: dict[tuple[int, int], list[Doubted]] = {}
@@ -176,6 +183,6 @@ def _nested(blend: Blend, table: np.ndarray, y: np.ndarray, folds: np.ndarray) -
     for fold in np.unique(folds):
         out = folds == fold
         inner = {p: auroc(blend._crossed(table[~out], y[~out], folds[~out], p), y[~out]) for p in PENALTIES}
-        penalty = max(PENALTIES, key=lambda p: (np.nan_to_num(inner[p]), p))
+        penalty = _chosen(inner)
         found[out] = blend._applied(blend._learned(table[~out], y[~out], penalty), table[out])
     return found
