@@ -20,23 +20,10 @@ from consort.plan import read_plan
 from consort.plan.build import Builder
 from consort.plan.references import is_table, open_task
 from consort.plan.schemes import TABLE
-<<<<<<< HEAD
 from consort.runs.continued import go_on
+from consort.runs.fit_studied import fit_studied
 from consort.runs.fitted import Outcome, Work, members_of, written
 from consort.runs.folder import open_run
-=======
-from consort.runs.fit_studied import fit_studied
-from consort.runs.folder import plan_text
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """`report` tells what the gate compared; `kept` whether the strategy is used, or the single model in its place."""
-
-    folder: Path
-    kept: bool
-    report: dict[str, Any]
->>>>>>> detect
 
 
 def fit(
@@ -59,25 +46,16 @@ def fit(
     """
     read, loaded, source = read_plan(plan), *_data(task, table, allow_task_code)
     builder = Builder(read.seed, allow_remote_code)
-<<<<<<< HEAD
-    strategy = _fittable(builder.build(read.root, "model"), str(plan))
-    work = Work(read, strategy, loaded, source, rule, seed, members_of(read.root, strategy))
-    folder, place = Path(out), {"verb": "fit", "task": loaded.key, "seed": seed}
-    journal, known = open_run(folder, place, (), force=force, sound=_is_record, about=work.about)
-    notes = go_on(journal, work.about, len(known))
-    with watched(folder, "fit") as watch, journal.discarded_if_refused():
-=======
     strategy = builder.build(read.root, "model")
     if hasattr(strategy, "study") and task is not None:
         report = fit_studied(read, strategy, loaded, source, out, seed=seed, force=force)
         return Outcome(Path(out), report["kept"], report)
     strategy = _fittable(strategy, str(plan))
-    folder = Path(out)
-    key = key_of([dump(read), source, loaded.key, rule, seed])
-    journal = Journal(folder, key, force=force, sound=_is_record)
-    records = {record["model"]: record for record in journal.open()}
-    with journal.discarded_if_refused():
->>>>>>> detect
+    work = Work(read, strategy, loaded, source, rule, seed, members_of(read.root, strategy))
+    folder, place = Path(out), {"verb": "fit", "task": loaded.key, "seed": seed}
+    journal, known = open_run(folder, place, (), force=force, sound=_is_record, about=work.about)
+    notes = go_on(journal, work.about, len(known))
+    with watched(folder, "fit") as watch, journal.discarded_if_refused():
         file = source.removeprefix(TABLE) if is_table(source) else None
         results: list[Result] = []
         if file:
