@@ -33,7 +33,13 @@ LAW = ("temperature", "top_p", "top_k", "min_p", "typical_p")
 
 @strategy(
     paper="2605.00419",
-    exempt={"strategies_nest": "it draws from its members and has no next-token distribution of its own"},
+    exempt={
+        "strategies_nest": "it draws from its members and has no next-token distribution of its own",
+        "batch_equals_single": "greedy answers, which the law asks for, are refused",
+        "deterministic": "greedy answers, which the law asks for, are refused",
+        "cost_names_the_models": "greedy answers, which the law asks for, are refused",
+        "copies_are_the_model": "greedy answers, which the law asks for, are refused",
+    },
 )
 class MixtureEnsemble:
     """Draw each token from one member, drawn by weight: the law of `average` for the calls of one model.
