@@ -235,7 +235,8 @@ def level_of(query: Query) -> str:
 def _aggregates(query: Query) -> int:
     """Aggregates, and conditions with NOT, which the benchmark counts among them."""
     columns = [column for value in query.order for column in (value.left, value.right) if column]
-    count = sum(aggregate != "none" for aggregate, _ in query.select) + sum(c.negated for c in query.where[::2])
+    count: int = sum(aggregate != "none" for aggregate, _ in query.select)
+    count += sum(1 for c in query.where[::2] if c.negated)
     count += sum(c.aggregate != "none" for c in (*query.group, *columns))
     return count + sum(1 for c in query.having if isinstance(c, str) or c.negated)
 
