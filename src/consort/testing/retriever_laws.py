@@ -24,7 +24,8 @@ from consort.core.params import Param
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.knowledge.evidence import Evidence, Retriever
 from consort.knowledge.order import id_key
-from consort.testing.built import law_of, run
+from consort.testing.built import run
+from consort.testing.law import law_of
 
 DOCUMENTS = (
     ("d1", "fox likes hare"), ("d2", "hare likes clover"), ("d10", "owl eats mouse"), ("d4", "mouse likes corn"),
@@ -270,6 +271,7 @@ def _of_passages(name: str) -> None:
 
 _of_passages.__name__ = "equal_texts_are_equal"
 
+KINDS = ("retriever",)
 LAWS: tuple[Callable[[str], None], ...] = (
     *(
         law_of(law, Built)
