@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from consort.cli.options import Debug, Force, Json, RemoteCode, Seed, TaskCode, named_path
-from consort.cli.output import note, print_json
+from consort.cli.output import note, print_json, print_results
 from consort.core.errors import BadParameter
 
 RULES = ("mean", "strict")
@@ -51,7 +51,7 @@ def fit(
         allow_task_code=allow_task_code,
     )
     if json:
-        print_json(outcome.report)
+        print_results(outcome.folder)
         return
     decision = outcome.report["decision"]
     low, high = decision["difference"]["interval"]

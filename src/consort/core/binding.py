@@ -22,11 +22,16 @@ def bound(definition: D, owner: str) -> D:
     """
     if not inspect.isclass(definition):
         return _checked(definition, owner)  # type: ignore[return-value]
-    if "__init__" in vars(definition):
-        setattr(definition, "__init__", _checked(vars(definition)["__init__"], owner))  # noqa: B010  (typed as final)
+    own = _takes_nothing if definition.__init__ is object.__init__ else vars(definition).get("__init__")
+    if own:
+        setattr(definition, "__init__", _checked(own, owner))  # noqa: B010  (typed as final)
     if "__repr__" not in vars(definition) and definition.__repr__ is object.__repr__:
         setattr(definition, "__repr__", _described)  # noqa: B010
     return definition
+
+
+def _takes_nothing(self: Any) -> None:
+    """The constructor of a class that has none."""
 
 
 def _described(self: Any) -> str:

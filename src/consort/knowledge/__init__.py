@@ -6,11 +6,15 @@ from consort.core.packages import lazy_names
 
 _HOMES = {
     "Evidence": "evidence",
+    "Graph": "graph",
     "Index": "text_index",
     "Passage": "passages",
     "Passages": "passages",
     "Retriever": "evidence",
+    "Rows": "sql_rows",
+    "Tables": "tables",
     "TextIndex": "text_index",
+    "Triple": "graph",
     "Words": "words",
 }
 

@@ -81,10 +81,14 @@ class Postings:
         return scores
 
     def save(self, folder: Path) -> None:
-        (folder / "words.txt").write_bytes(bytes(self.words.data))
-        np.save(folder / "words.npy", np.stack([self.words.ends, self.ends], 1))
+        self.save_words(folder)
         np.save(folder / "postings.npy", self.places)
         np.save(folder / "counts.npy", self.counts)
+
+    def save_words(self, folder: Path) -> None:
+        """All but the postings themselves, where these lie in the folder already."""
+        (folder / "words.txt").write_bytes(bytes(self.words.data))
+        np.save(folder / "words.npy", np.stack([self.words.ends, self.ends], 1))
         np.save(folder / "lengths.npy", self.lengths)
 
     @classmethod
@@ -148,9 +152,9 @@ def fill(
     cursor: Int[np.ndarray, " word"],
     places: Int[np.ndarray, " posting"],
     counts: Int[np.ndarray, " posting"],
+    before: int = 0,
 ) -> None:
-    """Enter the postings of blocks, in order; `cursor` says where the next posting of each word goes."""
-    before = 0
+    """Enter the postings of blocks, in order, behind `before` passages; `cursor`: where each word's next one goes."""
     for block in blocks:
         word = place_of[block.words]
         order = np.argsort(word, kind="stable")

@@ -174,14 +174,14 @@ def check_files(folder: Path, header: Mapping[str, Any]) -> None:
                 raise damaged(folder / name)
 
 
-def finish(folder: Path, passages: Passages, words: Words, encoder: Mapping[str, Any]) -> None:
-    """Write the header, by which the folder becomes an index."""
+def finish(folder: Path, passages: Passages, words: Words, encoder: Mapping[str, Any], key: str = "") -> None:
+    """Write the header, by which the folder becomes an index; `key` names documents and settings."""
     names = [*stored.FILES, *counted.FILES, *([VECTORS] if encoder else [])]
     files = {
         name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in sorted(names)
     }
     header = {
-        "kind": "text", "format": FORMAT, "passages": len(passages), "words": words.described(),
+        "kind": "text", "format": FORMAT, "key": key, "passages": len(passages), "words": words.described(),
         "encoder": dict(encoder), "documents": passages.digest(), "files": files, "sources": list(passages.sources),
     }  # fmt: skip
     write_json(folder / HEADER, header)

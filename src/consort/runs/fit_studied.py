@@ -8,11 +8,13 @@ from typing import Any
 
 from consort.core.files import write_atomic, write_json
 from consort.core.journal import Journal, key_of
+from consort.core.results import write_results
 from consort.data import Task
 from consort.evaluate import evaluate, gate
 from consort.evaluate.measure import prompt_of
 from consort.plan.expression import Plan, dump
-from consort.runs.folder import plan_text
+from consort.runs.folder import PLAN_FILE, plan_text
+from consort.runs.results import told_task
 
 STATE_FILE = "state.json"
 
@@ -44,16 +46,24 @@ def fit_studied(
         root = replace(root, arguments={**root.arguments, "state": STATE_FILE})
     else:
         root = root.arguments["model"]
-    document = {
+    told = {
         "kept": decision.kept,
         "rule": "mean",
-        "decision": decision.to_json(),
         "fit_examples": len(fit),
         "held_out_examples": decision.count,
         "data": source,
         "state": STATE_FILE if decision.kept else None,
         **report,
     }
-    write_json(journal.folder / "results.json", document)
-    write_atomic(journal.folder / "plan.yml", plan_text(dump(root), read.seed))
-    return document
+    name, kind = (decision.candidate, "team") if decision.kept else (decision.fallback, "single")
+    content = {
+        "task": told_task(task, fit=len(fit), held_out=decision.count),
+        "seed": seed,
+        "singles": [single.to_json()],
+        "decision": decision.to_json(),
+        "winner": {"name": name, "kind": kind, "plan": dump(root), "path": PLAN_FILE},
+        "details": {"fit": told},
+    }
+    write_results(journal.folder, "fit", content)
+    write_atomic(journal.folder / PLAN_FILE, plan_text(dump(root), read.seed))
+    return {**told, "decision": decision.to_json()}

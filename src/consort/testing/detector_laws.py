@@ -194,6 +194,7 @@ def costs_are_told(detector: Any) -> None:
     assert calls == len(nli.pairs) - before, f"{calls} told, {len(nli.pairs) - before} made"
 
 
+KINDS = ("detector",)
 LAWS: tuple[Callable[[str], None], ...] = ()
 
 

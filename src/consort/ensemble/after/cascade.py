@@ -6,9 +6,9 @@ The paper's scorer is a trained text classifier; here a model's own token probab
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from consort.core.counted import counted
 from consort.core.errors import BadParameter, Unsupported
@@ -16,6 +16,7 @@ from consort.core.params import PerModel, Range
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.after import strategy
 from consort.ensemble.answers.confidence import Confidence, confidences_of
+from consort.ensemble.calls import streamed
 from consort.ensemble.confidences.mean_probability import MeanProbability
 from consort.models.base import LanguageModel
 from consort.models.cost import cost_of, distinct, joined
@@ -41,6 +42,8 @@ class Cascade:
     model asked.
     Raises Unsupported for a model, other than the last, that does not tell log-probabilities that are asked for.
     """
+
+    streams: ClassVar[str] = "accepted"
 
     def __init__(
         self,
@@ -83,6 +86,27 @@ class Cascade:
                 what = "%s: %d of %d answers tell no probability: the next model is asked"
                 log.warning(what, self.name, unsure, len(answers))
         return [self._completion(row) for row in rows]
+
+    def stream(
+        self, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Any = None
+    ) -> Generator[str, None, Completion]:
+        """The first answer that is accepted, at once; of the last model, pieces as they come."""
+        row = _Row(prompt)
+        for level, model in enumerate(self.models[:-1]):
+            (answer,) = model.generate([prompt], sampling)
+            self._weigh(row, level, answer)
+            if row.answer is not None:
+                if answer.text:
+                    yield answer.text
+                return self._completion(row)
+        answer = yield from streamed(self.models[-1], prompt, sampling, cancel)
+        self._weigh(row, len(self.models) - 1, answer)
+        return self._completion(row)
+
+    def _weigh(self, row: _Row, level: int, answer: Completion) -> None:
+        (sure,), (judging,) = confidences_of(self.sure_of, [row.prompt], [answer])
+        row.costs += [(self.models[level], cost_of(self.models[level], answer)), (self, judging)]
+        self._judge(row, level, answer, sure)
 
     def _judge(self, row: _Row, level: int, answer: Completion, sure: float | None) -> None:
         last = level == len(self.models) - 1
