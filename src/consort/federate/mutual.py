@@ -208,7 +208,7 @@ def taught(
 
 
 def _averaged(clients: Sequence[Party], states: Mapping[str, dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
-    """Clients of one base and one form of adapter get the mean of their products (of their weights, where all are trained)."""
+    """Clients of one base and one form of adapter get the mean of their products, or of all their weights."""
     groups: dict[str, list[Party]] = {}
     for party in clients:
         groups.setdefault(hash_of(party.bench.first) + party.bench.base.name, []).append(party)
