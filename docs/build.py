@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from consort.cli import federate, lab, zoo
 from consort.cli.app import app
 from consort.cli.methods import describe
-from consort.plan.kinds import registries
+from consort.core.catalogue import registries
 
 HERE = Path(__file__).parent
 GROUPS = {"federate": federate.app, "lab": lab.app, "zoo": zoo.app}
