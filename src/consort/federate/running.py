@@ -7,6 +7,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -35,6 +36,8 @@ from consort.weights.checkpoint import Checkpoint
 
 MODEL, PLAN, RESULTS, STATE = "model", "plan.yml", "results.json", "state.safetensors"
 FEDERATED, BASE = "federated", "base"
+LONGEST_S = 86400.0
+"""How long a client elsewhere is waited for where the plan names no deadline."""
 TOKEN = "CONSORT_TOKEN"
 """The environment variable that tells a client its token."""
 
@@ -151,11 +154,11 @@ def _clients(setup: Setup, bench: Bench, out: Path, stack: ExitStack, said: Call
     if where == "here":
         files = setup.files(out)
         return [setup.client(name, bench, file, out / "memory" / name) for name, file in files.items()]
-    deadline = setup.rounds.deadline_s
+    deadline = setup.rounds.deadline_s or LONGEST_S
     if where == "processes":
         tokens = {name: secrets.token_urlsafe() for name in setup.plan.clients}
         hub = stack.enter_context(_hub(setup, bench, out, tokens, "127.0.0.1", 0, deadline))
-        stack.enter_context(_processes(hub.url, tokens, setup.files(out), out))
+        stack.enter_context(_processes(hub, tokens, setup.files(out), out))
         return hub.clients
     serve = setup.serve
     assert serve is not None  # the plan was checked
@@ -213,33 +216,43 @@ def read_tokens(path: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 @contextmanager
-def _processes(url: str, tokens: Mapping[str, str], files: Mapping[str, Path], out: Path) -> Iterator[None]:
-    """A process for each client, on this machine; they are ended with the run."""
-    started = []
+def _processes(hub: Hub, tokens: Mapping[str, str], files: Mapping[str, Path], out: Path) -> Iterator[None]:
+    """A process for each client, on this machine; they are ended with the run. One that dies is left out."""
+    started: dict[str, subprocess.Popen[bytes]] = {}
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.2):
+            for name, process in list(started.items()):
+                if process.poll() is not None and not hub.is_done.is_set():
+                    hub.boxes[name].lied(f"its process ended: see {log_of(out, name)}")
+
     try:
         for name, token in tokens.items():
-            command = [sys.executable, "-m", "consort", "federate", "join", url, "--data", str(files[name])]
+            command = [sys.executable, "-m", "consort", "federate", "join", hub.url, "--data", str(files[name])]
             command += ["--folder", str(out / "memory" / name)]
             environment = {**os.environ, TOKEN: token}
-            log = stack_log(out, name)
+            log = log_of(out, name)
             with open(log, "wb") as file:
-                started.append(
-                    subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+                started[name] = subprocess.Popen(
+                    command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file
                 )
+        threading.Thread(target=watch, daemon=True).start()
         yield
-        for process in started:
+        for process in started.values():
             try:
                 process.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 process.terminate()
     finally:
-        for process in started:
+        over.set()
+        for process in started.values():
             if process.poll() is None:
                 process.terminate()
             process.wait()
 
 
-def stack_log(out: Path, name: str) -> Path:
+def log_of(out: Path, name: str) -> Path:
     """What a client's process says."""
     folder = out / "logs"
     with machine_errors(folder):
