@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import yaml
 from markupsafe import Markup
 
@@ -137,6 +139,7 @@ def _in_one_line(plan: str, most: int = 300) -> str:
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1 << 20, allow_unicode=True)
     text = text.strip().removesuffix("\n...").strip()
     text = text[1:-1] if text.startswith("{") and text.endswith("}") else text
+    text = re.sub(r"'([\w:./+@#-]+)'", r"\1", text)
     return text if len(text) <= most else text[:most] + " …"
 
 
