@@ -105,6 +105,7 @@ class Journal:
         return f"holds another run, which differs in {found}" if found else "holds another run"
 
     def append(self, record: Mapping[str, Any]) -> None:
+        """Write a record at the end, so that it is there whatever happens next."""
         with machine_errors(self.path), open(self.path, "ab") as file:
             file.write(written(record))
             file.flush()

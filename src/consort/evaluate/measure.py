@@ -60,6 +60,7 @@ class Measured:
         self.rows = [row or (0.0,) * width for row in self.rows]
 
     def pay(self, usage: Usage, cost: Mapping[str, Usage]) -> None:
+        """Add what an answer cost."""
         self.usage += usage
         self.cost = add_cost(self.cost, cost)
 
@@ -169,6 +170,7 @@ def _logprobs(model: Any, examples: Sequence[Example], metric: Metric, options: 
 
 
 def prompt_of(example: Example) -> Prompt:
+    """What a model is asked: the messages, else the prompt."""
     return list(example.messages) if example.messages is not None else example.prompt or ""
 
 

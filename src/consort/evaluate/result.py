@@ -49,6 +49,7 @@ class Result:
 
     @property
     def count(self) -> int:
+        """How many examples were measured."""
         return len(self.statistics)
 
     @property
@@ -63,6 +64,7 @@ class Result:
 
     @property
     def seconds_per_example(self) -> float:
+        """Wall time of an example, in seconds."""
         return self.seconds / self.count
 
     @property

@@ -21,6 +21,7 @@ from consort.plan.build import Builder
 from consort.plan.references import is_table, open_task
 from consort.plan.schemes import TABLE
 from consort.runs.continued import go_on
+from consort.runs.fit_studied import fit_studied
 from consort.runs.fitted import Outcome, Work, members_of, written
 from consort.runs.folder import open_run
 
@@ -45,7 +46,11 @@ def fit(
     """
     read, loaded, source = read_plan(plan), *_data(task, table, allow_task_code)
     builder = Builder(read.seed, allow_remote_code)
-    strategy = _fittable(builder.build(read.root, "model"), str(plan))
+    strategy = builder.build(read.root, "model")
+    if hasattr(strategy, "study") and task is not None:
+        report = fit_studied(read, strategy, loaded, source, out, seed=seed, force=force)
+        return Outcome(Path(out), report["kept"], report)
+    strategy = _fittable(strategy, str(plan))
     work = Work(read, strategy, loaded, source, rule, seed, members_of(read.root, strategy))
     folder, place = Path(out), {"verb": "fit", "task": loaded.key, "seed": seed}
     journal, known = open_run(folder, place, (), force=force, sound=_is_record, about=work.about)

@@ -11,6 +11,7 @@ from consort.core.files import machine_errors
 from consort.core.journal import Journal, key_of
 from consort.core.results import RESULTS_FILE
 from consort.data import dump_yaml
+from consort.models.placement import current
 from consort.plan.expression import dump, parse, renamed
 from consort.plan.references import absolute
 from consort.weights.checkpoint import Checkpoint, leaves
@@ -41,7 +42,9 @@ def open_run(
     OutputExists for a folder of something else, or one that overlaps an input's.
     """
     check_target(out, [leaf.path for c in checkpoints for leaf in leaves(c) if isinstance(leaf, OnDisk)], force=True)
-    journal = Journal(out, key_of(asked), force=force, sound=sound, about=about)
+    held = current().to_json()  # models held otherwise answer otherwise
+    key = key_of({**asked, "held": held} if held else asked)
+    journal = Journal(out, key, force=force, sound=sound, about=about)
     records = journal.open()
     if not records:
         clear(journal.folder)

@@ -141,7 +141,7 @@ def at_work(model: Checkpoint, device: str | torch.device | None) -> HFModel:
     """The model loaded in float32, without a cache. Raises Unsupported where its tensors get other names."""
     from consort.models.hf.loading import load_model
 
-    loaded = load_model(model, device=device)
+    loaded = load_model(model, dtype="float32", device=device)
     _checked_names(model, loaded.module.state_dict())
     loaded.module.config.use_cache = False
     return loaded

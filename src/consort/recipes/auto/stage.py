@@ -39,6 +39,7 @@ class Proposal:
 
     @property
     def key(self) -> str:
+        """By which equal proposals are known."""
         return key_of(self.expression)
 
     @property
