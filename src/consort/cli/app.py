@@ -23,6 +23,7 @@ from consort.cli import (
     search,
     zoo,
 )
+from consort.cli.early import early
 from consort.cli.options import placed
 
 app = typer.Typer(
@@ -33,14 +34,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("auto")(placed(auto.auto))
-app.command("merge")(merge.merge)
-app.command("generate")(placed(generate.generate))
-app.command("score")(placed(score.score))
-app.command("search")(placed(search.search))
-app.command("eval")(placed(evaluate.evaluate))
-app.command("collect")(collect.collect)
-app.command("fit")(placed(fit.fit))
+app.command("auto")(placed(early(auto.auto)))
+app.command("merge")(early(merge.merge))
+app.command("generate")(placed(early(generate.generate)))
+app.command("score")(placed(early(score.score)))
+app.command("search")(placed(early(search.search)))
+app.command("eval")(placed(early(evaluate.evaluate)))
+app.command("collect")(early(collect.collect))
+app.command("fit")(placed(early(fit.fit)))
 app.command("fuse")(fuse.fuse)
 app.command("methods")(methods.methods)
 app.command("doctor")(doctor.doctor)

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from consort.core.visible import in_json, visible
+
 
 def print_json(value: Any) -> None:
     """One document on one line of its own; NaN is refused, because it is not JSON."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    print(in_json(json.dumps(value, ensure_ascii=False, allow_nan=False)))
 
 
 def print_results(folder: Path) -> None:
@@ -29,7 +31,8 @@ def print_table(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns[:1], title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    columns, rows = list(map(visible, columns)), [list(map(visible, row)) for row in rows]
+    table = Table(*columns[:1], title=visible(title) or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns[1:]:
         table.add_column(column, justify="right" if numbers else "left")
     for row in rows:
@@ -61,10 +64,15 @@ def warnings_so_far() -> list[str]:
 
 
 def one_line(text: str) -> str:
-    """Text without line breaks; of a word of more than 500 characters, such as a number, the beginning."""
-    return " ".join(re.sub(r"\S{500,}", lambda word: f"{word[0][:60]}…", text).split())
+    """Text without line breaks, made visible; of a word of over 500 characters, such as a number, the beginning."""
+    return visible(" ".join(re.sub(r"\S{500,}", lambda word: f"{word[0][:60]}…", text).split()))
 
 
 def note(text: str) -> None:
     """A line for the person at the terminal; stderr."""
-    print(text, file=sys.stderr)
+    print(visible(text), file=sys.stderr)
+
+
+def result(text: object, end: str = "\n") -> None:
+    """A result: as it is for the next program, made visible for a person at a terminal."""
+    print(visible(str(text)) if sys.stdout.isatty() else text, end=end, flush=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from consort.cli.early import early
 from consort.cli.options import Debug, Force, Json, RemoteCode, TaskCode, named_path
 from consort.cli.output import note, print_json, print_table
 from consort.core.errors import BadParameter
@@ -30,6 +31,7 @@ Html = Annotated[
 
 
 @app.command()
+@early
 def similarity(
     models: Models,
     base: Base = None,
@@ -54,6 +56,7 @@ def similarity(
 
 
 @app.command()
+@early
 def cluster(
     models: Models,
     base: Base = None,
