@@ -190,7 +190,7 @@ def test_writing_onto_an_input_is_refused(model, tmp_path, refused):
         (["eval", "lab:mirror", "--task", "lab:tasks/skills", "--split", "tset"], "test"),
         (["auto", "lab:mirror", "--task", "no-file", "--out", "run"], "no such file"),
         (["auto", "lab:base", "--task", "lab:tasks/both", "--out", "run", "--recipe", "model-glue"], "model-glue"),
-        (["report", "no-folder"], "results.json"),
+        (["report", "no-folder"], "is no folder"),
         (["merge", "plan.yml"], "OUT"),
         (["mrege"], "merge"),
         (["merge", "lab:base", "out", "--shard-size", "big"], "5GB"),

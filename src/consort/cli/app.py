@@ -9,18 +9,25 @@ import typer
 import consort
 from consort.cli import (
     auto,
+    check,
     collect,
+    compress,
     doctor,
     evaluate,
+    federate,
     fit,
     fuse,
     generate,
+    index,
     lab,
+    laws,
     merge,
     methods,
     report,
     score,
     search,
+    serve,
+    status,
     zoo,
 )
 from consort.cli.early import early
@@ -36,16 +43,23 @@ app = typer.Typer(
 )
 app.command("auto")(placed(early(auto.auto)))
 app.command("merge")(early(merge.merge))
+app.command("check")(check.check)
 app.command("generate")(placed(early(generate.generate)))
 app.command("score")(placed(early(score.score)))
 app.command("search")(placed(early(search.search)))
 app.command("eval")(placed(early(evaluate.evaluate)))
 app.command("collect")(early(collect.collect))
+app.command("compress")(compress.compress)
 app.command("fit")(placed(early(fit.fit)))
 app.command("fuse")(fuse.fuse)
+app.command("index")(index.index)
+app.command("serve")(placed(serve.serve))
 app.command("methods")(methods.methods)
+app.command("laws")(laws.laws)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)
+app.command("status")(status.status)
+app.add_typer(federate.app, name="federate")
 app.add_typer(lab.app, name="lab")
 app.add_typer(zoo.app, name="zoo")
 

@@ -73,10 +73,12 @@ class WeightMixture(TokenModel):
 
     @property
     def tokenizer(self) -> Tokenizer:  # type: ignore[override]
+        """The tokenizer of the base."""
         return self.dense.tokenizer
 
     @property
     def window(self) -> int | None:  # type: ignore[override]
+        """The most tokens that it reads at once."""
         return self.dense.window
 
     @property
@@ -96,6 +98,7 @@ class WeightMixture(TokenModel):
 
     @property
     def mixed_layers(self) -> range:
+        """The numbers of the layers that are not dense."""
         return range(self.num_dense, self.depth)
 
     @cached_property

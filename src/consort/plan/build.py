@@ -79,6 +79,7 @@ class Builder:
         return own
 
     def build(self, node: Node, wanted: str) -> Any:
+        """The object of a node, the same one for an equal node; `wanted` is "model", "checkpoint" or "adapter"."""
         key = f"{wanted} {json.dumps(dump(node), sort_keys=True)}"
         if key not in self._built:
             self._built[key] = self._make(node, wanted)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from consort.core.errors import BadParameter, ConsortError, Incompatible, did_you_mean, listing
+from consort.core.files import sha256_of
+from consort.core.journal import key_of
 from consort.core.said import say
 from consort.merge import merge
 from consort.plan.build import Builder
 from consort.plan.expression import parse
-from consort.plan.references import folder_of, has_weights, label_of
+from consort.plan.references import folder_of, has_weights, is_table, label_of
 from consort.runs.bases import likeliest, with_base
-from consort.weights import declared_base
-from consort.weights.checkpoint import Checkpoint
+from consort.weights import declared_base, describe
+from consort.weights.checkpoint import Checkpoint, leaves
+from consort.weights.stats import fingerprint
 
 WINNER = "winner"
 UNIFORM = "uniform soup"
@@ -39,6 +42,23 @@ class Member:
         if self.checkpoint is None:
             return None
         return sum(math.prod(self.checkpoint.spec(name).shape) for name in self.checkpoint.keys())
+
+
+def identity_of(member: Member) -> str:
+    """What a member stands for, by its content: two references of equal identity give equal results.
+
+    Of weights that is what their headers, config and tokenizer say and a part of each tensor; of cached answers the
+    whole file; of an endpoint its reference, since more cannot be known.
+    """
+    if member.checkpoint is not None:
+        told = [{k: v for k, v in describe(leaf).items() if k != "name"} for leaf in leaves(member.checkpoint)]
+        return key_of([told, fingerprint(member.checkpoint)])
+    if is_table(member.reference):
+        from consort.models.cached.reference import split_reference
+
+        file, column = split_reference(member.reference)
+        return key_of(["table", column, sha256_of(Path(file))])
+    return key_of(["endpoint", member.reference])
 
 
 @dataclass(frozen=True, slots=True)

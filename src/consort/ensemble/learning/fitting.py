@@ -43,6 +43,7 @@ class Learned:
 
     @property
     def file_name(self) -> str:
+        """The file that it is saved in, beside the plan."""
         return "state.safetensors" if self.arrays else "state.json"
 
 
@@ -66,9 +67,11 @@ class Fittable(Protocol):
     state: str
     learned: Learned | None
 
-    def fit(self, observed: Observed, *, seed: int = 0) -> Any: ...
+    def fit(self, observed: Observed, *, seed: int = 0) -> Any:
+        """The same strategy, fitted on observed answers of its models."""
 
-    def replay(self, observed: Observed) -> Replay: ...
+    def replay(self, observed: Observed) -> Replay:
+        """What it would have done on observed answers."""
 
 
 S = TypeVar("S")

@@ -84,6 +84,7 @@ class Folder:
         return [[path.name, *header.identity[2:], header.digest] for path, header in self.shards.headers.items()]
 
     def close(self) -> None:
+        """Close the files."""
         if "shards" in self.__dict__:
             self.shards.close()
 

@@ -57,6 +57,7 @@ def label(path: Path) -> tuple[str, str | None]:
 
 
 def check_directory(path: Path) -> None:
+    """Raise BadCheckpoint for what is no directory."""
     with machine_errors(path):
         exists, is_directory = path.exists(), path.is_dir()
     if not exists:

@@ -101,6 +101,7 @@ class Shards:
             round_into(torch.frombuffer(piece, dtype=dtype), out[low:high])
 
     def close(self) -> None:
+        """Close all files."""
         with self._lock:
             _close(self._handles)
 
