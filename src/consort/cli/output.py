@@ -28,6 +28,7 @@ def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", numbers: bool = True
 ) -> None:
     """Aligned columns; with `numbers` all but the first to the right. Lines are cut to a terminal, never when piped."""
+    columns, rows, title = list(map(visible, columns)), [list(map(visible, row)) for row in rows], visible(title)
     if not sys.stdout.isatty():
         print(plain_table(columns, rows, title=title, numbers=numbers))
         return
@@ -35,8 +36,7 @@ def print_table(
     from rich.console import Console
     from rich.table import Table
 
-    columns, rows = list(map(visible, columns)), [list(map(visible, row)) for row in rows]
-    table = Table(*columns[:1], title=visible(title) or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(*columns[:1], title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns[1:]:
         table.add_column(column, justify="right" if numbers else "left")
     for row in rows:
