@@ -19,6 +19,7 @@ from consort.cli import (
     fuse,
     generate,
     index,
+    init,
     lab,
     laws,
     merge,
@@ -36,7 +37,7 @@ from consort.cli.options import placed
 app = typer.Typer(
     help="Many language models made to work as one: merge, ensemble, cooperate; measured and saved.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -53,6 +54,7 @@ app.command("compress")(compress.compress)
 app.command("fit")(placed(early(fit.fit)))
 app.command("fuse")(fuse.fuse)
 app.command("index")(index.index)
+app.command("init")(init.init)
 app.command("serve")(placed(serve.serve))
 app.command("methods")(methods.methods)
 app.command("laws")(laws.laws)

@@ -12,7 +12,6 @@ from consort.cli.options import Debug, Force, Json, Out, RemoteCode, Seed
 from consort.cli.output import note, print_json, result
 from consort.core.counted import counted
 from consort.core.errors import BadParameter, did_you_mean
-from consort.merge.trained import KINDS as TRAINED
 
 
 def collect(
@@ -42,6 +41,7 @@ def collect(
     from consort.cli.merge import size_of
     from consort.merge.collect.run import collect as run
     from consort.merge.collect.run import read_texts
+    from consort.merge.trained import KINDS as TRAINED
     from consort.plan import build, read_plan
     from consort.weights.stats import KINDS as STATISTICS
 

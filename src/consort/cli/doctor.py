@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-from importlib import metadata
 from typing import Any
 
 from consort.cli.options import Debug, Json
@@ -38,6 +37,8 @@ def doctor(json: Json = False, debug: Debug = False) -> None:
 
 def examine() -> dict[str, Any]:
     """The same as plain values."""
+    from importlib import metadata
+
     return {
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES},
         "cores": cores(),
