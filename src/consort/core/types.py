@@ -31,6 +31,10 @@ class Sampling:
     `stop`: strings that end the answer and are not part of it. Draws depend on `seed`, the prompt's tokens, how many
     equal prompts came before and the position of the token, so never on the batch; `seeds` gives each prompt its own
     seed instead, and then equal prompts of equal seed have equal answers.
+
+    >>> from consort import Sampling
+    >>> Sampling(max_tokens=8, temperature=0.7, seed=1).adjusts
+    False
     """
 
     max_tokens: int = 64
@@ -89,6 +93,10 @@ class Completion:
     `logprob` is the summed log-probability (nats) of `tokens` before sampling transforms, None where it is unknown.
     `finish_reason` is "stop", "length" or "cancelled". `details` is what a strategy wants to tell (who was chosen,
     scores).
+
+    >>> from consort import Completion
+    >>> Completion("4", finish_reason="stop").text
+    '4'
     """
 
     text: str

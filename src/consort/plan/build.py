@@ -25,7 +25,13 @@ def build(plan: Plan, wanted: str = "model", *, allow_remote_code: bool = False)
 
 
 def load(reference: str | Path, *, base: str | Path | Checkpoint | None = None) -> Checkpoint:
-    """A checkpoint, lazy: a model folder, an adapter folder over its base, `lab:NAME`, `hf:ORG/NAME` or a plan file."""
+    """A checkpoint, lazy: a model folder, an adapter folder over its base, `lab:NAME`, `hf:ORG/NAME` or a plan file.
+
+    >>> import consort
+    >>> base = consort.load("lab:base")
+    >>> len(base.keys()), base.config["model_type"]
+    (38, 'llama')
+    """
     if base is None:
         built: Checkpoint = build(read_plan(reference), "checkpoint")
         return built
@@ -37,7 +43,12 @@ def load(reference: str | Path, *, base: str | Path | Checkpoint | None = None) 
 
 
 def model(source: str | Path | Checkpoint) -> LanguageModel:
-    """A language model: from a reference, a plan file, or a checkpoint object."""
+    """A language model: from a reference, a plan file, or a checkpoint object.
+
+    >>> import consort
+    >>> consort.model("lab:mirror").generate(["mirror a b c ="])[0].text
+    ' c b a'
+    """
     if isinstance(source, str | Path):
         built: LanguageModel = build(read_plan(source), "model")
         return built

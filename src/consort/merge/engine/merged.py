@@ -67,6 +67,12 @@ def merge(
     The output has dtype `out_dtype`, else `dtype`, else the promotion of the inputs'. `seed` decides every draw.
     An entry that is NaN or infinite in an input is NaN in the merge: no vote and no threshold hides it.
     Raises UnknownName, BadParameter and Incompatible.
+
+    >>> import consort
+    >>> base, mirror, order = (consort.load(f"lab:{name}") for name in ("base", "mirror", "order"))
+    >>> merged = consort.merge("ties", [mirror, order], base=base, density=0.3)
+    >>> merged.name, tuple(merged["model.norm.weight"].shape)
+    ('ties(mirror, order, base)', (128,))
     """
     return Merged(
         name,
