@@ -55,6 +55,10 @@ class ConsortError(Exception):
         self._notes[:] = [*([f"{HINT}{self.hint}"] if self.hint else []), *added]
         return self._notes
 
+    @__notes__.setter
+    def __notes__(self, notes: list[str]) -> None:
+        self._notes[:] = notes
+
     def within(self, where: str) -> ConsortError:
         """The same error, its field prefixed by the place that `where` names; returns self."""
         if self.faults:

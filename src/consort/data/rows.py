@@ -16,9 +16,10 @@ from typing import IO, Any, NoReturn
 
 from consort.core.errors import BadData
 from consort.core.files import machine_errors
+from consort.core.marked import Marked
 from consort.core.types import Example, Message
 
-COLUMNS = ("prompt", "messages", "text", "target", "choices", "answer", "group", "split")
+COLUMNS = ("prompt", "context", "messages", "text", "target", "choices", "answer", "group", "split")
 SUBJECTS = ("prompt", "messages", "text")
 SPLITS = ("dev", "test")
 ROLES = ("system", "user", "assistant")
@@ -113,7 +114,9 @@ def example_of(row: Mapping[str, Any], where: str, line: int) -> Example:
     answer = take("answer", "the index of the right choice, from 0", lambda v: _is_index(v, len(choices)))
     target = take("target", 'a string or a list of strings (write numbers as "42")', _is_target)
     return Example(
-        prompt=take("prompt", "a string", _is_text),
+        prompt=_prompt(
+            take("prompt", "a string", _is_text), take("context", "a string or a list of strings", _is_target)
+        ),
         messages=_messages(take("messages", "a list of {role, content}", _is_messages)),
         text=take("text", "a non-empty string", lambda v: _is_text(v) and bool(v)),
         target=() if target is None else (target,) if isinstance(target, str) else tuple(target),
@@ -122,6 +125,13 @@ def example_of(row: Mapping[str, Any], where: str, line: int) -> Example:
         group=take("group", "a string", _is_text),
         line=line,
     )
+
+
+def _prompt(prompt: str | None, context: str | list[str] | None) -> str | None:
+    """The prompt behind the context that a line lays beside it, which stays marked as such."""
+    if prompt is None or not context:
+        return prompt
+    return Marked.beside(prompt, [context] if isinstance(context, str) else context)
 
 
 def split_of(row: Mapping[str, Any], where: str) -> str | None:

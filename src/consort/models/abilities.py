@@ -3,6 +3,9 @@
 hidden   feed_hidden(tokens, layers) gives hidden states beside the logits, layer_logits(states) what the output
          head makes of them (DoLa, contrastive search)
 tree     feed_tree(tokens, parents) reads a tree of continuations at once, keep(paths) goes on along one branch
+admit    admit(rows) gives the session with new, empty rows at its end (continuous batching)
+embedding feed_embeddings(vectors) reads vectors in the place of tokens (soft prompts)
+slots    put_slots(row, keys, values, position) begins a row with keys and values of its own (gists, smaller caches)
 """
 
 from __future__ import annotations
@@ -66,12 +69,70 @@ class TreeSession(Session, Protocol):
         """Of each tree, keep the nodes of one branch, given from its first node on; all other nodes are forgotten."""
 
 
-ABILITIES = {"hidden": ("feed_hidden", "layer_logits"), "tree": ("feed_tree", "keep")}
+@runtime_checkable
+class GrowingSession(Session, Protocol):
+    """A session that takes new rows while others run."""
+
+    def admit(self, rows: int) -> GrowingSession:
+        """The session with so many new, empty rows at its end; this one must not be used after."""
+
+
+@runtime_checkable
+class EmbeddingSession(Session, Protocol):
+    """A session that reads vectors."""
+
+    def feed_embeddings(
+        self, vectors: Sequence[Float[Tensor, "new size"]], *, last: bool = False
+    ) -> list[Float[Tensor, "new vocab"]]:
+        """As `feed`, with vectors in the place of tokens' embeddings; they count as tokens."""
+
+
+@runtime_checkable
+class SlotSession(Session, Protocol):
+    """A session whose cache may be put in place: rows are slots, whose positions need not be their numbers."""
+
+    def put_slots(
+        self,
+        row: int,
+        keys: Float[Tensor, "layer head slot size"],
+        values: Float[Tensor, "layer head slot size"],
+        position: int,
+    ) -> None:
+        """Begin a row with these keys and values, whatever it was; it goes on at `position`, and counts the slots.
+
+        Raises Unsupported for a model with sliding windows, which go by slots.
+        """
+
+
+ABILITIES = {
+    "hidden": ("feed_hidden", "layer_logits"),
+    "tree": ("feed_tree", "keep"),
+    "embedding": ("feed_embeddings",),
+    "slots": ("put_slots",),
+    "admit": ("admit",),
+}
 
 
 def able(session: Session, ability: str) -> bool:
-    """Whether `session` has the ability "hidden" or "tree"."""
-    return all(callable(getattr(session, name, None)) for name in ABILITIES[ability])
+    """Whether `session` has one of `ABILITIES`.
+
+    A class that keeps more of its rows than the one it inherits from says by its own `select` how they are kept; then
+    only its own `admit` counts.
+    """
+    if not all(callable(getattr(session, name, None)) for name in ABILITIES[ability]):
+        return False
+    return ability != "admit" or (_admits(session) and all(able(part, "admit") for part in inner_sessions(session)))
+
+
+def inner_sessions(session: Any) -> list[Any]:
+    """The sessions that a session is made of, as far as it tells by `inner_sessions`."""
+    tell = getattr(session, "inner_sessions", None)
+    return [] if tell is None else list(tell())
+
+
+def _admits(session: Session) -> bool:
+    owner = next((kind for kind in type(session).__mro__ if "select" in vars(kind)), None)
+    return owner is not None and "admit" in vars(owner)
 
 
 def with_hidden(session: Session, name: str = "the model") -> HiddenSession:
@@ -80,6 +141,30 @@ def with_hidden(session: Session, name: str = "the model") -> HiddenSession:
         hint = "a single local transformers model shows them"
         raise Unsupported("does not show its hidden states", field=name, hint=hint)
     return cast(HiddenSession, session)
+
+
+def with_embeddings(session: Session, name: str = "the model") -> EmbeddingSession:
+    """The session, if it reads vectors; else Unsupported, naming the model."""
+    if not able(session, "embedding"):
+        raise Unsupported("does not read vectors in the place of tokens", field=name, hint=_LEAN)
+    return cast(EmbeddingSession, session)
+
+
+def with_slots(session: Session, name: str = "the model") -> SlotSession:
+    """The session, if its cache may be put in place; else Unsupported, naming the model."""
+    if not able(session, "slots"):
+        raise Unsupported("does not open its cache", field=name, hint=_LEAN)
+    return cast(SlotSession, session)
+
+
+_LEAN = "a single local model of a family that is read by the lean pass: Llama, Mistral, Qwen2, Qwen3, BitNet"
+
+
+def check_unbounded(windows: Sequence[int | None], name: str) -> None:
+    """Raise Unsupported for layers that see a sliding window alone."""
+    if any(window is not None for window in windows):
+        hint = "a model without sliding windows"
+        raise Unsupported("has sliding windows, which go by slots", field=name, hint=hint)
 
 
 def with_trees(session: Session, batch: int = 1) -> TreeSession:
@@ -105,6 +190,15 @@ class SequentialTrees:
     def select(self, rows: Sequence[int]) -> SequentialTrees:
         self.lengths = [self.lengths[row] for row in rows]
         self.session = self.session.select(rows)
+        return self
+
+    def inner_sessions(self) -> list[Session]:
+        return [self.session]
+
+    def admit(self, rows: int) -> SequentialTrees:
+        self.lengths += [0] * rows
+        growing: Any = self.session
+        self.session = growing.admit(rows)
         return self
 
     def spent(self) -> list[dict[str, Usage]]:

@@ -7,9 +7,10 @@ values, for a model the number of one of the law's models or the name of a strat
 from __future__ import annotations
 
 import json
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import cache
 from itertools import cycle
@@ -126,6 +127,8 @@ def _argument(p: Param, example: dict[str, Any], models: Sequence[Any], turn: It
         return found if p.many else found[0]
     if p.type == "judge":
         return StubJudge()
+    if p.name == "database" and value is None:
+        return database_file()
     return task_file() if p.name == "examples" and value is None else value
 
 
@@ -154,6 +157,15 @@ def task_file() -> str:
     file = Path(tempfile.mkdtemp(prefix="consort-law-")) / "task.jsonl"
     lines = [{"prompt": text, "target": "a"} for text in ("ab", "ba", "aab", "bba", "abab", "bb", "a", "b")]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    return str(file)
+
+
+@cache
+def database_file() -> str:
+    """A database of one small table."""
+    file = Path(tempfile.mkdtemp(prefix="consort-law-")) / "t.sqlite"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript("CREATE TABLE t (a INTEGER, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, 'y');")
     return str(file)
 
 

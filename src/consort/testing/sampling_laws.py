@@ -5,13 +5,14 @@ One check for each field of `core.types.Sampling`; a field without a check is it
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
 from consort.core.errors import ConsortError
-from consort.core.types import Sampling
+from consort.core.types import Grammar, Sampling
 from consort.testing.built import built, members_for, strategies
 from consort.testing.law import Law, named
 
@@ -123,6 +124,14 @@ def _repetition_penalty(s: Subject) -> None:
         assert not again or answer.tokens != before.tokens, f"{answer.text!r}: tokens come again as if for free"
 
 
+def _grammar(s: Subject) -> None:
+    """Answers are of the grammar, drawn or not: two words of the prompts' letters, one of them in doubt."""
+    words = ["ab", "ba", "cab"]
+    grammar = Grammar("choice", json.dumps(words))
+    found = [text for t in (0.0, 1.0) for text in s.texts(grammar=grammar, temperature=t, max_tokens=12)]
+    assert set(found) <= set(words), f"{found} are not among {words}"
+
+
 CHECKS: dict[str, Callable[[Subject], None]] = {
     "max_tokens": _max_tokens,
     "temperature": _drawn,
@@ -138,6 +147,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "repetition_penalty": _repetition_penalty,
     "frequency_penalty": _frequency_penalty,
     "presence_penalty": _presence_penalty,
+    "grammar": _grammar,
 }
 FIELDS = tuple(field.name for field in fields(Sampling))
 

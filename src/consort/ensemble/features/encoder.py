@@ -9,7 +9,7 @@ import numpy as np
 
 from consort.ensemble.features import feature
 from consort.ensemble.routing.features import Rows, remembered
-from consort.ensemble.routing.sentence_encoder import SentenceEncoder, encoder_folder
+from consort.models.hf.sentence_encoder import SentenceEncoder, encoder_folder
 
 
 @feature()

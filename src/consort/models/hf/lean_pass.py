@@ -152,10 +152,11 @@ class LeanModule:
         """Hidden states before the last norm; writes keys and values `layer row head slot size` of the new tokens.
 
         With `kept`, the states before each layer and after the last are appended to it. With `place.last`, only the
-        last tokens go through the last layer, of which the others need no more than keys and values.
+        last tokens go through the last layer, of which the others need no more than keys and values. `ids` may be
+        embeddings, `token size`.
         """
-        hidden = F.embedding(ids, self.embedding)
-        cos, sin = self.angles(place.width)
+        hidden = ids.clone() if ids.is_floating_point() else F.embedding(ids, self.embedding)
+        cos, sin = self.angles(place.width + place.shift)
         turn = cos[place.positions], sin[place.positions]
         for number, layer in enumerate(self.layers):
             if kept is not None:

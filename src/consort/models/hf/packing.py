@@ -17,7 +17,8 @@ class Place:
     `counts` new tokens for each row, `most` at once; the first `width` slots are in use after the pass. `start` is the
     slot of the first new token where all rows have one and the same count and start, else None. `masks` are added to
     the scores of (row, new, slot), by sliding window; None where nothing is masked. `first`: every row begins here.
-    `last` is the place of the tokens number `ends`, the last ones of the rows, where only these are wanted.
+    `last` is the place of the tokens number `ends`, the last ones of the rows, where only these are wanted. Positions
+    are at most `shift` more than slots.
     """
 
     rows: Int[Tensor, " token"]
@@ -31,6 +32,7 @@ class Place:
     masks: dict[int | None, Tensor | None]
     ends: Int[Tensor, " row"] | None = None
     last: Place | None = None
+    shift: int = 0
 
     @property
     def most(self) -> int:
@@ -51,6 +53,27 @@ def portions(tokens: Sequence[Sequence[int]], size: int) -> Iterator[slice]:
             start, total = row, 0
         total += len(new)
     yield slice(start, len(tokens))
+
+
+_PASS = 64
+"""What a pass of its own costs, in tokens of padding that it saves."""
+
+
+def alike(tokens: Sequence[Sequence[int]]) -> list[slice]:
+    """Neighbouring rows in groups that have about as many new tokens each, so that little is padding.
+
+    >>> alike([[1], [1], [1] * 100])
+    [slice(0, 2, None), slice(2, 3, None)]
+    """
+    cuts, start, most, total = [], 0, 0, 0
+    for row, new in enumerate(tokens):
+        together = max(most, len(new)) * (row - start + 1) - total - len(new)
+        apart = most * (row - start) - total
+        if most and new and together - apart > _PASS:
+            cuts.append(slice(start, row))
+            start, most, total = row, 0, 0
+        most, total = max(most, len(new)), total + len(new)
+    return [*cuts, slice(start, len(tokens))]
 
 
 def last_of(x: Float[Tensor, "token ..."], counts: Sequence[int]) -> tuple[Float[Tensor, "row ..."], list[int]]:

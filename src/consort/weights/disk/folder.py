@@ -11,13 +11,14 @@ from typing import Any
 
 from torch import Tensor
 
-from consort.core.errors import BadCheckpoint, Unsupported, listing
+from consort.core.errors import BadCheckpoint, listing
 from consort.core.files import machine_errors, sha256_of
 from consort.weights.checkpoint import Checkpoint, Spec, no_tensor, whole
 from consort.weights.disk.beside import files_beside
 from consort.weights.disk.config_check import check_config
 from consort.weights.disk.header import DTYPES, Header, read_header
 from consort.weights.disk.paths import inside, present, read_json
+from consort.weights.disk.quantised import QUANTISATION, is_quantised_config, not_mergeable
 from consort.weights.disk.shards import Shards
 
 CONFIG = "config.json"
@@ -165,9 +166,8 @@ def read_config(path: Path, *, allow_remote_code: bool = False) -> dict[str, Any
     if remote and not allow_remote_code:
         hint = "read that code, then pass --allow-remote-code (allow_remote_code=True) if you trust it"
         raise BadCheckpoint("the model brings its own code", field=f"{file}: {remote[0]}", hint=hint)
-    if config.get("quantization_config"):
-        hint = "dequantise the model and save it in bfloat16 or float16"
-        raise Unsupported("the weights are quantised", field=f"{file}: quantization_config", hint=hint)
+    if is_quantised_config(config):
+        raise not_mergeable(f"{file}: {QUANTISATION}")
     return config
 
 
@@ -252,5 +252,4 @@ def _check_readable(headers: Mapping[Path, Header]) -> None:
     for path, header in headers.items():
         strange = [f"{name} ({e.code})" for name, e in header.tensors.items() if e.code not in DTYPES]
         if strange:
-            hint = "dequantise the model and save it in bfloat16 or float16"
-            raise Unsupported(f"tensors of a packed dtype: {listing(strange)}", field=str(path), hint=hint)
+            raise not_mergeable(str(path), f"tensors of a packed dtype: {listing(strange)}")
