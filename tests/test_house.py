@@ -102,7 +102,7 @@ def test_every_exported_name_has_an_example_that_runs(name, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     made = getattr(consort, name)
     made = getattr(made, name) if inspect.ismodule(made) else made
-    [found] = doctest.DocTestFinder(recurse=False).find(made, name, globs={"consort": consort, "c": consort})
+    [found] = doctest.DocTestFinder(recurse=False).find(made, name, extraglobs={"consort": consort, "c": consort})
     assert found.examples, f"consort.{name} has no example"
     said = []
     ended = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(found, out=said.append)
