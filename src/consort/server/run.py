@@ -325,6 +325,13 @@ def serve(model: Any, **options: Any) -> None:
 
     `model`: a model, a reference or a path of a plan, or a mapping of ids to models. Options are those of the command:
     host, port, api_key_env, queue, deadline_s, …
+
+    >>> import consort
+    >>> try:
+    ...     consort.serve("no/such/model", port=0)  # one that is there is served until the program is stopped
+    ... except consort.ConsortError as error:
+    ...     print(error)
+    no/such/model: does not exist
     """
     if isinstance(model, str | Path):
         Server([os.fspath(model)], **options).run()
