@@ -55,8 +55,8 @@ def auto(
 
     `base` is the one of the models that the others were tuned from; by default the one that their cards, configs or
     adapters name. `budget` bounds the number of candidates. A model that cannot be run on the task (weights of NaN, too
-<<<<<<< HEAD
-    short a window) is left out with a note. Raises ConsortError, before any work, for inputs that cannot be used.
+    short a window) is left out with a note. `say` is told, line by line, what will be tried. Raises ConsortError,
+    before any work, for inputs that cannot be used.
 
     >>> import consort
     >>> from dataclasses import replace
@@ -66,10 +66,6 @@ def auto(
     >>> found = consort.auto(["lab:mirror", "lab:order"], task=task, out="best", budget=1)
     >>> found.comparison.count, (found.folder / "results.json").is_file()
     (30, True)
-=======
-    short a window) is left out with a note. `say` is told, line by line, what will be tried. Raises ConsortError,
-    before any work, for inputs that cannot be used.
->>>>>>> runs
     """
     check_place(out)
     loaded, members, builder = open_inputs(models, task, base, budget, seed, allow_remote_code, allow_task_code)
