@@ -58,7 +58,7 @@ System = Annotated[
     typer.Argument(metavar="PLAN|MODEL", parser=named, help="A plan file, '-', a model folder, lab:NAME, hf:ORG/NAME."),
 ]
 Task = Annotated[
-    str, typer.Option("--task", help="A task: JSONL file, YAML file, folder with task.yml, or lab:tasks/NAME.")
+    str, typer.Option("--task", help="A file of rows, a YAML file or folder of a task, lab:tasks/NAME, lm-eval:NAME.")
 ]
 TaskCode = Annotated[
     bool,
