@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -143,7 +143,7 @@ def _options(task: Any) -> dict[str, Any]:
     return {"stop": [until] if isinstance(until, str) else list(until), "max_tokens": int(most)}
 
 
-def _splits(task: Any) -> dict[str, Sequence[Any]]:
+def _splits(task: Any) -> Mapping[str, Sequence[Any]]:
     """The documents of dev and test."""
     there = {
         name: list(getattr(task, f"{name}_docs")())
@@ -187,4 +187,8 @@ def _rolled(task: Any, doc: Any, line: int) -> Example:
     return Example(text=str(task.doc_to_target(doc)), line=line)
 
 
-_READERS = {"multiple_choice": _choice, "generate_until": _generated, "loglikelihood_rolling": _rolled}
+_READERS: Mapping[str, Callable[[Any, Any, int], Example]] = {
+    "multiple_choice": _choice,
+    "generate_until": _generated,
+    "loglikelihood_rolling": _rolled,
+}
