@@ -20,8 +20,8 @@ from consort.models.base import LanguageModel
 from consort.models.detecting import Case, Finding, Quote
 
 QUESTIONS = (
-    "Text:\n{text}\n\nWrite {n} questions that this text answers, each about another fact of it. Reply with a JSON list "
-    "of strings and nothing else."
+    "Text:\n{text}\n\nWrite {n} questions that this text answers, each about another fact of it. Reply with a JSON "
+    "list of strings and nothing else."
 )
 ANSWER = (
     "Text:\n{text}\n\nQuestion: {question}\nAnswer in a few words, from the text alone, or say unanswerable.\nAnswer:"
