@@ -18,6 +18,11 @@ def to_plan(value: Any) -> Any:
 
     Strategies keep their arguments under the parameters' own names, so no strategy needs code for this. Raises
     Unsupported for objects that no plan can name (tensors in memory, fakes).
+
+    >>> import consort
+    >>> models = [consort.load("lab:mirror"), consort.load("lab:order")]
+    >>> consort.to_plan(consort.merge("linear", models, weight=[0.7, 0.3]))
+    {'linear': {'models': ['lab:mirror', 'lab:order'], 'weight': [0.7, 0.3]}}
     """
     found = _registered(value)
     if found:

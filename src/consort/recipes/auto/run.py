@@ -55,6 +55,15 @@ def auto(
     `base` is the one of the models that the others were tuned from; by default the one that their cards, configs or
     adapters name. `budget` bounds the number of candidates. A model that cannot be run on the task (weights of NaN, too
     short a window) is left out with a note. Raises ConsortError, before any work, for inputs that cannot be used.
+
+    >>> import consort
+    >>> from dataclasses import replace
+    >>> from consort import lab
+    >>> task = consort.load_task(lab.path("tasks/both"))
+    >>> task = replace(task, dev=task.dev[:30], test=task.test[:30])
+    >>> found = consort.auto(["lab:mirror", "lab:order"], task=task, out="best", budget=1)
+    >>> found.comparison.count, (found.folder / "results.json").is_file()
+    (30, True)
     """
     if not models:
         raise BadParameter("no models", field="MODEL", hint="give two or more folders, lab:NAME or hf:ORG/NAME")

@@ -23,6 +23,7 @@ class Voters:
         self.members, self.utilities = list(members), list(utilities)
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         ballots = []
         for member in self.members:
             model = member()
@@ -55,6 +56,7 @@ class Nearest:
                     words.update(prompt.split())
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         chosen = [self.nearest(prompt if isinstance(prompt, str) else str(prompt[-1]["content"])) for prompt in prompts]
         found: dict[int, Completion] = {}
         for number, model in enumerate(self.models):
