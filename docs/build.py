@@ -8,13 +8,13 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from consort.cli import lab, zoo
+from consort.cli import federate, lab, zoo
 from consort.cli.app import app
 from consort.cli.methods import describe
-from consort.plan.kinds import registries
+from consort.core.catalogue import registries
 
 HERE = Path(__file__).parent
-GROUPS = {"lab": lab.app, "zoo": zoo.app}
+GROUPS = {"federate": federate.app, "lab": lab.app, "zoo": zoo.app}
 VERBS = [c.name for c in app.registered_commands] + [
     f"{group} {c.name or c.callback.__name__}" for group, verbs in GROUPS.items() for c in verbs.registered_commands
 ]

@@ -18,7 +18,8 @@ LAYERS = [
     {"plan", "report"},
     {"runs", "server"},
     {"recipes"},
-    {"cli", "testing"},
+    {"testing"},
+    {"cli"},
 ]
 ROOT = Path(__file__).parents[1] / "src" / "consort"
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from consort.data import load_task
     from consort.evaluate import compare, evaluate
     from consort.merge import merge
+    from consort.models.placement import held
     from consort.plan import load, model, to_plan
     from consort.recipes.auto.run import auto
     from consort.runs.save import save
+    from consort.server.run import serve
 
 _HOMES = {
     "Completion": "consort.core.types",
@@ -30,11 +32,13 @@ _HOMES = {
     "auto": "consort.recipes.auto.run",
     "compare": "consort.evaluate",
     "evaluate": "consort.evaluate",
+    "held": "consort.models.placement",
     "load": "consort.plan",
     "load_task": "consort.data",
     "merge": "consort.merge",
     "model": "consort.plan",
     "save": "consort.runs.save",
+    "serve": "consort.server.run",
     "to_plan": "consort.plan",
 }
 
@@ -45,11 +49,13 @@ __all__ = [
     "auto",
     "compare",
     "evaluate",
+    "held",
     "load",
     "load_task",
     "merge",
     "model",
     "save",
+    "serve",
     "to_plan",
 ]
 
@@ -58,7 +64,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     if not name.startswith("_") and find_spec(f"{__name__}.{name}") is None:
-        from consort.plan.kinds import callable_names
+        from consort.core.catalogue import callable_names
 
         registry = callable_names().get(name)
         if registry is not None and registry.kind == "merge":
@@ -69,6 +75,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    from consort.plan.kinds import callable_names
+    from consort.core.catalogue import callable_names
 
     return sorted({*__all__, "__version__", *callable_names()})

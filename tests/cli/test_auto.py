@@ -66,8 +66,8 @@ def test_an_interrupted_run_says_how_to_go_on(here, consort, monkeypatch):
     monkeypatch.setattr(trials, "evaluate", interrupted)
     command = ["auto", "lab:mirror", "lab:order", "--task", "t.jsonl", "--out", "run", "--budget", "2"]
     shown = consort(*command)
-    assert shown.code == 130 and shown.err.strip() == "interrupted; the same command continues"
-    assert len((here / "run" / "journal.jsonl").read_text().splitlines()) == 4
+    assert shown.code == 130 and shown.err.splitlines()[-1] == "interrupted; the same command continues"
+    assert (here / "run" / "journal.jsonl").read_text().count('"result": ') == 3
     assert consort(*command).code == 0 and (here / "run" / "plan.yml").exists()
 
 

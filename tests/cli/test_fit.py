@@ -31,7 +31,7 @@ def plan(tmp_path, table):
 def test_fitted_on_a_table_evaluated_and_fitted_again(consort, plan, table, tmp_path):
     out = tmp_path / "out"
     report = json.loads(consort("fit", plan, out, "--table", table, "--json").out)
-    assert report["kept"] and report["state"] == "state.safetensors"
+    assert report["details"]["fit"]["kept"] and report["details"]["fit"]["state"] == "state.safetensors"
     state = (out / "state.safetensors").read_bytes()
     systems = [f"table:{table}#m0", f"table:{table}#m1", out / "plan.yml"]
     shown = consort("eval", *systems, "--task", f"table:{table}", "--json")
@@ -68,7 +68,7 @@ def test_fitted_by_running_models_and_resumed(consort, tmp_path):
     task.write_text("\n".join(map(json.dumps, lines)))
     first = consort("fit", plan, out, "--task", task, "--json")
     report = json.loads(first.out)
-    assert report["kept"] and report["decision"]["difference"]["value"] == 0
+    assert report["details"]["fit"]["kept"] and report["decision"]["difference"]["value"] == 0
     lines = (out / "journal.jsonl").read_text()
     assert lines.count('"model": ') >= 2
     assert json.loads(consort("fit", plan, out, "--task", task, "--json").out) == report

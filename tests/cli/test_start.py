@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
-BUDGET_S = 0.5
-SLACK = 3
+BUDGET_S = {"--help": 0.25, "methods": 0.6}
+"""CPU, on an idle core; docs/decisions and benchmarks/start.py have what is measured."""
+SLACK = 4
 HEAVY = ("torch", "transformers", "safetensors.torch", "datasets", "optuna")
 
 
@@ -21,16 +22,16 @@ HEAVY = ("torch", "transformers", "safetensors.torch", "datasets", "optuna")
 )
 def test_light_verbs_are_within_the_budget(arguments):
     code = (
-        "import sys, time; start = time.perf_counter(); from consort.cli.border import run; "
-        f"code = run({arguments!r}); used = time.perf_counter() - start; "
-        f"print('\\n' + __import__('json').dumps([code, used, [m for m in {HEAVY!r} if m in sys.modules]]))"
+        "import sys; from consort.cli.border import run; "
+        f"code = run({arguments!r}); "
+        f"print('\\n' + __import__('json').dumps([code, [m for m in {HEAVY!r} if m in sys.modules]]))"
     )
-    started = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    whole = time.perf_counter() - started
-    code_, _, heavy = json.loads(shown.stdout.splitlines()[-1])
-    assert (code_, heavy) == (0, [])
-    assert whole <= BUDGET_S * SLACK
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert json.loads(shown.stdout.splitlines()[-1]) == [0, []]
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert used <= BUDGET_S.get(arguments[0], 0.6) * SLACK
 
 
 def test_a_plan_is_checked_without_torch(tmp_path):

@@ -115,7 +115,7 @@ def test_D2_a_dtype_is_the_files_own_or_the_one_asked_for(tmp_path: Path) -> Non
 
 
 def test_D2_devices_are_named_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from consort.models import devices
+    from consort.models import placement
 
     folder = saved("llama", tmp_path)
     with pytest.raises(BadParameter, match="'gpu7' is no device"):
@@ -124,7 +124,7 @@ def test_D2_devices_are_named_or_refused(tmp_path: Path, monkeypatch: pytest.Mon
         load_model(folder, tokenizer="bytes", device="cuda:99")
     with pytest.raises(BadParameter, match="says where the model goes"):
         load_model(folder, tokenizer="bytes", device="cpu", device_map="auto")
-    monkeypatch.setattr(devices, "find_spec", lambda _: None)
+    monkeypatch.setattr(placement, "find_spec", lambda _: None)
     with pytest.raises(MissingExtra, match="device_map: a model is spread over devices by accelerate"):
         load_model(folder, tokenizer="bytes", device_map="auto")
 
@@ -145,3 +145,26 @@ def test_D2_quantised_weights_are_left_to_transformers(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config, default=str))
     with pytest.raises(ConsortError, match=f"{folder.name}: cannot be loaded"):
         load_model(folder, tokenizer="bytes", device="cpu")
+
+
+def test_B17_a_cache_folder_that_cannot_be_written_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from consort.core.cache import cache_folder
+    from consort.models.bytewise.tables import kept
+    from consort.models.hf import products
+
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert cache_folder() == tmp_path / "file" / "consort"
+    products._TABLES.clear()
+    forms = products.forms_of([torch.ones(512, 512)])
+    assert forms[(512, 512)]
+    assert list(kept("tables", lambda: {})) == []
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "the fastest forms of products cannot be kept, and are measured each time",
+        "tables of the tokenizer cannot be kept, and are made again each time",
+    ]
+    products._TABLES.clear()
+    monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
+    assert cache_folder() == Path.home() / ".cache" / "consort"

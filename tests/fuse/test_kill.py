@@ -76,4 +76,4 @@ def test_killed_at_three_moments_it_ends_with_the_same_bytes(plan, tmp_path):
     assert set(resumed) == set(whole)  # no temporary file, no state, no partial folder
     different = [name for name in whole if whole[name] != resumed[name]]
     assert not different, different
-    assert json.loads(resumed["results.json"])["model"] == "model"
+    assert json.loads(resumed["results.json"])["winner"]["path"] == "model"

@@ -1,4 +1,7 @@
-"""Every registered strategy and every kind of model keeps the laws; a new file is tested because it exists."""
+"""Kinds of models keep the laws of models, strategies nest, and the laws find what breaks them.
+
+Every strategy by itself: test_registered.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,12 @@ from typing import Any
 import pytest
 
 from consort.cooperate.speculate import Speculate
-from consort.core.errors import BadParameter
-from consort.core.params import bind
 from consort.ensemble.after import after
 from consort.ensemble.during import during
 from consort.models import ByteTokenizer, FakeTokenizer, FakeTokenModel, HFModel, TokenModel
 from consort.testing import model_laws as laws
-from consort.testing.built import exempt, letters_model, strategies
+from consort.testing import speculation_laws
+from consort.testing.built import letters_model, strategies
 
 STRATEGIES = strategies(("ensemble", "transfer", "answer"))
 PLAIN = [letters_model(seed) for seed in range(3)]
@@ -76,15 +78,6 @@ def test_fake_model(law: Callable[[TokenModel], None]) -> None:
     law(PLAIN[0])
 
 
-@pytest.mark.parametrize("law", laws.LAWS[:-1], ids=lambda law: law.__name__)  # the last is tests/field/test_sampling
-@pytest.mark.parametrize("name", list(STRATEGIES))
-def test_laws(name: str, law: Callable[[str], None]) -> None:
-    reason = exempt(STRATEGIES[name], name).get(law.__name__)
-    if reason:
-        pytest.skip(reason)
-    law(name)
-
-
 class Renewing(FakeTokenModel):
     """Its sessions are of no use after `select`, which gives a new one: all that the protocol promises."""
 
@@ -113,19 +106,17 @@ def test_select_may_give_a_new_session(name: str, law: Callable[[TokenModel], No
     law(build(name)(members))
 
 
-GUESSERS = {
-    **{name: {"drafter": name} for name in ("lookup", "ngram")},
-    **{name: {"draft": True, "drafter": name} for name in ("model", "tree", "sampled_tree")},
-    "coupled": {"draft": True, "coupled": True},
-    "staged": {"draft": "staged"},
-}
+def a_pair(target: TokenModel, draft: TokenModel) -> Speculate:
+    tiny = type(draft)(PLAIN[2].logits, PLAIN[2].tokenizer, name="tiny")  # type: ignore[call-arg]
+    return Speculate(target, Speculate(draft, tiny, gamma=2), gamma=3)
+
+
+GUESSERS = {**speculation_laws.cases(), "a pair as the draft": a_pair}
 
 
 def guessing(name: str, kind: type = FakeTokenModel) -> Speculate:
-    target, draft, tiny = (kind(m.logits, m.tokenizer, name=m.name) for m in PLAIN)
-    options = dict(GUESSERS[name])
-    given = {True: draft, "staged": Speculate(draft, tiny, gamma=2), None: None}[options.pop("draft", None)]
-    return Speculate(target, given, gamma=3, **options)
+    target, draft = (kind(m.logits, m.tokenizer, name=m.name) for m in PLAIN[:2])
+    return GUESSERS[name](target, draft)
 
 
 @pytest.mark.parametrize("law", [*laws.SESSION_LAWS[-3:], *laws.ANSWER_LAWS], ids=lambda law: law.__name__)
@@ -153,14 +144,6 @@ def test_token_strategies_nest_in_each_other(outer: str, inner: str) -> None:
 def test_strategies_of_different_kinds_nest(outer: str, inner: str) -> None:
     model = build(outer)([PLAIN[0], build(inner)(PLAIN[1:])])
     laws.cost_names_the_models(model, laws.prompts_of(PLAIN[0]))
-
-
-@pytest.mark.parametrize("name", list(STRATEGIES))
-def test_unknown_parameters_are_named(name: str) -> None:
-    with pytest.raises(BadParameter, match="nonsense"):
-        bind(name, STRATEGIES[name].entry(name).params, {"nonsense": 1})
-    with pytest.raises(BadParameter, match="nonsense"):
-        STRATEGIES[name].get(name)(nonsense=1)
 
 
 def test_a_model_that_breaks_a_law_is_found() -> None:

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from consort.core.errors import BadCheckpoint, BadParameter, ConsortError, Incompatible, Unsupported
+from consort.merge import methods
 from consort.merge.adapters.extract_adapter import ExtractAdapter
 from consort.merge.adapters.low_rank import rank_of_energy
 from consort.merge.adapters.merge_adapters import MergeAdapters
@@ -209,3 +210,41 @@ def test_extraction_refuses_what_makes_no_adapter(tuned, make):
     broken = Memory({**{k: fine[k] for k in fine.keys()}, Q: torch.full((6, 6), torch.nan)}, CONFIG)
     with pytest.raises(BadCheckpoint, match=f"{Q}: the delta has NaN"):
         ExtractAdapter(broken, base, rank=1)[f"base_model.model.{Q.removesuffix('.weight')}.lora_A.weight"]
+
+
+@pytest.mark.parametrize("mode", ["core", "knots"])
+def test_a_shared_basis_loses_nothing(make, mode):
+    base = model(0)
+    a, b = make("a", 1, r=3, alpha=6), make("b", 5, r=2, alpha=1)
+    summed = MergeAdapters([a, b], weight=[0.5, -2.0], mode=mode)
+    close(delta(summed, base), 0.5 * delta(a, base) - 2 * delta(b, base), atol=1e-5)
+    close(delta(MergeAdapters([a], mode=mode), base), delta(a, base), atol=1e-5)
+    close(delta(MergeAdapters([a, b], mode=mode, rank=2), base), delta(MergeAdapters([a, b], rank=2), base), atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "params"), [("iso_c", {}), ("tsv_m", {"rank": 2}), ("wudi", {}), ("actmerge", {})])
+def test_orthogonal_methods_are_the_same_in_core_space(make, name, params):
+    base, adapters = model(0), [make("a", 1, r=2), make("b", 5, r=2)]
+    merged = MergeAdapters(adapters, mode="core", method={name: params})
+    whole = methods.get(name)(torch.stack([delta(a, base) for a in adapters]), **params)
+    close(delta(merged, base), whole, atol=1e-4)
+
+
+def test_knots_in_and_out(make):
+    base = model(0)
+    adapters = [make("a", 1, r=3), make("b", 5, r=2)]
+    merged = MergeAdapters(adapters, mode="knots", method={"ties": {"density": 0.5}})
+    whole = methods.get("knots")(torch.stack([delta(a, base) for a in adapters]), density=0.5)
+    close(delta(merged, base), whole, atol=1e-4)
+
+
+def test_what_cannot_be_merged_in_a_basis(make):
+    adapters = [make("a", 1), make("b", 5)]
+    with pytest.raises(BadParameter, match="draws entry by entry"):
+        MergeAdapters(adapters, mode="core", method="dare_ties")
+    with pytest.raises(BadParameter, match="not a method of deltas"):
+        MergeAdapters(adapters, mode="core", method="slerp")
+    with pytest.raises(BadParameter, match="method"):
+        MergeAdapters(adapters, mode="core", method={"ties": {"density": 3}})
+    with pytest.raises(BadParameter, match="acts on factors"):
+        MergeAdapters(adapters, method="ties")

@@ -89,7 +89,9 @@ def run(*, wins: bool = True) -> dict[str, Any]:
     steps = [{"name": f"#{i}", "score": None if i == 11 else round(float(s), 4)} for i, s in enumerate(climb)]
     plan = {"ties": {"models": names[1:], "base": "base", "density": 0.2, "lambda": 2}}
     return {
+        "schema": 1,
         "consort": "0.1.0",
+        "verb": "auto",
         "task": {"name": "skills", "metric": "exact_match", "key": "9f3c51d0a7be2468", "dev": 200, "test": 320,
                  "fit": 100, "held_out": 100},
         "seed": 0,

@@ -37,8 +37,8 @@ def test_the_best_by_reward_is_what_the_reward_model_says_of_its_answers(task, t
 
     found = search(plan(REWARD), task=task, out=tmp_path, limit=6)
     results = json.loads((tmp_path / "results.json").read_text())
-    assert results["utility"]["dev"][WINNER] == pytest.approx(found.best.outcome.score, abs=1e-4)
-    assert set(results["utility"]["test"]) == {WINNER, "lora-mirror", "lora-order"}
+    assert results["details"]["utility"]["dev"][WINNER] == pytest.approx(found.best.outcome.score, abs=1e-4)
+    assert set(results["details"]["utility"]["test"]) == {WINNER, "lora-mirror", "lora-order"}
     assert found.best.outcome.score >= max(results["singles_fit"].values())
     prompts = [e.prompt for e in task.dev[:6]]
     answers = found.space.model(found.best.point).generate(prompts, Sampling(max_tokens=task.options.max_tokens))
@@ -106,7 +106,7 @@ def test_prompts_alone_are_compared_by_the_utility(tmp_path):
     (tmp_path / "p.json").write_text(json.dumps({"dev": entries[:2], "test": entries[2:]}))
     found = search(plan(REWARD), task=tmp_path / "p.json", out=tmp_path / "run")
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert [r["score"] for r in results["test"]] == pytest.approx(list(results["utility"]["test"].values()))
+    assert [r["score"] for r in results["test"]] == pytest.approx(list(results["details"]["utility"]["test"].values()))
     assert all(r["usage"]["completion_tokens"] > 0 and len(r["answers"]) == 2 for r in results["test"])
     assert found.comparison is not None and found.comparison.metric == "quality"
 

@@ -46,7 +46,7 @@ def test_a_search_of_adapters_saves_an_adapter_that_scores_what_was_reported(tas
         p.name for p in found.folder.iterdir()
     }
     results = json.loads((found.folder / "results.json").read_text())
-    assert results["history"]["best"]["score"] == found.best.outcome.score
+    assert results["details"]["history"]["best"]["score"] == found.best.outcome.score
     assert set(results["winner"]["coefficients"]["coefficients"]) == {"base", "lora-mirror", "lora-order"}
     system = c.model(found.folder / "plan.yml")
     assert c.evaluate(system, task, split="dev").score == pytest.approx(found.best.outcome.score, abs=1 / 24)
@@ -105,7 +105,7 @@ def test_the_papers_comparison(task, tmp_path, kind):
     assert "training data" in study.line("data merge").note and "base" in study.line("model stock").note
     assert study.line("swarm").evaluations == study.found.history.evaluations
     assert {"c_surge", "c_emerge", "initial_rank"} <= set(study.analysis)
-    assert json.loads((tmp_path / "study.json").read_text())["lines"]
+    assert json.loads((tmp_path / "results.json").read_text())["details"]["study"]["lines"]
 
 
 def test_of_several_trials_the_best_one_is_analysed():
@@ -151,7 +151,7 @@ def test_the_verb_prints_one_document(tmp_path):
     (tmp_path / "task.jsonl").write_text("\n".join(lines) + "\n")
     result = run(plan, "--task", tmp_path / "task.jsonl", "--out", tmp_path / "run", "--limit", 3, "--json")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["history"]["evaluations"] >= 2
+    assert json.loads(result.stdout)["details"]["history"]["evaluations"] >= 2
 
 
 @pytest.mark.parametrize(

@@ -9,21 +9,28 @@ import typer
 import consort
 from consort.cli import (
     auto,
+    check,
     collect,
     compress,
     doctor,
     evaluate,
+    federate,
     fit,
     fuse,
     generate,
+    index,
     lab,
+    laws,
     merge,
     methods,
     report,
     score,
     search,
+    serve,
+    status,
     zoo,
 )
+from consort.cli.options import placed
 
 app = typer.Typer(
     help="Many language models made to work as one: merge, ensemble, cooperate; measured and saved.",
@@ -33,19 +40,25 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("auto")(auto.auto)
+app.command("auto")(placed(auto.auto))
 app.command("merge")(merge.merge)
-app.command("generate")(generate.generate)
-app.command("score")(score.score)
-app.command("search")(search.search)
-app.command("eval")(evaluate.evaluate)
+app.command("check")(check.check)
+app.command("generate")(placed(generate.generate))
+app.command("score")(placed(score.score))
+app.command("search")(placed(search.search))
+app.command("eval")(placed(evaluate.evaluate))
 app.command("collect")(collect.collect)
 app.command("compress")(compress.compress)
-app.command("fit")(fit.fit)
+app.command("fit")(placed(fit.fit))
 app.command("fuse")(fuse.fuse)
+app.command("index")(index.index)
+app.command("serve")(serve.serve)
 app.command("methods")(methods.methods)
+app.command("laws")(laws.laws)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)
+app.command("status")(status.status)
+app.add_typer(federate.app, name="federate")
 app.add_typer(lab.app, name="lab")
 app.add_typer(zoo.app, name="zoo")
 

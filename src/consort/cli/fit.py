@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from consort.cli.options import Debug, Force, Json, RemoteCode, Seed, TaskCode, named_path
-from consort.cli.output import note, print_json
+from consort.cli.output import note, print_json, print_results
 from consort.core.errors import BadParameter
 
 RULES = ("mean", "strict")
@@ -32,6 +32,11 @@ def fit(
     """Fit the strategy of a plan; the result is never worse than the best single model on held-out examples."""
     if gate not in RULES:
         raise BadParameter(f"{gate!r} is no rule", field="--gate", hint=" or ".join(RULES))
+    from consort.plan.reading import is_of_kind
+
+    if is_of_kind(plan, "detector"):
+        _fit_detector(plan, out, task, table, seed=seed, force=force, allow_remote_code=allow_remote_code, json=json)
+        return
     from consort.runs.fit import fit as run
 
     outcome = run(
@@ -46,7 +51,7 @@ def fit(
         allow_task_code=allow_task_code,
     )
     if json:
-        print_json(outcome.report)
+        print_results(outcome.folder)
         return
     decision = outcome.report["decision"]
     low, high = decision["difference"]["interval"]
@@ -56,3 +61,22 @@ def fit(
     )
     note("the strategy is kept" if outcome.kept else "the single model is kept: the strategy was not better")
     print(outcome.folder / "plan.yml")
+
+
+def _fit_detector(
+    plan: str, out: Path, task: str | None, table: str | None, *, seed: int, force: bool, allow_remote_code: bool,
+    json: bool,
+) -> None:  # fmt: skip
+    """A detector learns from labelled answers, and has no single model to fall back to."""
+    if task is not None or table is None:
+        raise BadParameter("a detector learns from a file of answers", field="--table", hint="--table ANSWERS.jsonl")
+    from consort.runs.fit_detector import fit_detector
+
+    report = fit_detector(plan, out, table=table, seed=seed, force=force, allow_remote_code=allow_remote_code)
+    if json:
+        print_json(report)
+        return
+    for name, value in report.items():
+        if isinstance(value, float):
+            note(f"{name}: {value:.4f}")
+    print(out / "plan.yml")

@@ -91,6 +91,7 @@ def document(completion: Completion) -> dict[str, Any]:
 
 
 def usage_document(usage: Usage) -> dict[str, Any]:
+    """Usage as plain values, for JSON."""
     return {**asdict(usage), "total_tokens": usage.total_tokens}
 
 

@@ -36,6 +36,10 @@ def merge(
     force: Force = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, read only headers.")] = False,
     print_plan: Annotated[bool, typer.Option("--print-plan", help="Print the checked plan and stop.")] = False,
+    part: Annotated[
+        str | None, typer.Option("--part", metavar="I/N", help="Write only this part, beside OUT; others elsewhere.")
+    ] = None,
+    join: Annotated[bool, typer.Option("--join", help="Join the parts beside OUT, to the bytes of one run.")] = False,
     allow_remote_code: RemoteCode = False,
     json: Json = False,
     debug: Debug = False,
@@ -62,6 +66,10 @@ def merge(
         return
     from consort.weights import write
 
+    extra = _mergekit_config(checked.mergekit)
+    if part is not None or join:
+        merged, out = _of_parts(merged, out, part, join, dump(checked), checked.seed)
+        extra = extra if join else {}
     written = write(
         merged,
         out,
@@ -73,7 +81,7 @@ def merge(
         hash_content=hash_content,
         plan=dump(checked),
         seed=checked.seed,
-        extra=_mergekit_config(checked.mergekit),
+        extra=extra,
     )
     if json:
         made = {"path": str(written.path), "tensors": written.tensors, "bytes": written.bytes, "seed": checked.seed}
@@ -82,6 +90,20 @@ def merge(
         tensors = counted(written.tensors, "tensor")
         note(f"{tensors}, {written.bytes / 1e6:.1f} MB, {written.seconds:.1f} s, seed {checked.seed}")
         print(written.path)
+
+
+def _of_parts(
+    merged: Checkpoint, out: Path, part: str | None, join: bool, plan: Any, seed: int
+) -> tuple[Checkpoint, Path]:
+    """One part and its folder, or all parts joined and the folder of the whole."""
+    from consort.weights.disk.parts import Joined, PartOf, part_folder, parts_beside, read_part, work_of
+
+    if part is not None and join:
+        raise BadParameter("cannot be both", field="--part, --join", hint="write all parts, then join them")
+    if part is not None:
+        number, count = read_part(part)
+        return PartOf(merged, number, count, work_of(merged, plan, seed)), part_folder(out, number, count)
+    return Joined(merged, parts_beside(out), work_of(merged, plan, seed)), out
 
 
 def _check_out(out: Path, merged: Checkpoint, force: bool) -> None:

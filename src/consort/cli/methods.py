@@ -19,7 +19,7 @@ def methods(
     debug: Debug = False,
 ) -> None:
     """Every registered method: kind, name, paper, parameters with range and default."""
-    from consort.plan.kinds import entries, find
+    from consort.core.catalogue import entries, find
 
     if name:
         registry, entry = find(name)
@@ -35,12 +35,13 @@ def methods(
 
 
 def describe(entry: Entry, inputs: tuple[Param, ...] = ()) -> dict[str, Any]:
-    """An entry as plain values."""
+    """An entry as plain values; `from` is the distribution that it comes with."""
     return {
         "name": entry.name,
         "kind": entry.kind,
         "paper": entry.paper,
         "summary": entry.summary,
+        "from": entry.home or "consort",
         "parameters": [
             {
                 "name": p.plan_name,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from functools import wraps
 from math import inf
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from consort.core.errors import BadParameter
+from consort.core.errors import BadParameter, ConsortError
 
 
 def named_path(field: str) -> Callable[[str], Path]:
@@ -67,3 +69,41 @@ Temperature = Annotated[
     float, typer.Option("--temperature", callback=_temperature, help="0: always the likeliest token.")
 ]
 TopP = Annotated[float, typer.Option("--top-p", callback=_top_p, help="Draw from the likeliest tokens of this share.")]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype", help="What models are held and computed in: auto (the files' own) | float32 | bfloat16 | float16."
+    ),
+]
+Device = Annotated[str | None, typer.Option("--device", help="cpu | cuda | cuda:1 | mps.")]
+DeviceMap = Annotated[
+    str | None, typer.Option("--device-map", help="Spread models over devices through accelerate: auto, or JSON.")
+]
+
+
+def placed(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb with options that say how its models are held: --dtype, --device, --device-map."""
+    signature = inspect.signature(verb, eval_str=True)
+    added = {"dtype": Dtype, "device": Device, "device_map": DeviceMap}
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for name, kind in added.items()
+    ]
+
+    @wraps(verb)
+    def run(*, dtype: str | None, device: str | None, device_map: str | None, **arguments: Any) -> None:
+        from consort.models.placement import held, parsed_map
+
+        try:
+            given = None if device_map is None else parsed_map(device_map)
+            with held(dtype=dtype, device=device, device_map=given):
+                verb(**arguments)
+        except ConsortError as error:
+            if error.field in added:
+                error.field = f"--{error.field.replace('_', '-')}"
+            raise
+
+    plain = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in signature.parameters.values()]
+    run.__signature__ = signature.replace(parameters=[*plain, *options])  # type: ignore[attr-defined]
+    run.__annotations__ = {**verb.__annotations__, **added}
+    return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,18 +37,28 @@ def similarity(
     parts: Parts = "all",
     cache: Cache = None,
     out: Html = None,
+    signals: Annotated[
+        bool,
+        typer.Option("--signals", help="Also how well each pair may merge: conflicts, shared directions (--base)."),
+    ] = False,
     force: Force = False,
     allow_remote_code: RemoteCode = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Weight and delta cosine of every pair of models; none is loaded."""
-    _, found = _compared(models, base, parts, cache, out, force, allow_remote_code)
+    if signals and base is None:
+        raise BadParameter("needs the model that changes are taken from", field="--signals", hint="add --base MODEL")
+    members, found = _compared(models, base, parts, cache, out, force, allow_remote_code)
+    pairs = _signals(members, str(base), allow_remote_code) if signals else None
+    document = found.to_json() | ({} if pairs is None else {"signals": pairs})
     if out is not None:
-        _write_page(found, out, found.to_json(), 0.95)
+        _write_page(found, out, document, 0.95)
     if json:
-        print_json(found.to_json())
+        print_json(document)
         return
+    if pairs is not None:
+        _print_signals(pairs)
     _print_table(found, "weights", "cosine of weights")
     about = "the mean of their family" if base is None else found.base
     _print_table(found, "deltas", f"cosine of differences from {about}")
@@ -134,7 +145,7 @@ def _compared(
     if out is not None:
         _check_page(out, force)
     builder = Builder(0, allow_remote_code)
-    members = open_members(models, builder)
+    members = open_members(models, builder, tell=False)
     below = None if base is None else builder.build(Reference(base), "checkpoint")
     found = similarities(
         [member.checkpoint for member in members],
@@ -145,6 +156,26 @@ def _compared(
         force=force,
     )
     return members, found
+
+
+def _signals(members: Sequence[Member], base: str, allow_remote_code: bool) -> list[dict[str, Any]]:
+    """Of every pair but those with the base itself."""
+    from consort.plan.build import Builder
+    from consort.plan.expression import Reference
+    from consort.zoo.signals import mergeability, to_json
+
+    tuned = [member for member in members if member.reference != base]
+    below = Builder(0, allow_remote_code).build(Reference(base), "checkpoint")
+    checkpoints = [member.checkpoint for member in tuned if member.checkpoint is not None]
+    return to_json(mergeability(checkpoints, below), [member.label for member in tuned])
+
+
+def _print_signals(pairs: Sequence[Mapping[str, Any]]) -> None:
+    names = list(pairs[0]["mean"])
+    rows = [
+        [" + ".join(pair["models"]), *(f"{pair['mean'].get(n, float('nan')):.4f}" for n in names)] for pair in pairs
+    ]
+    print_table(["pair", *names], rows, title="how well pairs may merge (means over maps)")
 
 
 def _check_page(out: Path, force: bool) -> None:

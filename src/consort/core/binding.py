@@ -22,11 +22,16 @@ def bound(definition: D, owner: str) -> D:
     """
     if not inspect.isclass(definition):
         return _checked(definition, owner)  # type: ignore[return-value]
-    if "__init__" in vars(definition):
-        setattr(definition, "__init__", _checked(vars(definition)["__init__"], owner))  # noqa: B010  (typed as final)
+    own = _takes_nothing if definition.__init__ is object.__init__ else vars(definition).get("__init__")
+    if own:
+        setattr(definition, "__init__", _checked(own, owner))  # noqa: B010  (typed as final)
     if "__repr__" not in vars(definition) and definition.__repr__ is object.__repr__:
         setattr(definition, "__repr__", _described)  # noqa: B010
     return definition
+
+
+def _takes_nothing(self: Any) -> None:
+    """The constructor of a class that has none."""
 
 
 def _described(self: Any) -> str:
@@ -75,9 +80,11 @@ def _settled(declared: Mapping[str, Param], given: Mapping[str, Any]) -> dict[st
 def _value(p: Param, value: Any) -> Any:
     if value is None and (p.optional or p.default is None or p.default is REQUIRED):
         return value
-    if not p.is_plain:
-        return made(p.type, value, p.plan_name)
     several = isinstance(value, Sequence) and not isinstance(value, str)
+    if not p.is_plain:
+        if p.many and several and any(isinstance(one, str | Mapping) for one in value):
+            return [made(p.type, one, f"{p.plan_name}[{i}]") for i, one in enumerate(value)]
+        return made(p.type, value, p.plan_name)
     if p.many and not several:
         raise BadParameter(f"{value!r} is not a list", field=p.plan_name, hint=f"{p.plan_name}: {p.describe()}")
     for one in value if several and (p.many or p.per_model) else [value]:

@@ -48,34 +48,45 @@ class ConsortError(Exception):
         return self
 
 
-class UnknownName(ConsortError): ...
+class UnknownName(ConsortError):
+    """A method, model, task or parameter name that does not exist."""
 
 
-class BadParameter(ConsortError): ...
+class BadParameter(ConsortError):
+    """A parameter that is missing, of the wrong type, or out of its range."""
 
 
-class BadPlan(ConsortError): ...
+class BadPlan(ConsortError):
+    """A plan that cannot be read."""
 
 
-class BadCheckpoint(ConsortError): ...
+class BadCheckpoint(ConsortError):
+    """A model folder that is missing, damaged, hostile or of a refused kind."""
 
 
-class BadData(ConsortError): ...
+class BadData(ConsortError):
+    """A task, corpus or prompt file that cannot be used."""
 
 
-class Incompatible(ConsortError): ...
+class Incompatible(ConsortError):
+    """Checkpoints or models that cannot be combined."""
 
 
-class Unsupported(ConsortError): ...
+class Unsupported(ConsortError):
+    """A model lacks an ability (logits, score, …) that is needed of it."""
 
 
-class OutputExists(ConsortError): ...
+class OutputExists(ConsortError):
+    """The output is not empty, and is not a run that can be resumed."""
 
 
-class MissingExtra(ConsortError): ...
+class MissingExtra(ConsortError):
+    """An optional dependency is not installed."""
 
 
 class EnvironmentFailure(ConsortError):
+    """The machine's fault: disk full, no memory, no permission (exit code 3)."""
+
     exit_code = 3
 
 

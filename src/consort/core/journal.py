@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from consort.core.counted import counted
+from consort.core.differing import named_differences, plain
 from consort.core.errors import BadData, ConsortError, OutputExists
 from consort.core.files import check_place, machine_errors, write_atomic
 from consort.core.lock import FileLock, locked
+from consort.core.progress import PROGRESS_FILE
 
 _LOG = logging.getLogger("consort.journal")
-HEADER = "run"
+JOURNAL_FILE = "journal.jsonl"
+HEADER, ABOUT = "run", "about"
 SUM = b', "sum": "'
 """What stands between a line's record and its checksum."""
 
@@ -32,6 +35,10 @@ class Journal:
     line (a kill in mid-write) is dropped. So is a line that is damaged or changed, or whose record is not `sound`, with
     a warning: what it told is done again; where records are `ordered`, each after those before it, what follows too.
     Once open, `is_new` says that nothing had been recorded before.
+
+    `about` is what people want to know of the run (verb, task, models, ...); it stands in the first line, and another
+    run's is compared with it where that is refused. Once open, `about` is what the first line says (`describe` changes
+    it).
     """
 
     def __init__(
@@ -42,9 +49,11 @@ class Journal:
         force: bool = False,
         sound: Callable[[Mapping[str, Any]], bool] = lambda record: True,
         ordered: bool = False,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder, self.key, self.force, self.sound, self.ordered = folder, key, force, sound, ordered
-        self.path = folder / "journal.jsonl"
+        self.about: dict[str, Any] = plain(about or {})
+        self.path = folder / JOURNAL_FILE
         self.is_new = True
         self._lock: FileLock | None = None
 
@@ -64,20 +73,39 @@ class Journal:
         lines = self._lines()
         run = self._run_of(lines[0]) if lines else None
         if run == self.key:
+            self.about = _about(lines[0])
             records = self._kept(lines)
             self.is_new = not records
             return records
         if any(run or path != self.path for path in self.folder.iterdir()) and not self.force:
-            what = "holds another run" if lines else "is not empty"
+            what = self._other(lines[0]) if lines else "is not empty"
             raise OutputExists(what, field=str(self.folder), hint="choose another folder or pass --force")
         with machine_errors(self.path):
             self.path.touch()
             self._lock = locked(self.path)
             self.path.write_bytes(b"")
-        self.append({HEADER: self.key})
+        self.append(self._head())
         return []
 
+    def describe(self, about: Mapping[str, Any]) -> None:
+        """Say something else of the run in its first line; the records stay."""
+        self.about = plain(about)
+        with machine_errors(self.path):
+            _, _, rest = self.path.read_bytes().partition(b"\n")
+        write_atomic(self.path, written(self._head()) + rest)
+        self._lock = locked(self.path)  # a new file
+
+    def _head(self) -> dict[str, Any]:
+        return {HEADER: self.key, **({ABOUT: self.about} if self.about else {})}
+
+    def _other(self, line: bytes) -> str:
+        """How another run differs from this one, as far as both say."""
+        other = _about(line)
+        found = named_differences(other, self.about) if other and self.about else ""
+        return f"holds another run, which differs in {found}" if found else "holds another run"
+
     def append(self, record: Mapping[str, Any]) -> None:
+        """Write a record at the end, so that it is there whatever happens next."""
         with machine_errors(self.path), open(self.path, "ab") as file:
             file.write(written(record))
             file.flush()
@@ -96,7 +124,8 @@ class Journal:
     def discard(self) -> None:
         """Remove the run, and its folder if nothing else is in it."""
         with machine_errors(self.path):
-            self.path.unlink(missing_ok=True)
+            for path in (self.path, self.folder / PROGRESS_FILE):
+                path.unlink(missing_ok=True)
             if not any(self.folder.iterdir()):
                 self.folder.rmdir()
 
@@ -139,6 +168,28 @@ class Journal:
             counted(len(found) - len(kept), "line"),
         )
         return [record for i in kept if (record := found[i]) is not None]
+
+
+def peek(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What the first line of a folder's journal says of the run, and the records that can be read; nothing is changed.
+
+    Raises BadData where there is no journal, or its first line is damaged.
+    """
+    path = folder / JOURNAL_FILE
+    if not path.is_file():
+        raise BadData("is no run folder: no journal.jsonl", field=str(folder), hint="give the folder of a run")
+    with machine_errors(path):
+        lines = path.read_bytes().split(b"\n")[:-1]
+    if not lines:
+        return {}, []
+    if read(lines[0]) is None:
+        raise BadData("is damaged", field=f"{path}:1", hint="delete the file, or pass --force to start the run anew")
+    return _about(lines[0]), [record for line in lines[1:] if (record := read(line)) is not None]
+
+
+def _about(line: bytes) -> dict[str, Any]:
+    found = (read(line) or {}).get(ABOUT)
+    return found if isinstance(found, dict) else {}
 
 
 def written(record: Mapping[str, Any]) -> bytes:

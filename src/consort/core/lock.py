@@ -51,6 +51,22 @@ def locked(file: Path) -> FileLock:
     return lock
 
 
+def is_locked(file: Path) -> bool:
+    """Whether a process, this one too, works on an existing file now; False where there are no such locks."""
+    with machine_errors(file):
+        descriptor = os.open(file, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 

@@ -91,6 +91,7 @@ class Param:
 
     @property
     def required(self) -> bool:
+        """Whether a call without it is refused."""
         return self.default is REQUIRED and not self.optional
 
     def describe(self) -> str:
@@ -128,8 +129,17 @@ def params_in(node: ast.FunctionDef, *, positional: bool = False) -> tuple[Param
 
 
 def _param_in(argument: ast.arg, default: ast.expr | None) -> Param:
-    annotation = ast.unparse(argument.annotation) if argument.annotation else "str"
-    return read_annotation(argument.arg, annotation, REQUIRED if default is None else ast.literal_eval(default))
+    found: dict[str, Any] = {"type": "str"}
+    if argument.annotation:
+        _read(_expression_in(argument.annotation), found)
+    return Param(argument.arg, default=REQUIRED if default is None else ast.literal_eval(default), **found)
+
+
+def _expression_in(annotation: ast.expr) -> ast.expr:
+    """The annotation itself where it is written as a string."""
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        return ast.parse(annotation.value, mode="eval").body
+    return annotation
 
 
 def _source(annotation: Any) -> str:

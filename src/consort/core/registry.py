@@ -9,6 +9,7 @@ import ast
 import importlib
 import importlib.util
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,9 @@ from consort.core.plugins import plugins, warn_of
 
 T = TypeVar("T")
 D = TypeVar("D", bound=Callable[..., Any])
+
+FOR_LAWS = frozenset({"example", "examples", "exempt", "cases", "ends", "vocabularies"})
+"""What a decorator says for the laws alone (`consort.testing`); no engine is told of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class Entry:
 
     @property
     def paper(self) -> str:
+        """The arXiv id or name of its paper, "" for none."""
         return str(self.options.get("paper", ""))
 
     @property
@@ -104,7 +109,8 @@ class Registry(Kind, Generic[T]):
         def decorator(**options: Any) -> Callable[[D], D]:
             def register(definition: D) -> D:
                 if wrap:
-                    self.add(definition, wrap(definition, **options), **options)
+                    told = {key: value for key, value in options.items() if key not in FOR_LAWS}
+                    self.add(definition, wrap(definition, **told), **options)
                     return definition
                 checked = bound(definition, name_of(definition.__name__))
                 item: Any = checked
@@ -129,6 +135,11 @@ class Registry(Kind, Generic[T]):
                     raise
                 message = f"the plug-in {entry.home} cannot be imported: {type(error).__name__}: {error}"
                 raise Unsupported(message, field=name, hint=f"repair or uninstall {entry.home}") from error
+        if name not in self._items:
+            message = f"{entry.place} makes it no {self.kind}: its decorator is that of another kind"
+            raise Unsupported(
+                message, field=name, hint=f"its entry point belongs to the group of that kind, not {self.group}"
+            )
         return self._items[name]
 
     def entry(self, name: str) -> Entry:
@@ -178,17 +189,46 @@ class Registry(Kind, Generic[T]):
                 self._entries[entry.name] = entry
 
     def _read(self, file: Path, module: str, home: str = "") -> list[Entry]:
-        text = file.read_text("utf-8")
-        if f"{self.decorator}(" not in text:  # parsing takes a hundred times as long
-            return []
         found = []
-        for node in ast.parse(text).body:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                options = _decoration(node, self.decorator)
-                if options is not None:
-                    summary, params = _summary(ast.get_docstring(node)), _params(node, file)
-                    found.append(Entry(self.kind, name_of(node.name), module, summary, params, options, home))
+        for node in _decorated(file.read_text("utf-8"), self.decorator):
+            options = _decoration(node, self.decorator)
+            if options is not None:
+                summary, params = _summary(ast.get_docstring(node)), _params(node, file)
+                found.append(Entry(self.kind, name_of(node.name), module, summary, params, options, home))
         return found
+
+
+def _decorated(text: str, decorator: str) -> list[ast.FunctionDef | ast.ClassDef]:
+    """The top-level definitions that have a decorator; nothing else of the file is parsed, which takes far longer.
+
+    A definition ends where the next line begins at the margin, a class after its constructor. Where one makes no sense
+    so (a text in it has such a line) the whole file is parsed.
+    """
+    found: list[ast.stmt] = []
+    try:
+        for mark in re.finditer(rf"^@[\w.]*\b{decorator}\(", text, re.MULTILINE):
+            above = text.count("\n", 0, mark.start())
+            found += ast.parse("\n" * above + text[mark.start() : _end_of_signature(text, mark.start())]).body
+    except SyntaxError:
+        found = ast.parse(text).body
+    return [node for node in found if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+
+
+def _end_of_signature(text: str, start: int) -> int:
+    """Where a decorated definition, or the constructor of a class, ends."""
+    head = _HEAD.search(text, start)
+    end = head and _AT_MARGIN.search(text, head.end())
+    last = end.start() if end else len(text)
+    made_by = _CONSTRUCTOR.search(text, start, last) if head and head[1] == "class" else None
+    after = made_by and _MEMBER.search(text, made_by.end(), last)
+    return after.start() if after else last
+
+
+_HEAD = re.compile(r"^(class|def) ", re.MULTILINE)
+_AT_MARGIN = re.compile(r"^[^\s)\]}#]", re.MULTILINE)
+"""A line that is no part of the definition above it; a comment or what closes a bracket may be."""
+_CONSTRUCTOR = re.compile(r"^    def __init__\(", re.MULTILINE)
+_MEMBER = re.compile(r"^    [^\s)\]}#]", re.MULTILINE)
 
 
 def _taken(kind: str, one: Entry, other: Entry) -> BadParameter:

@@ -69,6 +69,7 @@ class Rule:
     match: str = ALL
 
     def matches(self, name: str) -> bool:
+        """Whether the rule is about a tensor of this name."""
         return self.match == ALL or self.match in name
 
 

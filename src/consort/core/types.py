@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 
 class Message(TypedDict):
@@ -15,6 +15,37 @@ class Message(TypedDict):
 
 
 Prompt = str | Sequence[Message]
+
+
+class Chat(tuple[Message, ...]):
+    """A chat with the tools that the answer may call: functions as in the OpenAI API, for the model's template."""
+
+    tools: tuple[Mapping[str, Any], ...]
+
+    def __new__(cls, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> Chat:
+        made = super().__new__(cls, messages)
+        made.tools = tuple(tools)
+        return made
+
+
+class Tokens(str):
+    """A prompt of token ids. It is also a text, of the ids, for whatever only looks at prompts."""
+
+    ids: tuple[int, ...]
+
+    def __new__(cls, ids: Sequence[int]) -> Tokens:
+        made = super().__new__(cls, " ".join(map(str, ids)))
+        made.ids = tuple(ids)
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What an answer must be: of a JSON schema (`text` is the schema), any JSON object, a match of a regular
+    expression, one of several texts (`text` is their JSON list), or a sentence of a grammar in Lark's notation."""
+
+    kind: Literal["json_schema", "json_object", "regex", "choice", "grammar"]
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +61,8 @@ class Sampling:
 
     `stop`: strings that end the answer and are not part of it. Draws depend on `seed`, the prompt's tokens, how many
     equal prompts came before and the position of the token, so never on the batch; `seeds` gives each prompt its own
-    seed instead, and then equal prompts of equal seed have equal answers.
+    seed instead, and then equal prompts of equal seed have equal answers. `grammar`: only tokens with which the answer
+    can still become what is asked for are drawn (needs `llguidance`).
     """
 
     max_tokens: int = 64
@@ -47,6 +79,7 @@ class Sampling:
     logit_bias: tuple[tuple[int, float], ...] = ()
     min_tokens: int = 0
     seeds: tuple[int, ...] = ()
+    grammar: Grammar | None = None
 
     def of_rows(self, rows: Sequence[int]) -> Sampling:
         """The same for some of the prompts: each keeps its own seed."""
@@ -55,7 +88,7 @@ class Sampling:
     @property
     def adjusts(self) -> bool:
         """Whether logits are changed by what has been read or written, or by a bias."""
-        penalties = (self.frequency_penalty, self.presence_penalty, self.min_tokens, self.logit_bias)
+        penalties = (self.frequency_penalty, self.presence_penalty, self.min_tokens, self.logit_bias, self.grammar)
         return self.repetition_penalty != 1 or any(penalties)
 
 
@@ -78,6 +111,7 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
+        """Tokens read and written."""
         return self.prompt_tokens + self.completion_tokens
 
 

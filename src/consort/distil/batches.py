@@ -30,6 +30,7 @@ class Batch:
     fused: Float[Tensor, "document token"]
 
     def to(self, device: torch.device) -> Batch:
+        """The same tensors on a device."""
         return Batch(*(getattr(self, name).to(device) for name in self.__slots__))
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from consort.core.counted import counted
 from consort.core.errors import BadParameter, ConsortError, EnvironmentFailure
@@ -76,6 +76,21 @@ def ask_side_by_side(jobs: Sequence[Job]) -> list[list[Outcome]]:
         with ThreadPoolExecutor(max_workers=len(waiting)) as pool:
             found = dict(zip(waiting, pool.map(lambda i: ask(*jobs[i]), waiting), strict=True))
     return [found[i] if i in found else ask(*job) for i, job in enumerate(jobs)]
+
+
+def streamed(model: Any, prompt: Prompt, sampling: Sampling, cancel: Any = None) -> Generator[str, None, Completion]:
+    """Pieces of a model's answer as they come, the whole text as one piece where it has no stream; the completion."""
+    own = getattr(model, "stream", None)
+    if own is None:
+        (answer,) = model.generate([prompt], sampling)
+        if answer.text:
+            yield answer.text
+        return cast(Completion, answer)
+    try:
+        pieces = own(prompt, sampling, cancel=cancel)
+    except TypeError:  # a stream that cannot be called off
+        pieces = own(prompt, sampling)
+    return cast(Completion, (yield from pieces))
 
 
 def _is_remote(model: LanguageModel) -> bool:

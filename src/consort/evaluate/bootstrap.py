@@ -8,6 +8,7 @@ one of Agresti and Min (2005); for scores of 0 and 1 these are the published for
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 
@@ -94,9 +95,15 @@ def wilson(p: float, variance: float, n: int) -> tuple[float, float]:
 
 
 def difference_interval(
-    ours: np.ndarray, theirs: np.ndarray, aggregate: Aggregate, drawn: np.ndarray, span: Span | None
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    aggregate: Aggregate,
+    drawn: np.ndarray,
+    span: Span | None,
+    *,
+    level: float = LEVEL,
 ) -> tuple[float, float]:
-    """The 95 % interval of a paired difference; `drawn` are bootstrap replicates of it, used without a range.
+    """The central interval of a paired difference; `drawn` are bootstrap replicates of it, used without a range.
 
     Means in a range: a Wald interval with two more examples of difference 0 and half of one at each end (Agresti and
     Min 2005, section 3), bounded by what is possible.
@@ -106,12 +113,13 @@ def difference_interval(
     if span is None and aggregate is ratio and _are_binary(ours) and _are_binary(theirs):
         span = UNIT
     if span is None or not (_are_means(ours, aggregate) and _are_means(theirs, aggregate)):
-        return interval(drawn)
+        return interval(drawn, level=level)
     width = span[1] - span[0]
     gained = (ours[:, 0] - theirs[:, 0]) / width
     n = len(gained) + 2
     centre = float(gained.sum()) / n
-    half = Z * math.sqrt(max(0.0, (float((gained**2).sum()) + 1) / n - centre**2) / n)
+    z = Z if level == LEVEL else NormalDist().inv_cdf((1 + level) / 2)
+    half = z * math.sqrt(max(0.0, (float((gained**2).sum()) + 1) / n - centre**2) / n)
     return width * max(-1.0, centre - half), width * min(1.0, centre + half)
 
 

@@ -71,6 +71,7 @@ class Decision:
 
     @property
     def winner(self) -> str:
+        """The name of the one that is taken."""
         return self.candidate if self.kept else self.fallback
 
     def to_json(self) -> dict[str, Any]:

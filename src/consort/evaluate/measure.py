@@ -31,12 +31,14 @@ ABILITIES = {
 class Measured:
     """Rows of statistics in the order of the examples, the answers where there are any, and what they cost.
 
-    `truncated` counts texts that were cut, `unknown` the tokens read that stand for what the tokenizer cannot write,
-    `ended` the answers by finish_reason, `left_out` the examples whose answer is not known.
+    `details` are what a strategy tells of each answer, `truncated` counts texts that were cut, `unknown` the tokens
+    read that stand for what the tokenizer cannot write, `ended` the answers by finish_reason, `left_out` the examples
+    whose answer is not known.
     """
 
     rows: list[tuple[float, ...]] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
+    details: list[Mapping[str, Any]] = field(default_factory=list)
     usage: Usage = Usage()
     cost: dict[str, Usage] = field(default_factory=dict)
     truncated: int = 0
@@ -58,6 +60,7 @@ class Measured:
         self.rows = [row or (0.0,) * width for row in self.rows]
 
     def pay(self, usage: Usage, cost: Mapping[str, Usage]) -> None:
+        """Add what an answer cost."""
         self.usage += usage
         self.cost = add_cost(self.cost, cost)
 
@@ -126,12 +129,14 @@ def _generate(model: Any, examples: Sequence[Example], metric: Metric, options: 
             found.left_out += 1
             found.rows.append(())
             found.answers.append("")
+            found.details.append({})
             continue
         completion = next(answered)
         found.ended[completion.finish_reason] += 1
         given = completion if metric.asks == "completion" else completion.text
         found.rows.append(metric.statistics(given, example))
         found.answers.append(completion.text)
+        found.details.append(completion.details)
         found.pay(completion.usage, cost_of(model, completion))
 
 
@@ -165,6 +170,7 @@ def _logprobs(model: Any, examples: Sequence[Example], metric: Metric, options: 
 
 
 def prompt_of(example: Example) -> Prompt:
+    """What a model is asked: the messages, else the prompt."""
     return list(example.messages) if example.messages is not None else example.prompt or ""
 
 

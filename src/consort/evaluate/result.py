@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ class Result:
     (evaluate/bootstrap.py). `groups` are the scores by group, empty without groups. `usage` counts the model's own
     answers, `cost` the work of every inner model, `seconds` the wall time of all examples. `figures` are what is
     reported beside the score (perplexity, bits_per_byte, truncated, unknown_tokens). `examples_key` says which
-    examples, `vocabulary` which tokens.
+    examples, `vocabulary` which tokens. `details` has for every kept answer what the strategy told of it
+    (`Completion.details` as plain JSON), or is empty where none told anything.
     """
 
     model: str
@@ -43,9 +45,11 @@ class Result:
     figures: Mapping[str, float] = field(default_factory=dict)
     vocabulary: str | None = None
     answers: tuple[str, ...] = ()
+    details: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def count(self) -> int:
+        """How many examples were measured."""
         return len(self.statistics)
 
     @property
@@ -60,6 +64,7 @@ class Result:
 
     @property
     def seconds_per_example(self) -> float:
+        """Wall time of an example, in seconds."""
         return self.seconds / self.count
 
     @property
@@ -78,6 +83,8 @@ class Result:
             raise BadData("a result is not a JSON object", hint="let consort write it")
         found = {}
         for f in fields(cls):
+            if f.name == "details" and f.name not in value:
+                continue  # results of before it was kept
             if f.name not in value:
                 raise BadData("missing", field=f.name, hint="let consort write the result")
             try:
@@ -88,6 +95,35 @@ class Result:
                 ) from None
         _check_rows(found)
         return cls(**found)
+
+
+MAX_DETAIL = 20_000
+"""Characters of JSON that one entry of an answer's details may take; what is longer is left out and named."""
+
+
+def plain_details(details: Mapping[str, Any]) -> dict[str, Any]:
+    """What a strategy tells of an answer, as plain JSON; the names of what is too long are under "left_out"."""
+    found = {str(name): plain(value) for name, value in details.items()}
+    long = [name for name, value in found.items() if len(json.dumps(value, ensure_ascii=False)) > MAX_DETAIL]
+    kept = {name: value for name, value in found.items() if name not in long}
+    return {**kept, "left_out": long} if long else kept
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can say it: numbers that are not finite are None, what is no JSON is its text."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):  # arrays and tensors
+        return plain(value.tolist())
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    return str(value)
 
 
 def aggregate_of(metric: str) -> Metric:
@@ -131,6 +167,12 @@ def _numbers(value: Any) -> dict[str, float]:
     return {_text(name): _number(number) for name, number in value.items()}
 
 
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError
+    return dict(value)
+
+
 def _usage(value: Any) -> Usage:
     whole = {name: int(_number(value[name])) for name in ("prompt_tokens", "completion_tokens", "calls")}
     return Usage(**whole, seconds=_number(value["seconds"]))
@@ -152,4 +194,5 @@ _READ: dict[str, Any] = {
     "figures": _numbers,
     "vocabulary": lambda value: None if value is None else _text(value),
     "answers": lambda value: tuple(map(_text, value)),
+    "details": lambda value: tuple(map(_object, value)),
 }

@@ -16,7 +16,7 @@ from consort.data.task import Task, key_of_examples
 from consort.evaluate.bootstrap import interval_of
 from consort.evaluate.measure import Measured, measure
 from consort.evaluate.registry import Metric, find_metric
-from consort.evaluate.result import Result
+from consort.evaluate.result import Result, plain_details
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,7 @@ def evaluate(
         figures=_figures(rows, metric, found),
         vocabulary=getattr(getattr(model, "tokenizer", None), "vocabulary_key", None),
         answers=tuple(found.answers) if keep_answers else (),
+        details=tuple(map(plain_details, found.details)) if keep_answers and any(found.details) else (),
     )
 
 

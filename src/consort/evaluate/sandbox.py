@@ -55,6 +55,7 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
+        """Whether the program ran to its end without an error."""
         return self.status == "passed"
 
 

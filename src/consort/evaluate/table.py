@@ -37,11 +37,13 @@ def shown_score(comparison: Comparison, score: float) -> float:
 
 
 def shown_interval(comparison: Comparison, bounds: tuple[float, float]) -> tuple[float, float]:
+    """The bounds as scores that a table shows, the lower one first."""
     low, high = sorted(shown_score(comparison, bound) for bound in bounds)
     return low, high
 
 
 def difference_text(difference: Difference | None) -> str:
+    """A difference with its interval as a table shows it."""
     if difference is None:
         return "–"
     low, high = difference.interval

@@ -71,7 +71,7 @@ def table(seed: int) -> list[Fact]:
     """The facts: 24 countries a group, one value for each relation."""
     rng, names = random.Random(f"{seed}:facts"), dict[str, None]()
     while len(names) < _EACH * len(GROUPS):
-        names[_name(rng)] = None
+        names[country_name(rng)] = None
     return [
         Fact(GROUPS[i % len(GROUPS)], country, relation, rng.choice(values))
         for i, country in enumerate(names)
@@ -79,7 +79,8 @@ def table(seed: int) -> list[Fact]:
     ]
 
 
-def _name(rng: random.Random) -> str:
+def country_name(rng: random.Random) -> str:
+    """Two syllables and an ending."""
     syllables = (rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(2))
     return "".join(syllables) + rng.choice(_ENDINGS)
 

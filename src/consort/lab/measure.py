@@ -37,6 +37,7 @@ class Claim:
 
     @property
     def holds(self) -> bool:
+        """Whether what was measured bears the claim out."""
         return self.left >= self.right - 1e-9
 
 

@@ -7,7 +7,9 @@ The function gets the stack `(model, *shape)`: of the models' tensors with `on="
 `base="required"`), of their differences from the base with `on="deltas"` (from zero where an optional base is not
 given); what it returns is then added to the base. Names of further positional arguments ask for more: `stat` is the
 result of `statistic`, `uniform` numbers in [0, 1) for each entry of each model, `statistics` what was collected of the
-models (see `weights.stats`), stacked like the models. All else is keyword-only: parameters.
+models (see `weights.stats`), stacked like the models, `matrices` the linear maps that the tensor holds (see
+`weights.matrices`), `depth` where it lies, from 0 (the first layer, and what comes before) to 1, None after the layers.
+All else is keyword-only: parameters.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from consort.core.params import Param, bind, params_of
 from consort.merge.engine.blocks import Blocks, Grain, InMemory, shaped
 from consort.merge.registry import methods
 from consort.weights.disk.stream import one_torch_thread
+from consort.weights.matrices import Matrices, matrices_of
 
 BaseUse = Literal["required", "optional", "ignored"]
 
@@ -55,6 +58,16 @@ class Method:
     statistics: str = ""
 
     @property
+    def of_matrices(self) -> bool:
+        """Whether the function wants to know which linear maps a tensor holds: it has an argument `matrices`."""
+        return "matrices" in _arguments(self.function)
+
+    @property
+    def of_depth(self) -> bool:
+        """Whether the function has an argument `depth`."""
+        return "depth" in _arguments(self.function)
+
+    @property
     def random(self) -> bool:
         """Whether the function draws: it has an argument `uniform`."""
         return "uniform" in _arguments(self.function)
@@ -75,13 +88,16 @@ class Method:
         uniform: Tensor | None,
         params: Mapping[str, Any],
         statistics: Tensor | None = None,
+        matrices: Matrices | None = None,
+        depth: float | None = None,
     ) -> Tensor:
-        """The function, given what it asks for.
+        """The function, given what it asks for; a tensor without a name is told by its shape.
 
         Matrix products and factors of whole tensors differ in their last bits with the number of torch's threads on
         some processors, so they are computed on one.
         """
-        extra = _named(self.function, {"stat": stat, "uniform": uniform, "statistics": statistics})
+        given = {"stat": stat, "uniform": uniform, "statistics": statistics, "depth": depth}
+        extra = _named(self.function, given | {"matrices": matrices or matrices_of("", stack.shape[1:], {})})
         with one_torch_thread() if self.grain == "tensor" else nullcontext():
             return self.function(stack, **extra, **params)
 

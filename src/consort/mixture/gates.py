@@ -43,14 +43,17 @@ class Gate:
 
     @property
     def experts(self) -> int:
+        """How many experts it chooses among."""
         return len(self.layers[-1][0])
 
     @property
     def hidden(self) -> int:
+        """The size of the hidden states that it reads."""
         return self.layers[0][0].shape[1]
 
 
 def linear_gate(weight: Float[Tensor, "expert hidden"], bias: Float[Tensor, " expert"] | None = None) -> Gate:
+    """A gate that is one linear map from hidden states to experts."""
     return Gate(((weight.float(), bias),))
 
 

@@ -32,11 +32,13 @@ class Routes:
         self.rows: list[dict[int, Tensor]] = [{} for _ in range(batch)]
 
     def experts_of(self, layer: int, hidden: Float[Tensor, "token hidden"], place: Place) -> list[int]:
+        """The expert that each row goes to in a layer; -1 for a row without tokens."""
         layer = layer if self.once is None else self.once
         shares = self._decided(layer, hidden, place)
         return [int(s.argmax()) if count else -1 for s, count in zip(shares, place.counts, strict=True)]
 
     def shares_of(self, layer: int, x: Float[Tensor, "token hidden"], place: Place) -> Float[Tensor, "token expert"]:
+        """The share of each expert in a layer, token by token; they sum to 1."""
         if self.by_token:
             return self._shares(layer, x)
         return self._decided(layer, x, place)[place.rows]

@@ -148,8 +148,10 @@ class _Network(nn.Module):
 
         self.by_token, self.first_token = mixture.input == "token", mixture.input == "first_token"
         self.prompt = 0
-        self.module = load_model(mixture.base).module.requires_grad_(False)
-        experts = [load_model(model).module.requires_grad_(False).model.layers for model in mixture.models]
+        self.module = load_model(mixture.base, dtype="float32").module.requires_grad_(False)
+        experts = [
+            load_model(model, dtype="float32").module.requires_grad_(False).model.layers for model in mixture.models
+        ]
         layers, first = self.module.model.layers, mixture.num_dense
         if mixture.level == "ffn":
             for number in mixture.mixed_layers:

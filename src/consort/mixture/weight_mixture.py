@@ -20,6 +20,7 @@ from consort.mixture import strategy
 from consort.mixture.experts import check_gate, depth_of, gates_for
 from consort.mixture.gates import Gate, Prompts
 from consort.models.base import Session, Tokenizer
+from consort.models.placement import current
 from consort.models.token_model import TokenModel
 from consort.weights.checkpoint import Checkpoint
 
@@ -59,6 +60,7 @@ class WeightMixture(TokenModel):
         self.num_dense, self.top_k, self.gate, self.state, self.seed = num_dense, top_k, gate, state, seed
         self.positive, self.negative = positive, negative
         self.depth = depth_of(base, self.models)
+        self._held = current()
         check_gate(gate, state, positive, negative, len(self.models))
         if num_dense > self.depth:
             hint = f"a whole number up to {self.depth}, where nothing is mixed"
@@ -71,10 +73,12 @@ class WeightMixture(TokenModel):
 
     @property
     def tokenizer(self) -> Tokenizer:  # type: ignore[override]
+        """The tokenizer of the base."""
         return self.dense.tokenizer
 
     @property
     def window(self) -> int | None:  # type: ignore[override]
+        """The most tokens that it reads at once."""
         return self.dense.window
 
     @property
@@ -90,10 +94,11 @@ class WeightMixture(TokenModel):
         """The base at work."""
         from consort.models.hf.loading import load_model
 
-        return load_model(self.base)
+        return load_model(self.base, **self._held.to_json())
 
     @property
     def mixed_layers(self) -> range:
+        """The numbers of the layers that are not dense."""
         return range(self.num_dense, self.depth)
 
     @cached_property
@@ -167,7 +172,7 @@ class WeightMixture(TokenModel):
         for model in self.models if self.mixed_layers else ():
             if id(model) not in loaded:
                 view = Stack([Slice(model, (self.num_dense, self.depth))], base=self.base)
-                layers = _lean(load_model(view)).layers
+                layers = _lean(load_model(view, **self._held.to_json())).layers
                 loaded[id(model)] = [mlp_of(layer) for layer in layers] if self.level == "ffn" else layers
         return [loaded[id(model)] for model in self.models] if loaded else [[]]
 

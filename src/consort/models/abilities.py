@@ -3,6 +3,7 @@
 hidden   feed_hidden(tokens, layers) gives hidden states beside the logits, layer_logits(states) what the output
          head makes of them (DoLa, contrastive search)
 tree     feed_tree(tokens, parents) reads a tree of continuations at once, keep(paths) goes on along one branch
+admit    admit(rows) gives the session with new, empty rows at its end (continuous batching)
 embedding feed_embeddings(vectors) reads vectors in the place of tokens (soft prompts)
 slots    put_slots(row, keys, values, position) begins a row with keys and values of its own (gists, smaller caches)
 """
@@ -69,6 +70,14 @@ class TreeSession(Session, Protocol):
 
 
 @runtime_checkable
+class GrowingSession(Session, Protocol):
+    """A session that takes new rows while others run."""
+
+    def admit(self, rows: int) -> GrowingSession:
+        """The session with so many new, empty rows at its end; this one must not be used after."""
+
+
+@runtime_checkable
 class EmbeddingSession(Session, Protocol):
     """A session that reads vectors."""
 
@@ -100,12 +109,30 @@ ABILITIES = {
     "tree": ("feed_tree", "keep"),
     "embedding": ("feed_embeddings",),
     "slots": ("put_slots",),
+    "admit": ("admit",),
 }
 
 
 def able(session: Session, ability: str) -> bool:
-    """Whether `session` has one of `ABILITIES`."""
-    return all(callable(getattr(session, name, None)) for name in ABILITIES[ability])
+    """Whether `session` has one of `ABILITIES`.
+
+    A class that keeps more of its rows than the one it inherits from says by its own `select` how they are kept; then
+    only its own `admit` counts.
+    """
+    if not all(callable(getattr(session, name, None)) for name in ABILITIES[ability]):
+        return False
+    return ability != "admit" or (_admits(session) and all(able(part, "admit") for part in inner_sessions(session)))
+
+
+def inner_sessions(session: Any) -> list[Any]:
+    """The sessions that a session is made of, as far as it tells by `inner_sessions`."""
+    tell = getattr(session, "inner_sessions", None)
+    return [] if tell is None else list(tell())
+
+
+def _admits(session: Session) -> bool:
+    owner = next((kind for kind in type(session).__mro__ if "select" in vars(kind)), None)
+    return owner is not None and "admit" in vars(owner)
 
 
 def with_hidden(session: Session, name: str = "the model") -> HiddenSession:
@@ -165,12 +192,22 @@ class SequentialTrees:
         self.session = self.session.select(rows)
         return self
 
+    def inner_sessions(self) -> list[Session]:
+        return [self.session]
+
+    def admit(self, rows: int) -> SequentialTrees:
+        self.lengths += [0] * rows
+        growing: Any = self.session
+        self.session = growing.admit(rows)
+        return self
+
     def spent(self) -> list[dict[str, Usage]]:
         return self.session.spent()
 
     def feed_tree(
         self, tokens: Sequence[Sequence[int]], parents: Sequence[Sequence[int]]
     ) -> list[Float[Tensor, "node vocab"]]:
+        """Logits after every node of each row's tree, which is read path by path."""
         import torch
 
         check_trees(tokens, parents)
@@ -190,6 +227,7 @@ class SequentialTrees:
         return [torch.cat(row) for row in parts]
 
     def keep(self, paths: Sequence[Sequence[int]]) -> None:
+        """Go on after a path of each row's tree; all other nodes are forgotten."""
         self.session.rollback(self.lengths)
         self.feed([[self.trees[row][i] for i in path] for row, path in enumerate(paths)], last=True)
 

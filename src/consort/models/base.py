@@ -50,7 +50,8 @@ class LanguageModel(Protocol):
 class Scorer(Protocol):
     """Can tell how likely a continuation is: log-likelihoods in nats, which choices and reranking need."""
 
-    def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]: ...
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """The log-likelihood, in nats, of each continuation after its context."""
 
 
 @runtime_checkable
@@ -81,10 +82,12 @@ class LogitModel(Protocol):
     """A model open down to its logits: all that decoding and scoring ask of one (see `token_model.TokenModel`)."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What it is called in costs and reports."""
 
     @property
-    def tokenizer(self) -> Tokenizer: ...
+    def tokenizer(self) -> Tokenizer:
+        """From text to its tokens and back."""
 
     @property
     def window(self) -> int | None:

@@ -47,6 +47,9 @@ class Meter:
         firsts = {row: i for i, row in reversed(list(enumerate(rows)))}
         self._rows = [self._rows[row] if firsts[row] == i else _Count(calls=1) for i, row in enumerate(rows)]
 
+    def admit(self, rows: int) -> None:
+        self._rows += [_Count() for _ in range(rows)]
+
     def spent(self) -> list[dict[str, Usage]]:
         return [
             {self.name: Usage(row.prompt_tokens, row.completion_tokens, row.calls, row.seconds)} for row in self._rows

@@ -1,16 +1,10 @@
-"""On which device a model works, and whether it may be spread over several."""
+"""On which device a model works."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib.util import find_spec
-
 import torch
 
-from consort.core.errors import BadParameter, MissingExtra
-
-DeviceMap = str | Mapping[str, int | str | torch.device]
-"""As accelerate takes it: "auto", "balanced", "sequential", or the device of each part of the module by name."""
+from consort.core.errors import BadParameter
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
@@ -30,15 +24,6 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     if not _is_present(found):
         raise BadParameter(f"there is no {found} here", field="device", hint=f"here there is {_present()}")
     return found
-
-
-def check_device_map(device_map: DeviceMap, device: str | torch.device | None) -> None:
-    """Raise BadParameter if a device is named too, MissingExtra without accelerate."""
-    if device is not None:
-        raise BadParameter("says where the model goes, as device does", field="device_map", hint="give one of the two")
-    if find_spec("accelerate") is None:
-        hint = 'pip install accelerate (it comes with "consort[train]"), or give device'
-        raise MissingExtra("a model is spread over devices by accelerate", field="device_map", hint=hint)
 
 
 def _is_present(device: torch.device) -> bool:

@@ -149,6 +149,11 @@ class _FakeSession:
     def rollback(self, lengths: Sequence[int]) -> None:
         self.rows = [row[:length] for row, length in zip(self.rows, lengths, strict=True)]
 
+    def admit(self, rows: int) -> _FakeSession:
+        self.rows += [()] * rows
+        self.meter.admit(rows)
+        return self
+
     def select(self, rows: Sequence[int]) -> _FakeSession:
         self.rows = [self.rows[row] for row in rows]
         self.meter.select(rows)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import ChainMap
-from collections.abc import MutableMapping
-from pathlib import Path, PurePath
+from collections.abc import Mapping, MutableMapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consort.core.errors import BadParameter, ConsortError, together
+from consort.models.placement import OPEN, Placement, held
+from consort.plan.adapter_base import base_by_word
 from consort.plan.expression import Call, Node, Part, Plan, Reference, dump, read_plan
 from consort.plan.kinds import find, is_expression
 from consort.plan.references import folder_of
@@ -36,14 +39,28 @@ def load(reference: str | Path, *, base: str | Path | Checkpoint | None = None) 
     return laid
 
 
-def model(source: str | Path | Checkpoint) -> LanguageModel:
-    """A language model: from a reference, a plan file, or a checkpoint object."""
+def model(
+    source: str | Path | Checkpoint,
+    *,
+    dtype: str | None = None,
+    device: str | None = None,
+    device_map: str | Mapping[str, Any] | None = None,
+) -> LanguageModel:
+    """A language model: from a reference, a plan file, or a checkpoint object.
+
+    `dtype` (a name, or "auto" for the files' own), `device` (cpu, cuda, cuda:1, mps) or `device_map` (accelerate's) say
+    how its weights are held, for every model of a plan that says nothing of its own.
+    """
     if isinstance(source, str | Path):
-        built: LanguageModel = build(read_plan(source), "model")
+        read, placement = read_plan(source), Placement(dtype, device, device_map)
+        if isinstance(read.root, Reference):
+            read = replace(read, root=replace(read.root, placement=read.root.placement.over(placement)))
+        with held(dtype=dtype, device=device, device_map=device_map):
+            built: LanguageModel = build(read, "model")
         return built
     from consort.models.hf.loading import load_model
 
-    return load_model(source)
+    return load_model(source, dtype=dtype, device=device, device_map=device_map)  # type: ignore[arg-type]
 
 
 class Builder:
@@ -60,6 +77,7 @@ class Builder:
         return own
 
     def build(self, node: Node, wanted: str) -> Any:
+        """The object of a node, the same one for an equal node; `wanted` is "model", "checkpoint" or "adapter"."""
         key = f"{wanted} {json.dumps(dump(node), sort_keys=True)}"
         if key not in self._built:
             self._built[key] = self._make(node, wanted)
@@ -69,15 +87,18 @@ class Builder:
         if wanted in ("adapter", "checkpoint") or (isinstance(node, Call) and node.produces != "checkpoint"):
             return self._open(node, wanted) if isinstance(node, Reference) else self._call(node)
         from consort.models import load_model
+        from consort.weights import is_adapter
 
-        if isinstance(node, Reference) and (opener := scheme_of(node.text).model):
+        if not isinstance(node, Reference):
+            return load_model(_refuse_adapter(self.build(node, "checkpoint")))
+        if opener := scheme_of(node.text).model:
             return opener(node.text, self._built)
-        if isinstance(node, Reference) and (folder_of(node.text) / "config.json").exists():
-            source: Any = folder_of(node.text)
-            return load_model(
-                source, name=node.text, tokenizer=node.tokenizer, allow_remote_code=self.allow_remote_code
-            )
-        return load_model(_refuse_adapter(self.build(node, "checkpoint")))
+        options: dict[str, Any] = {"tokenizer": node.tokenizer, **node.placement.to_json()}
+        folder = folder_of(node.text)
+        if (folder / "config.json").exists() and not is_adapter(folder):
+            return load_model(folder, name=node.text, allow_remote_code=self.allow_remote_code, **options)
+        laid = self.build(replace(node, placement=OPEN, tokenizer=None), "checkpoint")
+        return load_model(_refuse_adapter(laid), **options)
 
     def _open(self, node: Reference, wanted: str) -> Checkpoint:
         """A folder's checkpoint; wanted as an adapter, an adapter's folder is that and nothing is laid under it."""
@@ -87,7 +108,7 @@ class Builder:
         if wanted == "adapter" and node.base is None and is_adapter(folder):
             adapter: Checkpoint = open_adapter(folder)
             return adapter
-        base = node.base or _neighbour(folder)
+        base = node.base or base_by_word(folder)
         opened = self.build(Reference(base), "checkpoint") if base else None
         code = self.allow_remote_code
         laid: Checkpoint = open_checkpoint(folder, base=opened, other_base=node.other_base, allow_remote_code=code)
@@ -145,13 +166,3 @@ def _refuse_adapter(ckpt: Checkpoint) -> Checkpoint:
         hint = "lay it over its base: apply_adapter: {model: …, base: …}"
         raise BadParameter(f"{ckpt.name} is an adapter, not a model", hint=hint)
     return ckpt
-
-
-def _neighbour(folder: Path) -> str | None:
-    """The base of an adapter where it lies beside it under the name that the adapter gives."""
-    from consort.weights import declared_base, is_adapter
-
-    if not is_adapter(folder):
-        return None
-    beside = [folder.parent / PurePath(name).name for name in declared_base(folder)]
-    return next((str(path) for path in beside if path.is_dir() and not is_adapter(path)), None)

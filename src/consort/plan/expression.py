@@ -22,6 +22,7 @@ from consort.core.params import Param, bind
 from consort.core.registry import Registry
 from consort.core.schedule import plain
 from consort.data.yaml import load_documents
+from consort.models.placement import OPEN, Placement
 from consort.plan.elsewhere import mapped_reference
 from consort.plan.kinds import find, is_expression, makers
 from consort.plan.mergekit.translate import is_mergekit, translate
@@ -30,7 +31,8 @@ from consort.plan.schemes import model_of_run
 from consort.plan.search.refuse import check_settled
 
 PLAN_KEYS = ("models", "plan", "seed")
-REFERENCE_KEYS = ("hf", "tokenizer", "base", "other_base")
+PLACEMENT_KEYS = ("dtype", "device", "device_map")
+REFERENCE_KEYS = ("hf", "tokenizer", "base", "other_base", *PLACEMENT_KEYS)
 PART_KEYS = ("model", "layers")
 RUN_PLAN = "plan.yml"
 """What a run folder tells of its winner."""
@@ -43,13 +45,15 @@ CHECKPOINT = Param("model", "checkpoint")
 class Reference:
     """A model by folder, `lab:NAME` or `hf:ORG/NAME`; `tokenizer: bytes` says that bytes are its tokens.
 
-    `base` is what an adapter is laid over; `other_base` that it may be another than the adapter says.
+    `base` is what an adapter is laid over; `other_base` that it may be another than the adapter says. `placement` is
+    how the model is held while it works, where that is not left to whoever runs it.
     """
 
     text: str
     tokenizer: str | None = None
     base: str | None = None
     other_base: bool = False
+    placement: Placement = OPEN
     produces: str = field(default="checkpoint", init=False)
 
 
@@ -326,6 +330,9 @@ class _Reader:
         if param.type not in REFERRED:
             return self.named(value, path, param.type)
         node = self.read(value, path)
+        if param.type == "checkpoint" and isinstance(node, Reference) and node.placement.to_json():
+            hint = "say it where a model works; what is written has a dtype of its own, e.g. `linear: {dtype: …}`"
+            raise BadPlan("weights at rest have no dtype or device to work in", field=path, hint=hint)
         if param.type == "checkpoint" and node.produces != "checkpoint":
             hint = "a folder or a merge; a strategy that decides at run time has no weights to merge"
             raise BadPlan(f"{node.name} is not a checkpoint", field=path, hint=hint)  # type: ignore[union-attr]
@@ -373,13 +380,15 @@ def _described(value: Mapping[str, Any], path: str) -> Reference:
             f"{other!r} is not true or false", field=f"{path}.other_base", hint="true, if it is the right base"
         )
     for key, text in value.items():
-        if not isinstance(text, str) and key != "other_base":
+        if not isinstance(text, str) and key not in ("other_base", "device_map"):
             raise BadPlan(f"{text!r} is not a string", field=f"{path}.{key}", hint="a folder or a name")
     if value.get("tokenizer") not in (None, "bytes"):
         raise BadPlan(
             f"{value['tokenizer']!r} is no tokenizer", field=f"{path}.tokenizer", hint="write `tokenizer: bytes`"
         )
-    return Reference(value["hf"], value.get("tokenizer"), value.get("base"), other)
+    placement = Placement(*(value.get(key) for key in PLACEMENT_KEYS)).check(f"{path}.")
+    base, text = (value["base"], value["hf"]) if "base" in value else base_and_adapter(value["hf"])
+    return Reference(text, value.get("tokenizer"), base, other, placement)
 
 
 def _count(arguments: Mapping[str, Any]) -> int | None:
@@ -395,7 +404,7 @@ def dump(plan: Plan | Node) -> Any:
         return {"seed": plan.seed, "plan": root} if plan.seed else root
     if isinstance(plan, Reference):
         options = {"tokenizer": plan.tokenizer, "base": plan.base, "other_base": plan.other_base}
-        given = {key: value for key, value in options.items() if value}
+        given = {key: value for key, value in options.items() if value} | plan.placement.to_json()
         return {"hf": plan.text, **given} if given else plan.text
     return {plan.name: {key: _dump_argument(value) for key, value in plan.arguments.items()}}
 

@@ -29,7 +29,8 @@ def to_plan(value: Any) -> Any:
         return {name: {key: v for key, v in arguments.items() if v is not None}}
     if getattr(value, "source", None) is not None:
         described = reference_of(value.source) if isinstance(value.source, str | Path) else to_plan(value.source)
-        return {"hf": described, "tokenizer": value.tokenizer_choice} if value.tokenizer_choice else described
+        options = {"tokenizer": value.tokenizer_choice} if value.tokenizer_choice else {}
+        return _with_options(described, options | value.placement.to_json())
     if getattr(value, "path", None) is not None:
         return reference_of(value.path)
     paths = [getattr(getattr(value, name, None), "path", None) for name in ("adapter", "base")]
@@ -37,6 +38,17 @@ def to_plan(value: Any) -> Any:
     if adapter and base:
         return {"hf": adapter, "base": base}
     raise Unsupported(f"{getattr(value, 'name', value)!r} is not from a plan", hint="save it to a folder first")
+
+
+def _with_options(described: Any, options: dict[str, Any]) -> Any:
+    """A reference with how its model is held; a computed checkpoint has no place for that in a plan."""
+    if not options:
+        return described
+    folder = {"hf": described} if isinstance(described, str) else described
+    if "hf" not in folder:
+        hint = "save it to a folder first, or say dtype and device where the plan is run"
+        raise Unsupported(f"{next(iter(options))} is not said of merges in a plan", hint=hint)
+    return {**folder, **options}
 
 
 def _registered(value: Any) -> tuple[Registry[Any], str] | None:

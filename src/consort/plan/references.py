@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from consort.core.errors import BadCheckpoint, BadData
+from consort.core.errors import BadCheckpoint, BadData, ConsortError
 from consort.data import Task, load_task
 from consort.lab import path as lab_path
-from consort.plan.schemes import LAB, TABLE, scheme_of
+from consort.plan.schemes import HUB, LAB, TABLE, scheme_of
+from consort.weights.disk.paths import read_json
+from consort.weights.disk.quantised import is_quantised_config
 
 JOINED = "+"
 """`BASE+ADAPTER` is an adapter's folder over its base."""
@@ -19,8 +21,22 @@ def is_table(text: str) -> bool:
 
 
 def has_weights(text: str) -> bool:
-    """Whether what `text` names lies here as weights, rather than behind an endpoint or as cached answers."""
-    return scheme_of(text).model is None
+    """Whether what `text` names lies here as weights that can be combined.
+
+    Those behind an endpoint, cached answers and quantised folders cannot.
+    """
+    return scheme_of(text).model is None and not is_quantised(text)
+
+
+def is_quantised(text: str) -> bool:
+    """Whether a folder that `text` names on this machine says that its weights are quantised."""
+    if text.startswith(HUB) or scheme_of(text).model is not None:
+        return False
+    try:
+        file = scheme_of(text).folder(text) / "config.json"
+        return is_quantised_config(read_json(file)) if file.is_file() else False
+    except ConsortError:  # whoever opens it says what is wrong with it
+        return False
 
 
 def base_and_adapter(text: str) -> tuple[str | None, str]:

@@ -7,7 +7,9 @@ from consort.core.packages import lazy_names
 _HOMES = {
     "Run": "schema",
     "read_run": "schema",
+    "Report": "model",
     "render": "page",
+    "render_run": "page",
     "write_report": "page",
 }
 

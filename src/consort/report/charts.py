@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from consort.core.visible import visible
 from consort.ensemble.routing.cost_quality import pareto
 
 WIDTH = 460
@@ -40,8 +41,11 @@ class Point:
     kind: str = "tried"
 
 
-def interval_chart(marks: Sequence[Mark], *, title: str) -> Markup:
-    """Dots with 95 % whiskers, one line each, names above the lines; a dashed rule at the reference's value."""
+def interval_chart(marks: Sequence[Mark], *, title: str, axis: str = "score") -> Markup:
+    """Dots with 95 % whiskers, one line each, names above the lines; a dashed rule at the reference's value.
+
+    `axis` says what is measured, with its unit.
+    """
     top, row = 8, 38
     bottom = top + row * len(marks)
     ticks = nice_ticks(min(m.low for m in marks), max(m.high for m in marks))
@@ -51,11 +55,12 @@ def interval_chart(marks: Sequence[Mark], *, title: str) -> Markup:
         parts.append(_line(x(m.value), top, x(m.value), bottom, "rule"))
     for i, m in enumerate(marks):
         parts.append(_mark(m, x, top + row * i))
+    parts.append(x_title(WIDTH / 2, bottom + 34, axis))
     described = "; ".join(f"{m.name} {m.value:.3f} ({m.low:.3f} to {m.high:.3f})" for m in marks)
-    return _svg(bottom + 24, title, described, parts)
+    return _svg(bottom + 42, title, described, parts)
 
 
-def history_chart(scores: Sequence[float | None], baseline: float | None, *, title: str) -> Markup:
+def history_chart(scores: Sequence[float | None], baseline: float | None, *, title: str, axis: str = "score") -> Markup:
     """Scores in the order of the search as dots, the best so far as a line, the best single as a dashed rule."""
     known = [s for s in scores if s is not None]
     levels = known + ([] if baseline is None else [baseline])
@@ -73,12 +78,13 @@ def history_chart(scores: Sequence[float | None], baseline: float | None, *, tit
         parts.append(_text(WIDTH - EDGE, y(baseline) - 5, "best single", "tick end"))
     parts += [_dot(x(i), y(s), 2.6, "tried") for i, s in enumerate(scores, 1) if s is not None]
     parts.append(_steps(_best_so_far(scores), x, y))
-    parts.append(_text(left + 8, bottom + 20, "1", "tick middle"))
-    parts.append(_text(WIDTH - EDGE, bottom + 20, f"{len(scores)} tried", "tick end"))
-    return _svg(bottom + 28, title, f"best of {len(scores)}: {max(known):.3f}", parts)
+    parts.append(_text(left + 8, bottom + 16, "1", "tick middle"))
+    parts.append(_text(WIDTH - EDGE, bottom + 16, f"{len(scores)}", "tick end"))
+    parts += [x_title((left + WIDTH) / 2, bottom + 32, "systems tried, in order"), y_title((top + bottom) / 2, axis)]
+    return _svg(bottom + 40, title, f"best of {len(scores)}: {max(known):.3f}", parts)
 
 
-def front_chart(points: Sequence[Point], *, title: str) -> Markup:
+def front_chart(points: Sequence[Point], *, title: str, axis: str = "score") -> Markup:
     """Score against the price of an answer (logarithmic); the line joins what nothing cheaper equals."""
     if len(points) < 2:
         return Markup("")
@@ -96,9 +102,11 @@ def front_chart(points: Sequence[Point], *, title: str) -> Markup:
     ]
     parts.append(_steps([(math.log10(p.price), p.score) for p in front(points)], x, y))
     for at, place in ((min(prices), "tick start"), (max(prices), "tick end")):
-        parts.append(_text(x(at), bottom + 20, f"{10**at:.3g}", place))
+        parts.append(_text(x(at), bottom + 16, f"{10**at:.3g}", place))
+    parts.append(x_title((left + WIDTH) / 2, bottom + 32, "price of an answer: tokens × parameters, logarithmic"))
+    parts.append(y_title((top + bottom) / 2, axis))
     best = ", ".join(f"{p.name} {p.score:.3f} at {p.price:.3g}" for p in front(points))
-    return _svg(bottom + 28, title, f"nothing cheaper equals: {best}", parts)
+    return _svg(bottom + 40, title, f"nothing cheaper equals: {best}", parts)
 
 
 def front(points: Sequence[Point]) -> list[Point]:
@@ -107,7 +115,7 @@ def front(points: Sequence[Point]) -> list[Point]:
     return [first[place] for place in pareto(list(first))]
 
 
-def coefficient_chart(values: Mapping[str, float], *, title: str) -> Markup:
+def coefficient_chart(values: Mapping[str, float], *, title: str, axis: str = "coefficient") -> Markup:
     """Bars from zero, one for each model."""
     top, row = 6, 34
     bottom = top + row * len(values)
@@ -121,8 +129,9 @@ def coefficient_chart(values: Mapping[str, float], *, title: str) -> Markup:
         )
         bar = '<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="9" rx="2"/>'
         parts.append(Markup(bar).format("bar", left, at + 18, max(abs(x(value) - x(0)), 1)))
+    parts.append(x_title(WIDTH / 2, bottom + 34, axis))
     described = "; ".join(f"{name} {value:.3g}" for name, value in values.items())
-    return _svg(bottom + 24, title, described, parts)
+    return _svg(bottom + 42, title, described, parts)
 
 
 def nice_ticks(low: float, high: float, *, wanted: int = 5) -> list[float]:
@@ -133,6 +142,17 @@ def nice_ticks(low: float, high: float, *, wanted: int = 5) -> list[float]:
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     return [round(i * step, digits) for i in range(first, max(last, first + 1) + 1)]
+
+
+def x_title(x: float, y: float, name: str) -> Markup:
+    """What the horizontal axis measures, with its unit."""
+    return _text(x, y, name, "axis-name middle")
+
+
+def y_title(y: float, name: str) -> Markup:
+    """What the vertical axis measures, with its unit; it reads upwards at the left edge."""
+    turned = '<text class="axis-name middle" x="0" y="0" transform="translate(10 {:.1f}) rotate(-90)">{}</text>'
+    return Markup(turned).format(y, visible(name))
 
 
 def _scale(low: float, high: float, start: float, end: float) -> Scale:
@@ -172,7 +192,11 @@ def _steps(points: Sequence[tuple[float, float]], x: Scale, y: Scale) -> Markup:
 
 def _svg(height: float, title: str, described: str, parts: Iterable[Markup]) -> Markup:
     opening = '<svg viewBox="0 0 {} {:.0f}" role="img" aria-label="{}"><title>{}</title><desc>{}</desc>'
-    return Markup(opening).format(WIDTH, height, title, title, described) + _join(parts) + Markup("</svg>")
+    return (
+        Markup(opening).format(WIDTH, height, *map(visible, (title, title, described)))
+        + _join(parts)
+        + Markup("</svg>")
+    )
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
@@ -184,7 +208,7 @@ def _dot(x: float, y: float, radius: float, kind: str) -> Markup:
 
 
 def _text(x: float, y: float, text: str, kind: str) -> Markup:
-    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}">{}</text>').format(kind, x, y, text)
+    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}">{}</text>').format(kind, x, y, visible(text))
 
 
 def _cut(name: str, most: int = 44) -> str:

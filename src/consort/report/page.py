@@ -1,43 +1,61 @@
-"""A run folder as one self-contained HTML file: no script, no external resource, every text escaped."""
+"""A run as one self-contained HTML file: every view of it in order, no external resource, every text escaped.
+
+The only script is the page's own (tables that sort, filter and are saved); its hash stands in the page's policy, so no
+other one runs.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+import logging
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
+from pydantic import ValidationError
 
+from consort.core.errors import ConsortError
 from consort.core.files import write_atomic
-from consort.evaluate.comparison import Comparison, System, compare
-from consort.evaluate.table import comparison_table, shown_interval, shown_score
-from consort.report.charts import Mark, Point, coefficient_chart, front_chart, history_chart, interval_chart
-from consort.report.schema import Run, read_run
-from consort.report.swarm import figures
-from consort.report.zoo import kinship_charts
+from consort.report.lead import headline_of, lead
+from consort.report.model import Report
+from consort.report.parts import paragraph, text
+from consort.report.schema import Run, faults_of, read_run
+from consort.report.views.registry import View, views
 
+_LOG = logging.getLogger("consort.report")
 REPORT_FILE = "report.html"
-MAX_ANSWERS = 12
-MAX_CANDIDATES = 15
+LEFT_TO_FILE = ("answers", "details")
+"""What of each result is not repeated as JSON in the page: texts, which are in results.json."""
+
+Section = tuple[str, str, Markup]
+"""A section's id, heading and content."""
 
 
 def render(folder: Path | str) -> str:
     """The HTML of a run folder's results.json. Raises BadData for a missing or damaged file."""
     run, raw = read_run(Path(folder))
-    here = files("consort.report")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {
-        "signed": lambda v: f"{v:+.3f}",
-        "fixed": lambda v: "–" if v is None else f"{v:.3f}",
-        "plain": plain,
-    }
-    template = environment.from_string((here / "report.html.j2").read_text("utf-8"))
-    style = Markup((here / "style.css").read_text("utf-8"))
-    return template.render(style=style, data=embedded(raw), run=run, **view(run))
+    return render_run(run, raw)
+
+
+def render_run(run: Run, raw: Mapping[str, Any]) -> str:
+    """The HTML of a run, finished or not; `raw` is its JSON."""
+    report = Report(run)
+    task = run.task.name if run.task else ""
+    about = f"on the task {task}" if task else f"of consort {run.verb}"
+    return document(
+        title=f"{task or run.verb} · consort report",
+        about=about,
+        headline=headline_of(report),
+        lead=lead(report),
+        sections=sections(report),
+        data=numbers(raw),
+        version=run.consort,
+    )
 
 
 def write_report(folder: Path | str, out: Path | str | None = None) -> Path:
@@ -47,143 +65,71 @@ def write_report(folder: Path | str, out: Path | str | None = None) -> Path:
     return path
 
 
+def sections(report: Report) -> list[Section]:
+    """What each view shows of the run, in the order of the page; details that no view shows are named."""
+    shown: list[Section] = []
+    for one in sorted([*views("run"), *views("details")], key=lambda view: (view.order, view.name)):
+        if one.on == "details" and one.name not in report.run.details:
+            continue
+        content = _content(one, report)
+        if content:
+            shown.append((one.name.replace("_", "-"), one.title, content))
+    return shown
+
+
+def _content(one: View, report: Report) -> Markup | None:
+    """What a view shows; where it cannot read what it is given, why."""
+    found = report.run.details.get(one.name) if one.on == "details" else None
+    try:
+        return one.show(report, found)
+    except ValidationError as fault:
+        reason = faults_of(fault)
+    except (ConsortError, LookupError, TypeError, ValueError, AttributeError) as fault:
+        reason = f"{type(fault).__name__}: {fault}"
+    _LOG.warning("report: %s cannot be shown: %s", one.name, reason)
+    return paragraph(f"This part cannot be shown: {reason}", "card note")
+
+
+def document(
+    *,
+    title: str,
+    about: str,
+    headline: str,
+    lead: Any,
+    sections: Sequence[Section],
+    data: Mapping[str, Any],
+    version: str,
+) -> str:
+    """A whole page of sections."""
+    here = files("consort.report")
+    script = (here / "tables.js").read_text("utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["shown"] = text
+    template = environment.from_string((here / "page.html.j2").read_text("utf-8"))
+    return template.render(
+        title=title,
+        about=about,
+        headline=headline,
+        lead=lead,
+        sections=sections,
+        version=version,
+        style=Markup((here / "style.css").read_text("utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        data=embedded(data),
+    )
+
+
+def numbers(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of a results.json: all but the texts of examples and answers."""
+    found = {name: value for name, value in raw.items() if name != "examples"}
+    for name in ("singles", "test"):
+        if isinstance(found.get(name), list):
+            found[name] = [{k: v for k, v in one.items() if k not in LEFT_TO_FILE} for one in found[name]]
+    return found
+
+
 def embedded(value: Any) -> Markup:
     """JSON that no text can break out of, for `<script type="application/json">`."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
-    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
-
-
-def view(run: Run) -> dict[str, Any]:
-    """Everything the template shows that is not in the run itself."""
-    comparison, name = _compared(run), subject(run)
-    titles, rows = comparison_table(comparison)
-    by_score = sorted(range(len(rows)), key=lambda i: -comparison.systems[i].score)
-    winner = next((s for s in comparison.systems if s.result.model == name), None)
-    reference = next(s for s in comparison.systems if s.difference is None)
-    ranked = sorted(run.candidates, key=_rank)
-    best_single = max(run.singles_fit.values(), default=None)
-    return {
-        "comparison": comparison,
-        "headline": headline(run, winner),
-        "subject": name,
-        "winner": winner and rows[comparison.systems.index(winner)],
-        "difference": None if run.is_single or winner is None else winner.difference,
-        "reference": rows[comparison.systems.index(reference)],
-        "titles": titles,
-        "rows": [rows[i] for i in by_score],
-        "metric": titles[1],
-        "scores": interval_chart(_marks(name, comparison, by_score), title=f"{titles[1]} with 95 % intervals"),
-        "history": history_chart([s.score for s in run.search], best_single, title="Search history: score on fit"),
-        "swarm": figures(run.history) if run.history else [],
-        "kinship": kinship_charts(run.zoo.models, run.zoo.weights, run.zoo.deltas, run.zoo.threshold)
-        if run.zoo
-        else [],
-        "front": front_chart(priced(run), title="Score on fit against the price of an answer"),
-        "candidates": [part for part in (ranked[:MAX_CANDIDATES], ranked[MAX_CANDIDATES:]) if part],
-        "coefficients": [
-            (name, coefficient_chart(values, title=f"Coefficients: {name}"))
-            for name, values in run.winner.coefficients.items()
-            if values
-        ],
-        "heat": heat_map([comparison.systems[i] for i in by_score], comparison),
-        "answers": differing_answers(winner, reference),
-    }
-
-
-def priced(run: Run) -> list[Point]:
-    """Singles and candidates whose price and score are known."""
-    tried = {c.name: (c.fit, "dot winner" if c.status == "kept" else "tried") for c in run.candidates}
-    scores = {name: (fit, "rival") for name, fit in run.singles_fit.items()} | tried
-    found = ((name, run.prices.get(name), fit, kind) for name, (fit, kind) in scores.items())
-    return [Point(name, price, fit, kind) for name, price, fit, kind in found if price and fit is not None]
-
-
-def subject(run: Run) -> str:
-    """What the winner is called: the single model, or the candidate that was kept."""
-    singles = {r.model: r.score for r in run.singles}
-    if run.winner.name in singles:
-        return run.winner.name
-    if run.winner.kind == "single":
-        return run.decision.fallback if run.decision else max(singles, key=singles.__getitem__)
-    return next((c.name for c in run.candidates if c.status == "kept"), run.winner.name)
-
-
-def headline(run: Run, winner: System | None) -> str:
-    """The outcome in one sentence, no stronger than the interval allows."""
-    if run.is_single or (run.decision is not None and not run.decision.kept):
-        return "No combination beat the best single model, so it stays"
-    if winner is None or winner.difference is None:
-        return "Better together on held-out data"
-    if winner.difference.interval[0] > 0:
-        return "Better together than any single model"
-    if winner.difference.value > 0:
-        return "Ahead of the best single model, but within the noise"
-    return "Ahead on held-out data, but not on test"
-
-
-def heat_map(systems: Sequence[System], comparison: Comparison) -> dict[str, Any] | None:
-    """Scores of every group for every system with a shade in [0, 1]; None without groups."""
-    groups = list(dict.fromkeys(g for s in systems for g in s.result.groups))
-    if not groups:
-        return None
-    values = [v for s in systems for v in s.result.groups.values()]
-    low, span = min(values), (max(values) - min(values)) or 1.0
-    lines = []
-    for system in systems:
-        cells = [system.result.groups.get(g) for g in groups]
-        shaded = [None if v is None else (_group_score(comparison, v), (v - low) / span) for v in cells]
-        lines.append((system.result.model, shaded))
-    return {"groups": groups, "lines": lines}
-
-
-def differing_answers(winner: System | None, reference: System) -> list[tuple[int, str, str, float, float]]:
-    """(number, winner's answer, best single's answer, their scores) of the first examples on which they differ."""
-    if winner is None or winner is reference:
-        return []
-    ours, theirs = winner.result, reference.result
-    pairs = zip(ours.answers, theirs.answers, ours.scores, theirs.scores, strict=False)
-    numbered = [(i, *pair) for i, pair in enumerate(pairs, 1) if pair[2] != pair[3]]
-    return numbered[:MAX_ANSWERS]
-
-
-def plain(value: Any) -> str:
-    """A string as it is, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _compared(run: Run) -> Comparison:
-    """On test, or on held-out data where there is no test; the winner appears once, under its subject's name.
-
-    A single winner is the reference itself.
-    """
-    name, results = subject(run), list(run.test or run.singles)
-    if name in {r.model for r in results}:
-        results = [r for r in results if r.model in (name, *_names(run)) or r.model != run.winner.name]
-    else:
-        results = [replace(r, model=name) if r.model == run.winner.name else r for r in results]
-    return compare(results, singles=_names(run), reference=name if run.is_single else None)
-
-
-def _names(run: Run) -> list[str]:
-    return [r.model for r in run.singles]
-
-
-def _group_score(comparison: Comparison, value: float) -> float:
-    """Groups hold the task's own score; in bits per byte they stay in nats a token."""
-    return value if comparison.unit == "bits_per_byte" else shown_score(comparison, value)
-
-
-def _marks(winner: str, comparison: Comparison, order: Sequence[int]) -> list[Mark]:
-    marks = []
-    for system in (comparison.systems[i] for i in order):
-        name = system.result.model
-        kind = "winner" if name == winner else "reference" if system.difference is None else "single"
-        low, high = shown_interval(comparison, system.interval)
-        marks.append(Mark(name, shown_score(comparison, system.score), low, high, kind))
-    return marks
-
-
-def _rank(candidate: Any) -> tuple[int, float]:
-    order = {"kept": 0, "rejected": 1, "failed": 2}[candidate.status]
-    score = candidate.held_out if candidate.held_out is not None else candidate.fit
-    return order, -(score if score is not None else float("-inf"))
+    content = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    return Markup(content.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))

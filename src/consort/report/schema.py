@@ -1,7 +1,6 @@
-"""The file `results.json` of a run folder: what it holds, and the check before anything is drawn from it.
+"""The content of results.json (`core.results`), and the check before anything is drawn from it.
 
-    consort      version that wrote it
-    task         {name, metric, key, dev, test, fit, held_out}: the last four are numbers of examples
+    task         {name, metric, key, dev, test, fit, held_out}: the last four are numbers of examples; null without one
     seed, base   base is the name of the model that deltas are taken from, or null
     notes        [str]: what was left out and why
     singles      [Result]: every single model, on held_out (evaluate.Result.to_json)
@@ -9,45 +8,33 @@
     candidates   [{name, method, plan, fit, held_out, interval, status, note}]: all that was tried; status is kept,
                  rejected or failed; scores are null where there is none; plan is YAML text or the mapping itself
     decision     evaluate.Decision.to_json: winner against the best single on held_out; null if nothing could be tried
-    winner       {name, kind, plan, path, coefficients}: kind is merge, team, or single where no combination was kept;
-                 coefficients are {parameter: {model: number}}
+    winner       {name, kind, plan, path, coefficients, against}: kind is merge, team, search, ..., or single where no
+                 combination was kept; coefficients are {parameter: {model: number}}; against is the system that it is
+                 compared with, by default the best single; null for a run that chooses nothing
     test         [Result]: the winner and the singles on test, read once at the end; the winner by its name
+    examples     {split: [{prompt, target, group}]}: what was asked, in the order of the results' answers
     prices       {name: tokens times parameters of an answer, or null}: of singles and of what was tried
     search       [{name, score}]: scores on fit in the order in which they were found, null for a failure
-    zoo          how alike the models are (recipe model_glue): {models, weights, deltas, threshold}; cosines of every
-                 pair in two tables, null between architectures
-    clusters     [{name, models, fit}]: models that were merged with each other, and what the best of it scores on fit
-    history      what a search did: {optimizer, names, steps: [{generation, who, score, complete, point}], trials};
-                 trials are the generations at which a swarm began anew, none where no particles move
+    details      {name: JSON}: what only some verbs have; each is shown by the view of that name (report/views)
     provenance   core.journal.provenance: plan, inputs, seed, versions
 
-Keys that are not listed are passed over, so that a newer run can be shown.
+All but `consort` and `verb` may be absent. Keys that are not listed are passed over.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    NonNegativeInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError
 
 from consort.core.errors import BadData, ConsortError, listing
-from consort.core.files import machine_errors
+from consort.core.results import RESULTS_FILE, read_results
 from consort.data import dump_yaml
 from consort.evaluate.result import Result
 
-RESULTS_FILE = "results.json"
-MAX_BYTES = 200_000_000
+DAMAGED = "the file is damaged; run it again"
 
 
 def _result(value: Any) -> Result:
@@ -65,11 +52,13 @@ AnyResult = Annotated[Result, BeforeValidator(_result)]
 PlanText = Annotated[str, BeforeValidator(_plan)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A part of results.json: keys that are not listed are passed over."""
+
     model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
 
 
-class TaskInfo(_Part):
+class TaskInfo(Part):
     name: str
     metric: str
     key: str = ""
@@ -79,7 +68,7 @@ class TaskInfo(_Part):
     held_out: NonNegativeInt = 0
 
 
-class Candidate(_Part):
+class Candidate(Part):
     name: str
     method: str = ""
     plan: PlanText = ""
@@ -90,13 +79,13 @@ class Candidate(_Part):
     note: str = ""
 
 
-class DifferenceInfo(_Part):
+class DifferenceInfo(Part):
     value: FiniteFloat
     interval: tuple[FiniteFloat, FiniteFloat]
     share_not_better: FiniteFloat
 
 
-class DecisionInfo(_Part):
+class DecisionInfo(Part):
     candidate: str
     fallback: str
     kept: bool
@@ -107,123 +96,85 @@ class DecisionInfo(_Part):
     count: NonNegativeInt = 0
 
 
-class Winner(_Part):
+class Winner(Part):
     name: str
     kind: str = ""
     plan: PlanText = ""
     path: str | None = None
+    against: str | None = None
     coefficients: dict[str, dict[str, FiniteFloat]] = {}
 
 
-class Step(_Part):
+class Step(Part):
     name: str
     score: FiniteFloat | None = None
 
 
-class SearchStep(_Part):
-    """One score that an optimizer was told: of particle `who`, at `point`; not `complete`: racing stopped it."""
-
-    generation: NonNegativeInt
-    who: NonNegativeInt = 0
-    score: FiniteFloat | None = None
-    complete: bool = True
-    point: list[FiniteFloat]
+class ExampleInfo(Part):
+    prompt: str
+    target: str = ""
+    group: str | None = None
 
 
-class SearchHistory(_Part):
-    optimizer: str
-    names: list[str] = []
-    steps: list[SearchStep]
-    trials: list[NonNegativeInt] = []
+class ProgressInfo(Part):
+    """How far an unfinished run is; `left_s` is None where that cannot be told."""
 
-    @model_validator(mode="after")
-    def _check_points(self) -> SearchHistory:
-        if len({len(step.point) for step in self.steps}) > 1:
-            raise ValueError("points of unequal length")
-        if self.trials and (self.trials[0] or self.trials != sorted(self.trials)):
-            raise ValueError("trials that do not begin one after the other, the first at 0")
-        return self
+    state: Literal["running", "killed"]
+    phase: str = ""
+    done: float = 0
+    total: float | None = None
+    left_s: float | None = None
 
 
-class Kinship(_Part):
-    """Cosines of every pair of `models`."""
-
-    models: list[str]
-    weights: list[list[FiniteFloat | None]]
-    deltas: list[list[FiniteFloat | None]]
-    threshold: FiniteFloat = 0.95
-
-    @model_validator(mode="after")
-    def _check_tables(self) -> Kinship:
-        tables = (self.weights, self.deltas)
-        lengths = {len(table) for table in tables} | {len(row) for table in tables for row in table}
-        if lengths - {len(self.models)}:
-            raise ValueError("a table that has not one row and one column for each model")
-        return self
-
-
-class ClusterInfo(_Part):
-    name: str
-    models: list[str]
-    fit: FiniteFloat | None = None
-
-
-class Run(_Part):
-    """A whole run, checked."""
+class Run(Part):
+    """A whole run, checked. `progress` is that of a run which has not finished."""
 
     consort: str
-    task: TaskInfo
-    seed: int
+    verb: str
+    task: TaskInfo | None = None
+    seed: int = 0
     base: str | None = None
     notes: list[str] = []
-    singles: list[AnyResult]
+    singles: list[AnyResult] = []
     singles_fit: dict[str, FiniteFloat] = {}
-    candidates: list[Candidate]
+    candidates: list[Candidate] = []
     decision: DecisionInfo | None = None
-    winner: Winner
-    test: list[AnyResult]
+    winner: Winner | None = None
+    test: list[AnyResult] = []
+    examples: dict[str, list[ExampleInfo]] = {}
     prices: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)] | None] = {}
     search: list[Step] = []
-    history: SearchHistory | None = None
-    zoo: Kinship | None = None
-    clusters: list[ClusterInfo] = []
+    details: dict[str, Any] = {}
     provenance: dict[str, Any] = {}
+    progress: ProgressInfo | None = None
 
     @property
     def is_single(self) -> bool:
         """Whether the winner is one of the single models."""
+        if self.winner is None:
+            return False
         return self.winner.kind == "single" or self.winner.name in {r.model for r in self.singles}
 
 
 def read_run(folder: Path) -> tuple[Run, dict[str, Any]]:
     """The checked run of a folder, and its JSON as it stands. Raises BadData naming what is missing or wrong."""
-    path = folder / RESULTS_FILE
-    if not path.is_file():
-        raise BadData("no such file", field=str(path), hint="give the folder of a finished run")
-    if path.stat().st_size > MAX_BYTES:
-        raise BadData(f"larger than {MAX_BYTES:,} bytes", field=str(path), hint="give the folder of a finished run")
-    with machine_errors(path):
-        content = path.read_bytes()
+    raw = read_results(folder)
+    return checked_run(raw, folder / RESULTS_FILE), raw
+
+
+def checked_run(raw: Mapping[str, Any], path: Path) -> Run:
+    """What a results.json (or the same of an unfinished run) holds. Raises BadData naming what is missing or wrong."""
     try:
-        raw = json.loads(content.decode(), parse_constant=_no_constant)
         run = Run.model_validate(raw)
     except ValidationError as fault:
-        faults = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in fault.errors(include_url=False))
-        raise BadData(listing(faults), field=str(path), hint="the file is damaged; run it again") from None
-    except (ValueError, RecursionError) as fault:
-        raise BadData(f"not JSON: {fault}", field=str(path), hint="the file is damaged; run it again") from None
-    _check_names(run, path)
-    return run, raw
-
-
-def _check_names(run: Run, path: Path) -> None:
-    if not run.singles:
-        raise BadData("no single models", field=f"{path}: singles", hint="the file is damaged; run it again")
-    measured = {r.model for r in (run.test or run.singles)}
-    if run.test and run.winner.name not in measured:
+        raise BadData(faults_of(fault), field=str(path), hint=DAMAGED) from None
+    if run.winner is not None and run.test and run.winner.name not in {r.model for r in run.test}:
         what = f"no test result of the winner {run.winner.name!r}"
         raise BadData(what, field=f"{path}: test", hint="the winner's result carries the winner's name")
+    return run
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")
+def faults_of(fault: ValidationError) -> str:
+    """What is wrong and where, in one line."""
+    found = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in fault.errors(include_url=False))
+    return listing(found)

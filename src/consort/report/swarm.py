@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from markupsafe import Markup
+from pydantic import FiniteFloat, NonNegativeInt, model_validator
 
 from consort.core.counted import counted
-from consort.report.charts import WIDTH, _cut, _dot, _line, _scale, _steps, _svg, _text, nice_ticks
-from consort.report.schema import SearchHistory, SearchStep
+from consort.report.charts import WIDTH, _cut, _dot, _line, _scale, _steps, _svg, _text, nice_ticks, x_title, y_title
+from consort.report.schema import Part
 from consort.search.swarm.analysis import in_plane, rank_of
 
 MOST = 30
@@ -22,6 +23,36 @@ MOST = 30
 FINEST = 120
 """Points of one line at most."""
 T = TypeVar("T")
+
+
+class SearchStep(Part):
+    """One score that an optimizer was told: of particle `who`, at `point`; not `complete`: racing stopped it."""
+
+    generation: NonNegativeInt
+    who: NonNegativeInt = 0
+    score: FiniteFloat | None = None
+    complete: bool = True
+    point: list[FiniteFloat]
+
+
+class SearchHistory(Part):
+    """What a search did, as results.json has it under `details.history`.
+
+    `trials` are the generations at which a swarm began anew, none where no particles move.
+    """
+
+    optimizer: str
+    names: list[str] = []
+    steps: list[SearchStep]
+    trials: list[NonNegativeInt] = []
+
+    @model_validator(mode="after")
+    def _check_points(self) -> SearchHistory:
+        if len({len(step.point) for step in self.steps}) > 1:
+            raise ValueError("points of unequal length")
+        if self.trials and (self.trials[0] or self.trials != sorted(self.trials)):
+            raise ValueError("trials that do not begin one after the other, the first at 0")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +133,13 @@ def utility_chart(history: SearchHistory, particles: Sequence[Particle]) -> Mark
     parts += [_polyline([(x(g), y(v)) for g, v in mean], "mean"), _steps([*best, (last, best[-1][1])], x, y)]
     parts += _ends({"best": ("winner", y(best[-1][1])), "mean": ("mean-name", y(mean[-1][1]))}, right + 5)
     parts += [
-        _text(left + 8, bottom + 20, "0", "tick middle"),
-        _text(right, bottom + 20, f"{last - first}", "tick end"),
+        _text(left + 8, bottom + 16, "0", "tick middle"),
+        _text(right, bottom + 16, f"{last - first}", "tick end"),
+        x_title((left + right) / 2, bottom + 32, "iteration"),
+        y_title((top + bottom) / 2, "score of the search"),
     ]
     described = f"best {best[0][1]:.3f} at first, {best[-1][1]:.3f} at last; mean {mean[0][1]:.3f}, {mean[-1][1]:.3f}"
-    return _svg(bottom + 28, "Scores over iterations", described, parts)
+    return _svg(bottom + 40, "Scores over iterations", described, parts)
 
 
 def path_chart(particles: Sequence[Particle], names: Sequence[str]) -> Markup:

@@ -7,29 +7,63 @@ from importlib.resources import files
 from typing import Any
 
 from markupsafe import Markup
+from pydantic import FiniteFloat, model_validator
 
-from consort.report.charts import EDGE, WIDTH, _cut, _join, _line, _svg, _text
+from consort.report.charts import EDGE, WIDTH, _cut, _join, _line, _svg, _text, x_title
+from consort.report.parts import text
+from consort.report.schema import Part
 
 Table = Sequence[Sequence[float | None]]
 NAMES = 132
 """Width left for the names of models."""
+LEGIBLE = 26.0
+"""Side of a square from which on its number fits into it."""
+
+
+class ClusterInfo(Part):
+    name: str
+    models: list[str]
+    fit: FiniteFloat | None = None
+
+
+class Kinship(Part):
+    """Cosines of every pair of `models`, as results.json has them under `details.zoo`, and what was made of them."""
+
+    models: list[str]
+    weights: list[list[FiniteFloat | None]]
+    deltas: list[list[FiniteFloat | None]]
+    threshold: FiniteFloat = 0.95
+    clusters: list[ClusterInfo] = []
+    harmful: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _check_tables(self) -> Kinship:
+        tables = (self.weights, self.deltas)
+        lengths = {len(table) for table in tables} | {len(row) for table in tables for row in table}
+        if lengths - {len(self.models)}:
+            raise ValueError("a table that has not one row and one column for each model")
+        return self
 
 
 def similarity_map(names: Sequence[str], table: Table, *, title: str) -> Markup:
-    """One square for each pair, darker where the models are more alike; None (another architecture) stays empty."""
-    side = min(30.0, (WIDTH - NAMES - EDGE) / max(1, len(names)))
+    """One square for each pair with its cosine, darker where models are more alike; None (another kind) stays empty.
+
+    Columns have the numbers of the rows. Where squares are too small for numbers, each has it as its title.
+    """
+    side = min(44.0, (WIDTH - NAMES - EDGE) / max(1, len(names)))
     known = [v for i, row in enumerate(table) for j, v in enumerate(row) if v is not None and i != j]
     low, high = min(known, default=0.0), max(known, default=1.0)
     parts = []
     for i, name in enumerate(names):
-        parts.append(_text(NAMES - 6, 12 + (i + 0.5) * side + 4, _cut(name, 20), "tick end"))
+        parts.append(_text(NAMES - 6, 26 + (i + 0.5) * side + 4, f"{_cut(name, 16)} {i + 1}", "tick end"))
+        parts.append(_text(NAMES + (i + 0.5) * side, 20, f"{i + 1}", "tick middle"))
         parts += [
-            _square(NAMES + j * side, 12 + i * side, side, value, low, high)
+            _square(NAMES + j * side, 26 + i * side, side, value, low, high)
             for j, value in enumerate(table[i])
             if value is not None
         ]
-    bottom = 12 + side * len(names)
-    parts.append(_text(NAMES, bottom + 18, f"{low:.3f} pale, {high:.3f} dark", "tick start"))
+    bottom = 26 + side * len(names)
+    parts.append(_text(NAMES, bottom + 18, f"cosine, no unit: {low:.3f} pale, {high:.3f} dark", "tick start"))
     return _svg(bottom + 26, title, f"{len(names)} models, cosines from {low:.3f} to {high:.3f}", parts)
 
 
@@ -57,7 +91,11 @@ def dendrogram(names: Sequence[str], table: Table, *, threshold: float, title: s
     bottom = top + row * len(names)
     parts.append(_line(x(threshold), top, x(threshold), bottom, "rule"))
     parts.append(_text(x(threshold) + 4, bottom + 15, f"{threshold:g}", "tick start"))
-    return _svg(bottom + 24, title, f"{len(names)} models in a tree, cut at {threshold:g}", parts)
+    parts += [
+        _text(NAMES, bottom + 15, "1", "tick middle"),
+        x_title(WIDTH / 2, bottom + 32, "cosine of weights (no unit)"),
+    ]
+    return _svg(bottom + 40, title, f"{len(names)} models in a tree, cut at {threshold:g}", parts)
 
 
 def joinings(table: Table) -> tuple[list[tuple[tuple[int, ...], tuple[int, ...], float]], list[int]]:
@@ -105,9 +143,11 @@ def zoo_page(found: Mapping[str, Any], charts: Sequence[tuple[Markup, str]], *, 
         '<meta name="viewport" content="width=device-width">'
         '<meta http-equiv="Content-Security-Policy" content="{}"><title>{}</title><style>{}</style></head>'
         "<body><main>"
-    ).format(policy, title, style)
+    ).format(policy, text(title), style)
     items = [
-        Markup("<li>{}{}</li>").format(", ".join(one["members"]), f" (representative: {one['representative']})")
+        Markup("<li>{}{}</li>").format(
+            text(", ".join(one["members"])), text(f" (representative: {one['representative']})")
+        )
         for one in found.get("clusters", [])
     ]
     listed = Markup("<h2>Clusters</h2><ol>{}</ol>").format(_join(items)) if items else Markup("")
@@ -115,11 +155,21 @@ def zoo_page(found: Mapping[str, Any], charts: Sequence[tuple[Markup, str]], *, 
     figures = _join(
         Markup("<figure><figcaption>{}</figcaption>{}</figure>").format(caption, chart) for chart, caption in charts
     )
-    return str(head + Markup("<h1>{}</h1>").format(title) + figures + listed + data)
+    return str(head + Markup("<h1>{}</h1>").format(text(title)) + figures + listed + data)
 
 
 def _square(x: float, y: float, side: float, value: float, low: float, high: float) -> Markup:
     shade = 0.08 + 0.92 * min(1.0, max(0.0, (value - low) / ((high - low) or 1.0)))
     square = '<rect class="cell" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" opacity="{:.2f}">'
     square += "<title>{:.4f}</title></rect>"
-    return Markup(square).format(x, y, side - 1, side - 1, shade, value)
+    drawn = Markup(square).format(x, y, side - 1, side - 1, shade, value)
+    if side < LEGIBLE:
+        return drawn
+    kind = "in-cell strong middle" if shade > 0.55 else "in-cell middle"
+    return drawn + _text(x + (side - 1) / 2, y + side / 2 + 3.5, _short(value), kind)
+
+
+def _short(value: float) -> str:
+    """Two digits, without the zero before the point: ".97", "-.31", "1"."""
+    rounded = f"{value:.2f}"
+    return "1" if rounded == "1.00" else rounded.replace("0.", ".", 1)

@@ -5,35 +5,25 @@ A killed run continues: every model's result is in the journal of the output fol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
 from consort.core.errors import BadData, BadParameter, ConsortError
-from consort.core.files import write_atomic, write_json
-from consort.core.journal import Journal, key_of
-from consort.core.progress import track
+from consort.core.journal import Journal
+from consort.core.progress import Watch, watched
 from consort.data import Task
-from consort.ensemble.learning.fitting import Fitted, Rule, fit_gated, save_learned
+from consort.ensemble.learning.fitting import Rule, fit_gated
 from consort.ensemble.learning.observations import Observed, from_results, from_table
 from consort.evaluate import Result, evaluate
 from consort.models.cached.model import TableModel, open_table
 from consort.plan import read_plan
 from consort.plan.build import Builder
-from consort.plan.expression import Call, Node, Plan, dump
 from consort.plan.references import is_table, open_task
 from consort.plan.schemes import TABLE
-from consort.runs.folder import plan_text
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """`report` tells what the gate compared; `kept` whether the strategy is used, or the single model in its place."""
-
-    folder: Path
-    kept: bool
-    report: dict[str, Any]
+from consort.runs.continued import go_on
+from consort.runs.fit_studied import fit_studied
+from consort.runs.fitted import Outcome, Work, members_of, written
+from consort.runs.folder import open_run
 
 
 def fit(
@@ -56,16 +46,25 @@ def fit(
     """
     read, loaded, source = read_plan(plan), *_data(task, table, allow_task_code)
     builder = Builder(read.seed, allow_remote_code)
-    strategy = _fittable(builder.build(read.root, "model"), str(plan))
-    folder = Path(out)
-    key = key_of([dump(read), source, loaded.key, rule, seed])
-    journal = Journal(folder, key, force=force, sound=_is_record)
-    records = {record["model"]: record for record in journal.open()}
-    with journal.discarded_if_refused():
+    strategy = builder.build(read.root, "model")
+    if hasattr(strategy, "study") and task is not None:
+        report = fit_studied(read, strategy, loaded, source, out, seed=seed, force=force)
+        return Outcome(Path(out), report["kept"], report)
+    strategy = _fittable(strategy, str(plan))
+    work = Work(read, strategy, loaded, source, rule, seed, members_of(read.root, strategy))
+    folder, place = Path(out), {"verb": "fit", "task": loaded.key, "seed": seed}
+    journal, known = open_run(folder, place, (), force=force, sound=_is_record, about=work.about)
+    notes = go_on(journal, work.about, len(known))
+    with watched(folder, "fit") as watch, journal.discarded_if_refused():
         file = source.removeprefix(TABLE) if is_table(source) else None
-        observed = _cached(strategy, file) if file else _observed(strategy, loaded, journal, records, seed)
+        results: list[Result] = []
+        if file:
+            observed = _cached(strategy, file)
+        else:
+            results = _asked(work, journal, {record["model"]: record for record in known}, watch)
+            observed = from_results(results, loaded.split("dev", seed=seed))
         fitted = fit_gated(strategy, observed, seed=seed, rule=rule)
-    return _written(folder, read, strategy, fitted, source, rule)
+    return written(work, folder, fitted, results, notes)
 
 
 def _data(task: Any, table: Any, allow_code: bool) -> tuple[Task, str]:
@@ -97,21 +96,22 @@ def _cached(strategy: Any, file: str) -> Observed:
     return from_table(table, columns, split="dev")
 
 
-def _observed(strategy: Any, task: Task, journal: Journal, records: dict[int, Any], seed: int) -> Observed:
+def _asked(work: Work, journal: Journal, records: dict[str, Any], watch: Watch) -> list[Result]:
     """What the strategy's members do on the task's dev examples; cached answers are read, the others are run."""
-    models = strategy.models
-    results = []
-    with track("observing", total=len(models)) as advance:
-        for number, model in enumerate(models):
-            if number in records:
-                results.append(Result.from_json(records[number]["result"]))
-            else:
-                results.append(evaluate(model, task, split="dev", seed=seed, keep_answers=True))
-                if not isinstance(model, TableModel):  # what is cached already needs no journal
-                    records[number] = {"model": number, "result": results[-1].to_json()}
-                    journal.append(records[number])
-            advance(1)
-    return from_results(results, task.split("dev", seed=seed))
+    results: list[Result] = []
+    watch.phase("asking every member", len(work.members))
+    for model, member in zip(work.strategy.models, work.members, strict=True):
+        if member.identity in records:
+            results.append(Result.from_json(records[member.identity]["result"]))
+        else:
+            results.append(evaluate(model, work.task, split="dev", seed=work.seed, keep_answers=True))
+            if not isinstance(model, TableModel):  # what is cached already needs no journal
+                record = {"model": member.identity, "name": member.name, "result": results[-1].to_json()}
+                records[member.identity] = record
+                journal.append(record)
+        watch.found(member.name, results[-1].score)
+        watch.tell(len(results))
+    return results
 
 
 def _is_record(record: Any) -> bool:
@@ -119,36 +119,4 @@ def _is_record(record: Any) -> bool:
         Result.from_json(record.get("result"))
     except ConsortError:
         return False
-    return isinstance(record.get("model"), int)
-
-
-def _written(folder: Path, plan: Plan, strategy: Any, fitted: Fitted, source: str, rule: Rule) -> Outcome:
-    root, state = _single(plan.root, strategy, fitted.single), None
-    if fitted.strategy is not None:
-        learned = fitted.strategy.learned
-        state = learned.file_name
-        save_learned(learned, folder / state)
-        root = replace(plan.root, arguments={**plan.root.arguments, "state": state})  # type: ignore[union-attr,arg-type]
-    report = {
-        "kept": fitted.strategy is not None,
-        "rule": rule,
-        "decision": fitted.decision.to_json(),
-        "lower_bound_90": fitted.lower,
-        "fit_examples": fitted.fit_count,
-        "held_out_examples": fitted.decision.count,
-        "data": source,
-        "state": state,
-    }
-    write_json(folder / "results.json", report)
-    write_atomic(folder / "plan.yml", plan_text(dump(root), plan.seed))
-    return Outcome(folder, fitted.strategy is not None, report)
-
-
-def _single(root: Node, strategy: Any, number: int) -> Node:
-    """The node of one of the root's models, by its place among them."""
-    nodes: list[Node] = []
-    for value in root.arguments.values() if isinstance(root, Call) else ():
-        nodes += [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, Node)]
-    models: Sequence[Any] = strategy.models
-    place = strategy.place(number) if hasattr(strategy, "place") else number
-    return nodes[place] if number < len(models) else root
+    return isinstance(record.get("model"), str)

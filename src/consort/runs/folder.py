@@ -9,7 +9,9 @@ from typing import Any
 
 from consort.core.files import machine_errors
 from consort.core.journal import Journal, key_of
+from consort.core.results import RESULTS_FILE
 from consort.data import dump_yaml
+from consort.models.placement import current
 from consort.plan.expression import dump, parse, renamed
 from consort.plan.references import absolute
 from consort.weights.checkpoint import Checkpoint, leaves
@@ -19,7 +21,6 @@ from consort.weights.disk.whole_folder import check_target
 MODEL_FOLDER = "model"
 PLAN_FILE = "plan.yml"
 REPORT_FILE = "report.html"
-RESULTS_FILE = "results.json"
 STATES = "states"
 """The folder of what a winner learned."""
 ZOO_FOLDER = "zoo"
@@ -33,13 +34,17 @@ def open_run(
     *,
     force: bool,
     sound: Callable[[Mapping[str, Any]], bool],
+    about: Mapping[str, Any] | None = None,
 ) -> tuple[Journal, list[dict[str, Any]]]:
     """The journal of the run that `asked` describes, created or continued, and its records.
 
-    Raises OutputExists for a folder of something else, or one that overlaps an input's.
+    `about` is what its first line says of it to people and to `consort status` (verb, task, models, ...). Raises
+    OutputExists for a folder of something else, or one that overlaps an input's.
     """
     check_target(out, [leaf.path for c in checkpoints for leaf in leaves(c) if isinstance(leaf, OnDisk)], force=True)
-    journal = Journal(out, key_of(asked), force=force, sound=sound)
+    held = current().to_json()  # models held otherwise answer otherwise
+    key = key_of({**asked, "held": held} if held else asked)
+    journal = Journal(out, key, force=force, sound=sound, about=about)
     records = journal.open()
     if not records:
         clear(journal.folder)

@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from consort.core.errors import BadParameter, ConsortError, Incompatible, did_you_mean, listing
+from consort.core.files import sha256_of
+from consort.core.journal import key_of
+from consort.core.said import say
 from consort.merge import merge
 from consort.plan.build import Builder
-from consort.plan.expression import Reference
-from consort.plan.references import folder_of, has_weights, label_of
-from consort.weights import declared_base
-from consort.weights.checkpoint import Checkpoint
+from consort.plan.expression import parse
+from consort.plan.references import folder_of, has_weights, is_table, label_of
+from consort.runs.bases import likeliest, with_base
+from consort.weights import declared_base, describe
+from consort.weights.checkpoint import Checkpoint, leaves
+from consort.weights.stats import fingerprint
 
 WINNER = "winner"
 UNIFORM = "uniform soup"
@@ -39,35 +44,75 @@ class Member:
         return sum(math.prod(self.checkpoint.spec(name).shape) for name in self.checkpoint.keys())
 
 
+def identity_of(member: Member) -> str:
+    """What a member stands for, by its content: two references of equal identity give equal results.
+
+    Of weights that is what their headers, config and tokenizer say and a part of each tensor; of cached answers the
+    whole file; of an endpoint its reference, since more cannot be known.
+    """
+    if member.checkpoint is not None:
+        told = [{k: v for k, v in describe(leaf).items() if k != "name"} for leaf in leaves(member.checkpoint)]
+        return key_of([told, fingerprint(member.checkpoint)])
+    if is_table(member.reference):
+        from consort.models.cached.reference import split_reference
+
+        file, column = split_reference(member.reference)
+        return key_of(["table", column, sha256_of(Path(file))])
+    return key_of(["endpoint", member.reference])
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Members whose weights can be combined, and the one that the others started from, if it is known."""
+    """Members whose weights can be combined, and the one that the others started from, if that is known, and how."""
 
     members: tuple[Member, ...]
     base: Member | None = None
+    how: str = ""
 
     @property
     def experts(self) -> tuple[Member, ...]:
         return tuple(m for m in self.members if m is not self.base)
 
 
-def open_members(references: Sequence[str], builder: Builder, base: str | None = None) -> list[Member]:
-    """Open every input, each once; all that cannot be opened are named together."""
+def open_members(
+    references: Sequence[str], builder: Builder, base: str | None = None, *, tell: bool = True
+) -> list[Member]:
+    """Open every input, each once; all that cannot be opened are named together.
+
+    What they are to one another is told at once, while the run can still be stopped, unless `tell` is False.
+    """
     members, faults, labels = [], [], _labels(list(dict.fromkeys(references)))
     for reference, label in labels.items():
         try:
             wanted = "checkpoint" if has_weights(reference) else "model"
-            opened = builder.build(Reference(reference), wanted)
-            members.append(Member(reference, label, opened if wanted == "checkpoint" else None))
+            whole = with_base(reference, list(labels), base)
+            opened = builder.build(parse(whole).root, wanted)
+            members.append(Member(whole, label, opened if wanted == "checkpoint" else None))
         except ConsortError as error:
             faults.append(error)
+    members = [m for i, m in enumerate(members) if m.reference not in {o.reference for o in members[:i]}]
     if len(faults) == 1:
         raise faults[0]
     if faults:
         raise Incompatible(listing(map(str, faults)), hint=faults[0].hint)
     if base is not None and base not in references:
         raise BadParameter("is not among the inputs", field=f"--base {base}", hint=did_you_mean(base, references))
+    for line in kinship(members, base) if tell else ():
+        say(line)
     return members
+
+
+def kinship(members: Sequence[Member], base: str | None = None) -> list[str]:
+    """Of each family that has several members who they are, and which of them is the base, or what follows if none."""
+    found = []
+    for family in families(members, base)[0]:
+        names = ", ".join(member.label for member in family.members)
+        if len(family.members) > 1 and family.base is not None:
+            found.append(f"{names}: one family, tuned from {family.base.label} ({family.how})")
+        elif len(family.members) > 1:
+            left = "methods that need differences from one are left out; name it with --base"
+            found.append(f"{names}: one family, no base is known: {left}")
+    return found
 
 
 def _labels(references: Sequence[str]) -> dict[str, str]:
@@ -97,7 +142,7 @@ def families(members: Sequence[Member], base: str | None = None) -> tuple[list[F
             reasons += [f"{member.label} is of another family: {_cut(reason)}"] if reason else []
         else:
             home.append(member)
-    return [Family(tuple(g), _base_of(g, base)) for g in groups], reasons
+    return [Family(tuple(g), *_base_of(g, base)) for g in groups], reasons
 
 
 def _cut(text: str, most: int = 200) -> str:
@@ -116,17 +161,20 @@ def _home_of(member: Member, groups: list[list[Member]]) -> tuple[list[Member] |
     return None, reason
 
 
-def _base_of(group: Sequence[Member], wanted: str | None) -> Member | None:
-    """`wanted`, else the member that most of the others declare as their base."""
+def _base_of(group: Sequence[Member], wanted: str | None) -> tuple[Member | None, str]:
+    """`wanted`, else the member that most others name as their base, else what their weights tell; and how."""
     for member in group:
         if member.reference == wanted:
-            return member
+            return member, "as --base says"
     if wanted is not None:
-        return None
+        return None, ""
     votes = [name for m in group for name in _declared(m)]
     named = [(votes.count(label_of(m.reference)), -i) for i, m in enumerate(group)]
     most, position = max(named)
-    return group[-position] if most else None
+    if most:
+        return group[-position], "by what their folders say"
+    found = likeliest(group)
+    return found, "" if found is None else "by their weights"
 
 
 def _declared(member: Member) -> set[str]:

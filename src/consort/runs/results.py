@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import consort
-from consort.core.files import write_atomic, write_json
+from consort.core.files import write_atomic
+from consort.core.results import write_results
+from consort.core.types import Example
+from consort.data import Task
 from consort.evaluate import Comparison, Decision, Result, compare
 from consort.plan.expression import Reference, parse
 from consort.plan.references import has_weights
-from consort.runs.folder import MODEL_FOLDER, PLAN_FILE, REPORT_FILE, RESULTS_FILE, plan_text
+from consort.runs.folder import MODEL_FOLDER, PLAN_FILE, REPORT_FILE, plan_text
 from consort.runs.pool import UNIFORM, WINNER, Family, Member
 from consort.runs.trials import Candidate, Trials
 
@@ -79,12 +81,13 @@ def conclude(
     found: Found,
     origin: dict[str, Any],
     *,
+    verb: str = "auto",
     also: Mapping[str, Any] | None = None,
-    more: Mapping[str, Any] | None = None,
+    details: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Write the winner's folder, measure it and the singles on test once, write plan, results and report.
 
-    `also` names further systems to measure on test, by expression; `more` are further keys of results.json.
+    `also` names further systems to measure on test, by expression; `details` are those of results.json.
     """
     from consort.report import write_report
     from consort.weights import write
@@ -93,31 +96,37 @@ def conclude(
     if is_checkpoint(found.plan) and not folder.exists():
         winner = trials.builder.build(parse(found.plan).root, "checkpoint")
         write(winner, folder, plan=found.plan, seed=trials.seed)
-    test = [trials.result(m.label, m.reference, "test") for m in members]
+    trials.watch.phase("measuring on test", len(members) + len(also or {}) + 1)
+    test = []
+    for member in members:
+        test.append(trials.result(member.label, member.reference, "test"))
+        trials.watch.tell(len(test))
     for family in found.families[:1]:
         if len(family.members) > 1:
             uniform = {"linear": {"models": [m.reference for m in family.members]}}
             test.append(trials.result(UNIFORM, uniform, "test"))
     test += [trials.result(name, expression, "test") for name, expression in (also or {}).items()]
-    test.append(trials.result(WINNER, str(folder) if is_checkpoint(found.plan) else found.plan, "test"))
+    saved = is_checkpoint(found.plan)
+    test.append(
+        trials.saved(WINNER, found.plan, folder, "test") if saved else trials.result(WINNER, found.plan, "test")
+    )
     comparison = compare(test, singles={m.label for m in members}, seed=trials.seed)
-    write_json(out / RESULTS_FILE, {**document(trials, members, found, comparison, origin), **(more or {})})
+    content = {**content_of(trials, members, found, comparison, origin), "details": dict(details or {})}
+    write_results(out, verb, content)
     write_atomic(out / PLAN_FILE, plan_text(found.plan, trials.seed))
     write_report(out, out / REPORT_FILE)
     return Outcome(out, found.plan, found.decision, comparison, found.notes)
 
 
-def document(
+def content_of(
     trials: Trials, members: Sequence[Member], found: Found, comparison: Comparison, origin: dict[str, Any]
 ) -> dict[str, Any]:
     """The content of results.json, as report/schema.py describes it."""
     task, base = trials.task, next((f.base for f in found.families if f.base), None)
     fit, held_out = task.fit_and_held_out(trials.seed)
-    sizes = {"dev": len(task.dev), "test": len(task.test), "fit": len(fit), "held_out": len(held_out)}
     kept = found.plan if not isinstance(found.plan, str) else None
     return {
-        "consort": consort.__version__,
-        "task": {"name": task.name, "metric": task.metric, "key": task.key, **sizes},
+        "task": told_task(task, fit=len(fit), held_out=len(held_out)),
         "seed": trials.seed,
         "base": base.label if base else None,
         "notes": list(found.notes),
@@ -133,10 +142,34 @@ def document(
             "coefficients": coefficients(kept, members) if kept and is_checkpoint(kept) else {},
         },
         "test": [s.result.to_json() for s in comparison.systems],
+        "examples": {"test": told_examples(task.split("test", seed=trials.seed))},
         "prices": found.prices,
         "search": [{"name": c.name, "score": c.fit} for c in found.candidates],
         "provenance": origin,
     }
+
+
+def told_task(task: Task, *, fit: int = 0, held_out: int = 0) -> dict[str, Any]:
+    """A task as results.json has it; `fit` and `held_out` are numbers of examples."""
+    sizes = {"dev": len(task.dev), "test": len(task.test), "fit": fit, "held_out": held_out}
+    return {"name": task.name, "metric": task.metric, "key": task.key, **sizes}
+
+
+def told_examples(examples: Sequence[Example]) -> list[dict[str, Any]]:
+    """What was asked, as results.json has it: the prompt as text, the targets joined by " | "."""
+    return [{"prompt": _prompt(e), "target": _target(e), "group": e.group} for e in examples]
+
+
+def _prompt(example: Example) -> str:
+    if example.messages is not None:
+        return "\n".join(f"{message['role']}: {message['content']}" for message in example.messages)
+    return example.prompt if example.prompt is not None else example.text or ""
+
+
+def _target(example: Example) -> str:
+    if example.choices and example.answer is not None:
+        return example.choices[example.answer]
+    return " | ".join(example.target)
 
 
 def _line(candidate: Candidate, found: Found) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from consort.core.errors import ConsortError, EnvironmentFailure
+from consort.core.files import sha256_of
 from consort.core.journal import Journal, key_of
-from consort.core.progress import Advance
+from consort.core.progress import Watch
 from consort.data import Task
 from consort.evaluate import Result, evaluate
 from consort.evaluate.measure import check_lengths
@@ -18,6 +20,8 @@ from consort.plan.expression import Reference, beside, parse
 from consort.plan.references import has_weights
 
 Expression = dict[str, Any]
+STATE = "state"
+"""The argument of a strategy that names the file of what it learned."""
 
 
 class BudgetSpent(Exception):
@@ -28,8 +32,9 @@ def is_record(record: Mapping[str, Any]) -> bool:
     """Whether a line of the journal is one that `Trials` wrote."""
     if not isinstance(record.get("key"), str):
         return False
-    if "fault" in record:
-        return isinstance(record["fault"], str)
+    for name in ("fault", "content"):
+        if name in record:
+            return isinstance(record[name], str)
     try:
         Result.from_json(record.get("result"))
     except ConsortError:
@@ -51,6 +56,8 @@ class Trials:
     """Scores expressions on the parts of a task's dev examples; at most `budget` candidates, for now at most `limit`.
 
     Candidates of one architecture share one live model whose weights are refilled, rounded as they would be saved.
+    `identity` tells what each reference stands for, by its content: a result is known again wherever the expression and
+    the content of all that it names are the same.
     """
 
     def __init__(
@@ -62,13 +69,16 @@ class Trials:
         *,
         budget: int,
         seed: int,
-        advance: Advance,
+        watch: Watch,
+        identity: Mapping[str, Any] | None = None,
     ) -> None:
         self.task, self.builder, self.journal = task, builder, journal
-        self.budget, self.seed, self.advance = budget, seed, advance
+        self.budget, self.seed, self.watch = budget, seed, watch
+        self.identity = dict(identity or {})
         self.limit = budget
         self.candidates: dict[str, Candidate] = {}
         self._known = {record["key"]: record for record in records}
+        self._remembered = 0
         self._live: Any = None
         self._loaded: Any = None
         self._form: Any = None
@@ -79,19 +89,40 @@ class Trials:
         if key not in self.candidates:
             if len(self.candidates) >= self.limit:
                 raise BudgetSpent
+            self._remembered += self.key(expression, "fit") in self._known
             self.candidates[key] = self._try(name, expression)
-            self.advance(1)
+            if (fit := self.candidates[key].fit) is not None:
+                self.watch.found(name, fit)
+            self.watch.tell(len(self.candidates), known=self._remembered)
         fit = self.candidates[key].fit
         return float("-inf") if fit is None else fit
 
+    def key(self, expression: Any, split: str) -> str:
+        """What a result is remembered by: the expression, what it refers to, what it learned, and the split."""
+        used = {
+            reference: self.identity[reference] for reference in sorted(set(_texts(expression)) & set(self.identity))
+        }
+        return key_of([expression, split, used, self._learned(expression)])
+
+    def _learned(self, expression: Any) -> list[str]:
+        """Hashes of the files of what the strategies of an expression learned, as far as they are written."""
+        files = [self.journal.folder / name for name in _states(expression)]
+        return [sha256_of(file) for file in files if file.is_file()]
+
     def result(self, name: str, expression: Any, split: str) -> Result:
         """What `expression` scores on a split of the task; remembered."""
-        key = key_of([expression, split])
+        return self._result(name, expression, split, self.key(expression, split), expression)
+
+    def saved(self, name: str, plan: Any, folder: Path, split: str) -> Result:
+        """What the folder that was made by `plan` scores; remembered by the plan, for the folder is written anew."""
+        return self._result(name, str(folder), split, self.key({"saved": plan}, split), plan)
+
+    def _result(self, name: str, expression: Any, split: str, key: str, told: Any) -> Result:
         if key not in self._known:
             model = self.model(expression)
             keep = split == "test" or isinstance(expression, str)
             found = evaluate(model, self.task, split=split, seed=self.seed, keep_answers=keep)
-            self._remember({"key": key, "result": found.to_json()})
+            self._remember({"key": key, "name": name, "plan": told, "result": found.to_json()})
         return replace(Result.from_json(self._known[key]["result"]), model=name)
 
     def admit(self, name: str, reference: str) -> Result:
@@ -99,25 +130,36 @@ class Trials:
 
         The others are not asked yet; it is seen that they fit into the model's window.
         """
-        if key_of([reference, "fit"]) not in self._known:
+        if self.key(reference, "fit") not in self._known:
             model, metric = self.model(reference), find_metric(self.task.metric)
             for split in ("fit", "held_out", "test"):
                 check_lengths(model, self.task.split(split, seed=self.seed), metric)
-        return self.result(name, reference, "fit")
+        found = self.result(name, reference, "fit")
+        self.watch.found(name, found.score)
+        return found
+
+    def content(self, reference: str, checkpoint: Any) -> str:
+        """The hash of a model's weights (`weights.content`), computed once and remembered."""
+        from consort.weights.content import content_hash
+
+        key = key_of(["content", self.identity.get(reference, reference)])
+        if key not in self._known:
+            self._remember({"key": key, "name": reference, "content": content_hash(checkpoint)})
+        return str(self._known[key]["content"])
 
     def enter(self, candidate: Candidate) -> None:
         """A candidate whose score is known without a trial."""
         self.candidates[key_of(candidate.expression)] = candidate
 
     def _try(self, name: str, expression: Expression) -> Candidate:
-        key = key_of([expression, "fit"])
+        key = self.key(expression, "fit")
         if "fault" not in self._known.get(key, {}):
             try:
                 return Candidate(name, expression, self.result(name, expression, "fit").score)
             except EnvironmentFailure:
                 raise  # nothing that the candidate is to blame for
             except ConsortError as error:
-                self._remember({"key": key, "fault": str(error)})
+                self._remember({"key": key, "name": name, "plan": expression, "fault": str(error)})
         return Candidate(name, expression, None, self._known[key]["fault"])
 
     def _remember(self, record: dict[str, Any]) -> None:
@@ -147,3 +189,28 @@ class Trials:
             self._live.name = checkpoint.name  # costs are told under the name of the model that is asked
         self._loaded = checkpoint
         return self._live
+
+
+def _texts(expression: Any) -> Iterator[str]:
+    """Every string in an expression: references among them."""
+    if isinstance(expression, str):
+        yield expression
+    elif isinstance(expression, Mapping):
+        for value in expression.values():
+            yield from _texts(value)
+    elif isinstance(expression, list | tuple):
+        for value in expression:
+            yield from _texts(value)
+
+
+def _states(expression: Any) -> Iterator[str]:
+    """The files that an expression's strategies learned into."""
+    if isinstance(expression, Mapping):
+        for name, value in expression.items():
+            if name == STATE and isinstance(value, str):
+                yield value
+            else:
+                yield from _states(value)
+    elif isinstance(expression, list | tuple):
+        for value in expression:
+            yield from _states(value)

@@ -19,7 +19,9 @@ from consort.core.types import Completion, Prompt, Sampling, Usage, add_cost
 from consort.ensemble.after import after
 from consort.ensemble.answers.ranking import Compare, bubble_winner, full_ranking, logit_matrix
 from consort.testing.built import built, run
+from consort.testing.law import Law, applies, named
 
+KINDS = ("answer",)
 Build = Callable[[Sequence[Any]], Any]
 """Makes a strategy of given models, in order."""
 BuildAt = Callable[[float, Sequence[Any]], Any]
@@ -141,11 +143,11 @@ def build_of(name: str, **more: Any) -> Build:
     return lambda models: built(after, name, models, given={**given, **more})
 
 
-def _of_lists(law: Callable[[Build], None]) -> Callable[[str], None]:
+def _of_lists(law: Callable[[Build], None]) -> Law:
     @wraps(law)
     def of(name: str) -> None:
-        if takes_a_list(name):
-            law(build_of(name))
+        applies(takes_a_list(name), "it is of models in different roles")
+        law(build_of(name))
 
     return of
 
@@ -154,32 +156,27 @@ def _is_judged(name: str) -> bool:
     return any(p.type in ("judge", "checkpoint") and p.required for p in _params(name).values())
 
 
+@named("order_of_members_is_free")
 def order_is_free(name: str) -> None:
     """`order_of_members_is_free`; where a judge decides, the longest answer is the best."""
-    if takes_a_list(name):
-        order_of_members_is_free(build_of(name), ("999", "4", "4") if _is_judged(name) else ("9", "4", "4"))
+    applies(takes_a_list(name), "it is of models in different roles")
+    order_of_members_is_free(build_of(name), ("999", "4", "4") if _is_judged(name) else ("9", "4", "4"))
 
 
-order_is_free.__name__ = "order_of_members_is_free"
-
-
+@named("what_cannot_be_read_never_wins")
 def readable_answers_win(name: str) -> None:
     """`what_cannot_be_read_never_wins`, for strategies of many models that read answers."""
-    if takes_a_list(name) and any(p.type == "reading" for p in _params(name).values()):
-        what_cannot_be_read_never_wins(build_of(name))
+    reads = any(p.type == "reading" for p in _params(name).values())
+    applies(takes_a_list(name) and reads, "it does not read the answers of a list of models")
+    what_cannot_be_read_never_wins(build_of(name))
 
 
-readable_answers_win.__name__ = "what_cannot_be_read_never_wins"
-
-
+@named("thresholds_at_both_ends")
 def ends_of_the_threshold(name: str) -> None:
     """`thresholds_at_both_ends`, for strategies whose decorator says what they are."""
-    if "ends" in after.entry(name).options:
-        parameter, low, high = after.entry(name).options["ends"]
-        thresholds_at_both_ends(lambda value, models: build_of(name, **{parameter: value})(models), low, high)
-
-
-ends_of_the_threshold.__name__ = "thresholds_at_both_ends"
+    applies("ends" in after.entry(name).options, "its decorator names no `ends` of a threshold")
+    parameter, low, high = after.entry(name).options["ends"]
+    thresholds_at_both_ends(lambda value, models: build_of(name, **{parameter: value})(models), low, high)
 
 
 def plan_round_trip(name: str) -> None:
@@ -203,7 +200,7 @@ def plan_round_trip(name: str) -> None:
     assert to_plan(build(parse(plan))) == plan
 
 
-LAWS: tuple[Callable[[str], None], ...] = (
+LAWS: tuple[Law, ...] = (
     _of_lists(costs_add_up),
     _of_lists(identical_candidates_are_the_first),
     order_is_free,

@@ -168,6 +168,7 @@ def what_is_told_is_json(name: str) -> None:
     json.dumps(told(shortened(name, "Ann lost a key. Bob found it, slowly.", Budget(rate=0.5))), allow_nan=False)
 
 
+KINDS = ("compressor",)
 LAWS = [
     rate_one_is_the_text_itself,
     rate_zero_leaves_what_is_not_context,

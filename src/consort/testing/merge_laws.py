@@ -1,7 +1,7 @@
 """Laws that every merge method keeps. Authors of a method call each of `LAWS` with its name; a broken law raises.
 
-A law that says nothing about a kind of method (random, without a base, ...) passes. `params` are values for parameters
-whose defaults are not meant; required ones are filled in.
+A law that says nothing about a kind of method (random, without a base, ...) raises DoesNotApply. `params` are values
+for parameters whose defaults are not meant; required ones are the decorator's `example`, or 0.5.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from consort.merge.engine import merged as engine
 from consort.merge.engine.blocks import BLOCK
 from consort.merge.engine.merged import Merged
 from consort.merge.method import Method
+from consort.testing.law import applies
 from consort.weights.checkpoint import Checkpoint, Memory, ranges
 from consort.weights.disk.stream import one_torch_thread
 
+KINDS = ("merge",)
 Law = Callable[..., None]
 SHAPES: Mapping[str, tuple[int, ...]] = {
     "model.layers.0.mlp.up_proj.weight": (13, 37),
@@ -35,6 +37,7 @@ SHAPES: Mapping[str, tuple[int, ...]] = {
 }
 LARGE: Mapping[str, tuple[int, ...]] = {"wide": (5, BLOCK // 4 + 5), "long": (BLOCK + 3,), "tall": (BLOCK // 3, 4)}
 TOLERANCE = 1e-6
+FACTORS = (1e-6, 1e-2, 1e3)
 
 
 def tensors(shapes: Mapping[str, Sequence[int]], seed: int, scale: float = 1.0) -> dict[str, Tensor]:
@@ -44,6 +47,7 @@ def tensors(shapes: Mapping[str, Sequence[int]], seed: int, scale: float = 1.0) 
 
 
 def checkpoint(values: Mapping[str, Tensor], name: str, dtype: torch.dtype = torch.float32) -> Memory:
+    """Tensors in memory, rounded to a dtype, as a checkpoint."""
     return Memory({key: value.to(dtype) for key, value in values.items()}, {}, name=name)
 
 
@@ -59,8 +63,9 @@ def inputs(
 
 
 def arguments(method: Method, params: Mapping[str, Any]) -> dict[str, Any]:
-    """`params`, and 0.5 for each number that is required."""
-    return {p.name: 0.5 for p in method.params if p.default is REQUIRED and p.type == "float"} | dict(params)
+    """`params`, the decorator's `example`, and 0.5 for each other number that is required."""
+    halves = {p.name: 0.5 for p in method.params if p.default is REQUIRED and p.type == "float"}
+    return {**halves, **methods.entry(method.name).options.get("example", {}), **params}
 
 
 def merge(name: str, models: Sequence[Checkpoint], **given: Any) -> Merged:
@@ -96,10 +101,12 @@ def same(one: Merged, other: Mapping[str, Tensor]) -> None:
 
 
 def bits(tensor: Tensor) -> Tensor:
+    """The bytes of a tensor, which tell NaN and minus zero apart."""
     return tensor.contiguous().view(-1).view(torch.uint8)
 
 
 def near(one: Tensor, other: Tensor, scale: float = 1.0) -> None:
+    """Raises unless two tensors are equal up to rounding."""
     torch.testing.assert_close(one, other, rtol=TOLERANCE, atol=TOLERANCE * scale)
 
 
@@ -119,8 +126,7 @@ def equal_models_are_kept(name: str, params: Mapping[str, Any] = {}) -> None:
 def zero_deltas_give_the_base(name: str, params: Mapping[str, Any] = {}) -> None:
     """Models equal to the base merge to it, bit for bit: minus zero and subnormal numbers too."""
     method = methods.get(name)
-    if method.on != "deltas":
-        return
+    applies(method.on == "deltas", "it is of weights, not of differences from a base")
     base = tensors(SHAPES, 0)
     base["model.norm.weight"][:3] = torch.tensor([-0.0, 1e-42, -1e-42])
     model = checkpoint(base, "base")
@@ -131,8 +137,7 @@ def zero_deltas_give_the_base(name: str, params: Mapping[str, Any] = {}) -> None
 def order_does_not_matter(name: str, params: Mapping[str, Any] = {}) -> None:
     """A symmetric method gives the same for its models, with their parameters, in reverse."""
     method = methods.get(name)
-    if not method.symmetric:
-        return
+    applies(method.symmetric, "it says that the order of the models matters")
     models, base = inputs(method)
     given: dict[str, Any] = arguments(method, params)
     middles = {p.name: middle for p in method.params if (middle := _middle(p)) is not None}
@@ -147,8 +152,7 @@ def order_does_not_matter(name: str, params: Mapping[str, Any] = {}) -> None:
 def entries_may_be_permuted(name: str, params: Mapping[str, Any] = {}) -> None:
     """A deterministic method treats entries, or rows, alike wherever they lie."""
     method = methods.get(name)
-    if method.random:
-        return
+    applies(not method.random, "it draws for each place")
     models, base = inputs(method)
     order = torch.randperm(13, generator=torch.Generator().manual_seed(5))
 
@@ -222,6 +226,38 @@ def threads_change_nothing(name: str, params: Mapping[str, Any] = {}) -> None:
         results.append(outs)
     for key in LARGE:
         assert all(bits(r[key]).equal(bits(results[0][key])) for r in results), f"{name}: threads change {key}"
+
+
+def threads_of_torch_change_nothing(name: str, params: Mapping[str, Any] = {}) -> None:
+    """However many threads torch has, the bits are the same."""
+    method = methods.get(name)
+    models, base = inputs(method, LARGE)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = {key: merge(name, models, base=base, **arguments(method, params))[key] for key in LARGE}
+        torch.set_num_threads(4)
+        same(merge(name, models, base=base, **arguments(method, params)), one)
+    finally:
+        torch.set_num_threads(before)
+
+
+def scaling_the_deltas_scales_the_result(name: str, params: Mapping[str, Any] = {}) -> None:
+    """Models and base times a number merge to the merge times that number."""
+    method = methods.get(name)
+    models, base = inputs(method)
+    if method.on == "deltas" and base is not None:  # exact differences: a base of zeros
+        base = Memory({key: base[key] * 0 for key in base.keys()}, {})
+
+    def scaled(model: Memory | None, factor: float) -> Memory | None:
+        return model and Memory({key: model[key] * factor for key in model.keys()}, {}, name=model.name)
+
+    given = arguments(method, params)
+    one = merge(name, models, base=base, **given)
+    for factor in FACTORS:
+        other = merge(name, [scaled(m, factor) for m in models], base=scaled(base, factor), **given)  # type: ignore[misc]
+        for key in one.keys():
+            near(other[key] / factor, one[key], scale=4)
 
 
 def merges_nest(name: str, params: Mapping[str, Any] = {}) -> None:
@@ -300,8 +336,8 @@ def wrong_arguments_are_named(name: str, params: Mapping[str, Any] = {}) -> None
         _refused("models", lambda: merge(name, models[:1] * (most + 1), base=base, **given))
 
 
-def source_and_signature_agree(name: str, params: Mapping[str, Any] = {}) -> None:
-    """What is listed without importing the method is what its function takes."""
+def source_and_options_agree(name: str, params: Mapping[str, Any] = {}) -> None:
+    """What is listed without importing the method is what its function takes and its decorator says."""
     method, entry = methods.get(name), methods.entry(name)
     assert entry.params == method.params == params_of(method.function)
     assert entry.paper == method.paper and entry.summary and method.name == name
@@ -318,9 +354,11 @@ LAWS: tuple[Law, ...] = (
     nonfinite_entries_show,
     order_does_not_matter,
     rounds_once,
+    scaling_the_deltas_scales_the_result,
     seeds_decide,
-    source_and_signature_agree,
+    source_and_options_agree,
     threads_change_nothing,
+    threads_of_torch_change_nothing,
     wrong_arguments_are_named,
     zero_deltas_give_the_base,
 )

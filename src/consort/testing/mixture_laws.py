@@ -19,8 +19,10 @@ from consort.models.base import LanguageModel
 from consort.models.decoding.decode import prompt_tokens
 from consort.models.token_model import TokenModel
 from consort.testing.built import built, members_for, run
-from consort.testing.model_laws import ANSWER_LAWS, prompts_of, rows_of, sampling_is_kept_or_refused
+from consort.testing.law import Law, applies
+from consort.testing.model_laws import ANSWER_LAWS, prompts_of, rows_of
 
+KINDS = ("mixture",)
 Build = Callable[..., Any]
 NEAR = 1e-5
 """Of logits, relative to the largest, in float32."""
@@ -126,28 +128,28 @@ def _mixes_weights(name: str) -> bool:
     return any(p.type == "checkpoint" and p.many for p in mixture.entry(name).params)
 
 
-def _dense(law: Callable[[Build, TokenModel, Any], None], *, alone: bool) -> Callable[[str], None]:
+def _dense(law: Callable[[Build, TokenModel, Any], None], *, alone: bool) -> Law:
     @wraps(law)
     def of(name: str) -> None:
-        if _mixes_weights(name):
-            from consort.models import load_model
+        from consort.models import load_model
 
-            build, base = build_of(name)
-            law(build, load_model(base), base if alone else members_for(mixture, name)[1:])
+        applies(_mixes_weights(name), "it mixes no weights")
+        build, base = build_of(name)
+        law(build, load_model(base), base if alone else members_for(mixture, name)[1:])
 
     return of
 
 
-def _routing(law: Callable[[Build, Sequence[Any]], None]) -> Callable[[str], None]:
+def _routing(law: Callable[[Build, Sequence[Any]], None]) -> Law:
     @wraps(law)
     def of(name: str) -> None:
-        if _mixes_weights(name):
-            law(build_of(name)[0], members_for(mixture, name)[1:])
+        applies(_mixes_weights(name), "it mixes no weights")
+        law(build_of(name)[0], members_for(mixture, name)[1:])
 
     return of
 
 
-def _answers(law: Callable[[LanguageModel, Sequence[str]], None]) -> Callable[[str], None]:
+def _answers(law: Callable[[LanguageModel, Sequence[str]], None]) -> Law:
     @wraps(law)
     def of(name: str) -> None:
         members = members_for(mixture, name)
@@ -158,12 +160,11 @@ def _answers(law: Callable[[LanguageModel, Sequence[str]], None]) -> Callable[[s
     return of
 
 
-LAWS: tuple[Callable[[str], None], ...] = (
+LAWS: tuple[Law, ...] = (
     _dense(copies_are_the_dense_model, alone=True),
     _dense(all_dense_is_the_base, alone=False),
     *(_routing(law) for law in ROUTING_LAWS),
     *(_answers(law) for law in ANSWER_LAWS),
-    sampling_is_kept_or_refused,
 )
 """Laws of a registered mixture, by its name; those of weights hold where weights are mixed."""
 

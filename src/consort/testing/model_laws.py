@@ -20,9 +20,10 @@ from consort.core.types import Completion, Sampling, Usage
 from consort.models.base import LanguageModel
 from consort.models.cost import labels
 from consort.models.token_model import TokenModel
-from consort.testing import sampling_laws
 from consort.testing.built import built, members_for, run, strategies
+from consort.testing.law import Law, applies, named
 
+KINDS = ("ensemble", "transfer", "answer", "speculate")
 GREEDY = Sampling(max_tokens=6)
 SAMPLED = Sampling(max_tokens=6, temperature=0.9, top_p=0.95, top_k=20, seed=7)
 NEAR = 1e-4
@@ -75,6 +76,7 @@ def close(got: Tensor, wanted: Tensor) -> None:
 
 
 def probabilities_sum_to_one(model: TokenModel) -> None:
+    """After every token there are float32 logits, whose softmax sums to 1."""
     (tokens,) = rows_of(model, [5])
     (logits,) = model.open(1).feed([tokens])
     assert logits.dtype == torch.float32
@@ -83,12 +85,14 @@ def probabilities_sum_to_one(model: TokenModel) -> None:
 
 
 def rows_do_not_see_each_other(model: TokenModel) -> None:
+    """A row of a ragged batch has the logits that it has alone."""
     rows = rows_of(model, [4, 1, 7])
     for got, row in zip(model.open(3).feed(rows), rows, strict=True):
         close(got.log_softmax(-1), alone(model, row))
 
 
 def pieces_equal_the_whole(model: TokenModel) -> None:
+    """Fed in pieces, a text has the logits that it has in one."""
     a, b = rows_of(model, [7, 3])
     session = model.open(2)
     first = session.feed([a[:2], []])
@@ -101,6 +105,7 @@ def pieces_equal_the_whole(model: TokenModel) -> None:
 
 
 def rollback_equals_fresh(model: TokenModel) -> None:
+    """After a rollback a row is as if what came later had never been read."""
     a, b, new = rows_of(model, [6, 5, 3])
     session = model.open(2)
     session.feed([a, b])
@@ -113,6 +118,7 @@ def rollback_equals_fresh(model: TokenModel) -> None:
 
 
 def select_equals_fresh(model: TokenModel) -> None:
+    """Rows that are kept, doubled or reordered go on as if they were read alone."""
     rows = rows_of(model, [3, 6, 1])
     session = model.open(3)
     session.feed(rows)
@@ -144,6 +150,7 @@ def any_history_equals_fresh(model: TokenModel) -> None:
 
 
 def logprobs_are_teacher_forced(model: TokenModel) -> None:
+    """`logprobs` are those of each token after the ones before it."""
     rows = rows_of(model, [5, 2, 8, 1])
     for got, row in zip(model.logprobs(rows), rows, strict=True):
         wanted = [alone(model, row)[i, token].item() for i, token in enumerate(row[1:])]
@@ -165,6 +172,7 @@ def greedy_is_argmax(model: TokenModel) -> None:
 
 
 def stream_equals_generate(model: TokenModel) -> None:
+    """The pieces of a stream are the text of the answer, also where a stop string ends it."""
     for sampling in (GREEDY, SAMPLED, replace(GREEDY, stop=_stops(model))):
         for prompt in prompts_of(model):
             wanted = model.generate([prompt], sampling)[0].text
@@ -177,6 +185,7 @@ def _stops(model: TokenModel) -> tuple[str, ...]:
 
 
 def score_adds_up(model: TokenModel) -> None:
+    """A continuation of nothing scores 0, others at most 0, and the same in any batch."""
     context, continuation = prompts_of(model, (4, 3))
     whole, empty, again = model.score([(context, continuation), (context, ""), (context, continuation)])
     assert empty == 0.0
@@ -186,6 +195,7 @@ def score_adds_up(model: TokenModel) -> None:
 
 
 def batch_equals_single(model: LanguageModel, prompts: Sequence[str]) -> None:
+    """Prompts in one call have the answers that they have alone."""
     for sampling in (GREEDY, SAMPLED):
         together = without_time(model.generate(prompts, sampling))
         single = without_time([model.generate([prompt], sampling)[0] for prompt in prompts])
@@ -194,6 +204,7 @@ def batch_equals_single(model: LanguageModel, prompts: Sequence[str]) -> None:
 
 
 def deterministic(model: LanguageModel, prompts: Sequence[str]) -> None:
+    """Asked twice it answers the same, and at the same cost."""
     for sampling in (GREEDY, SAMPLED):
         assert without_time(model.generate(prompts, sampling)) == without_time(model.generate(prompts, sampling))
 
@@ -260,10 +271,12 @@ class Registered:
 
     @property
     def build(self) -> Build:
+        """What makes the strategy of given models."""
         return lambda models: built(self.registry, self.name, models)
 
     @property
     def takes_a_list(self) -> bool:
+        """Whether it is of any number of models, strategies among them."""
         params = self.registry.entry(self.name).params
         return self.registry.kind in NESTING and any(p.type == "model" and p.many for p in params)
 
@@ -275,18 +288,19 @@ def registered(name: str) -> Registered:
     return Registered(name, registry, members_for(registry, name))
 
 
-def _of_sessions(law: Callable[[TokenModel], None]) -> Callable[[str], None]:
+def _of_sessions(law: Callable[[TokenModel], None]) -> Law:
     @wraps(law)
     def of(name: str) -> None:
         found = registered(name)
         model = found.build(found.members)
-        if isinstance(model, TokenModel) and found.registry.kind in ("ensemble", "transfer"):
-            law(model)
+        of_tokens = isinstance(model, TokenModel) and found.registry.kind in ("ensemble", "transfer")
+        applies(of_tokens, "it is not open down to its logits, or is so as its target is")
+        law(model)
 
     return of
 
 
-def _of_answers(law: Callable[[LanguageModel, Sequence[str]], None]) -> Callable[[str], None]:
+def _of_answers(law: Callable[[LanguageModel, Sequence[str]], None]) -> Law:
     @wraps(law)
     def of(name: str) -> None:
         found = registered(name)
@@ -296,30 +310,25 @@ def _of_answers(law: Callable[[LanguageModel, Sequence[str]], None]) -> Callable
     return of
 
 
+@named("copies_are_the_model")
 def _copies(name: str) -> None:
     found = registered(name)
-    if found.takes_a_list:
-        copies_are_the_model(found.build, found.members[1], prompts_of(found.members[0]))
+    applies(found.takes_a_list, "it is of models in different roles")
+    copies_are_the_model(found.build, found.members[1], prompts_of(found.members[0]))
 
 
+@named("strategies_nest")
 def _nested(name: str) -> None:
     found = registered(name)
-    if found.takes_a_list:
-        strategies_nest(found.build, found.members, prompts_of(found.members[0]))
+    applies(found.takes_a_list, "it is of models in different roles")
+    strategies_nest(found.build, found.members, prompts_of(found.members[0]))
 
 
-def sampling_is_kept_or_refused(name: str) -> None:
-    """Every field of Sampling holds, or is refused by its name (`sampling_laws`)."""
-    sampling_laws.check(name)
-
-
-_copies.__name__, _nested.__name__ = "copies_are_the_model", "strategies_nest"
-LAWS: tuple[Callable[[str], None], ...] = (
+LAWS: tuple[Law, ...] = (
     *(_of_sessions(law) for law in SESSION_LAWS),
     *(_of_answers(law) for law in ANSWER_LAWS),
     _copies,
     _nested,
-    sampling_is_kept_or_refused,
 )
 """Laws of a registered strategy over models, by its name."""
 

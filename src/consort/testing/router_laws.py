@@ -24,10 +24,12 @@ from consort.ensemble.learning.fitting import load_learned, save_learned, with_l
 from consort.ensemble.learning.observations import Observed
 from consort.models.cost import cost_of
 from consort.models.fake import FakeModel
-from consort.testing.built import built, law_of, run
+from consort.testing.built import built, run
+from consort.testing.law import Law, applies, law_of
+from consort.testing.queries import observed as observed
 
+KINDS = ("router",)
 Build = Callable[[Sequence[Any]], Any]
-SIZE = 48
 
 
 def models(count: int = 2) -> list[FakeModel]:
@@ -37,21 +39,6 @@ def models(count: int = 2) -> list[FakeModel]:
 
 def _answer(name: str, text: str) -> str:
     return f"{name} answers"
-
-
-def observed(count: int = 2, seed: int = 0) -> Observed:
-    """Queries of two groups; model 0 is right on sums, model 1 on words, others now and then; model 0 is dear."""
-    rng = np.random.default_rng(seed)
-    sums = [f"what is {a} plus {b}" for a, b in rng.integers(0, 99, (SIZE // 2, 2))]
-    letters = rng.integers(97, 123, (SIZE // 2, 8))
-    words = ["spell the word " + "".join(map(chr, row)) for row in letters]
-    is_sum = np.arange(SIZE) < SIZE // 2
-    quality = rng.random((SIZE, count)) < 0.4
-    quality[:, 0], quality[:, 1] = is_sum | (rng.random(SIZE) < 0.3), ~is_sum
-    cost = np.tile([5.0, *[1.0] * (count - 1)], (SIZE, 1))
-    groups = tuple("sums" if s else "words" for s in is_sum)
-    names = tuple(f"m{i}" for i in range(count))
-    return Observed(names, (*sums, *words), quality.astype(float), cost=cost, groups=groups)
 
 
 def fitted(router: Any, data: Observed) -> Any:
@@ -97,8 +84,7 @@ def keeps_its_state(build: Build) -> None:
     """Written and read, what was learned decides as before."""
     data = observed()
     router = fitted(build(models()), data)
-    if router.learned is None:
-        return
+    applies(router.learned is not None, "it learns nothing")
     with TemporaryDirectory() as folder:
         path = Path(folder) / router.learned.file_name
         save_learned(router.learned, path)
@@ -157,6 +143,7 @@ class Judge(FakeModel):
         self.number, self.refuses = number, refuses
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """What it says of each pair of context and continuation."""
         if any(continuation in self.refuses for _, continuation in pairs):
             raise BadData("does not fit", field="pairs")
         return [-float(100 * self.number + len(continuation)) for _, continuation in pairs]
@@ -211,8 +198,7 @@ def build_of(name: str, **more: Any) -> Build:
 
 def thresholds_at_both_ends(name: str) -> None:
     """At the least threshold it is always the strong model, at the most never."""
-    if "threshold" not in params(name):
-        return
+    applies("threshold" in params(name), "it has no threshold")
     data, bounds = observed(), params(name)["threshold"].range
     for threshold, chosen in ((bounds.low, 0), (bounds.high, 1)):
         router = fitted(build_of(name, threshold=threshold)(models()), data)
@@ -221,8 +207,7 @@ def thresholds_at_both_ends(name: str) -> None:
 
 def more_share_is_more_strong_calls(name: str) -> None:
     """The larger the share that is meant to go to the strong model, the more does."""
-    if "share" not in params(name):
-        return
+    applies("share" in params(name), "it has no share")
     data = observed()
     shares = [build_of(name, share=share, threshold=None)(models()).fit(data) for share in (0.1, 0.5, 0.9)]
     calls = [int((router.choose(data.queries) == 0).sum()) for router in shares]
@@ -231,8 +216,7 @@ def more_share_is_more_strong_calls(name: str) -> None:
 
 def a_large_lambda_takes_the_cheapest(name: str) -> None:
     """Where price is all that counts the cheapest model is chosen."""
-    if "lambda_" not in params(name):
-        return
+    applies("lambda_" in params(name), "it has no lambda")
     data = observed()
     router = build_of(name, lambda_=1e6)(models()).fit(data)
     assert (router.choose(data.queries) == 1).all()
@@ -242,8 +226,7 @@ def learns_what_there_is_to_learn(name: str) -> None:
     """On fresh queries it is right nearly always, where no single model is."""
     data, fresh = observed(seed=0), observed(seed=1)
     router = build_of(name)(models())
-    if router.by_role or not router.needs_fit:
-        return
+    applies(not router.by_role and router.needs_fit, "it is not fitted on qualities of models")
     chosen = router.fit(data).choose(fresh.queries)
     right = fresh.quality[np.arange(len(fresh)), chosen].mean()
     assert right >= 0.95 > fresh.accuracy.max(), f"right on {right:.0%}"
@@ -264,7 +247,7 @@ def plan_round_trip(name: str) -> None:
         assert to_plan(build(parse(plan))) == plan
 
 
-LAWS: tuple[Callable[[str], None], ...] = (
+LAWS: tuple[Law, ...] = (
     *(
         law_of(law, build_of)
         for law in (

@@ -5,13 +5,16 @@ One check for each field of `core.types.Sampling`; a field without a check is it
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 from consort.core.errors import ConsortError
-from consort.core.types import Sampling
+from consort.core.types import Grammar, Sampling
 from consort.testing.built import built, members_for, strategies
+from consort.testing.law import Law, named
 
 SEEDS = (1, 2, 3, 4, 5, 6)
 LARGE = 1e5
@@ -27,13 +30,16 @@ class Subject:
     prompts: Sequence[str] = PROMPTS
 
     def texts(self, **settings: Any) -> list[str]:
+        """The texts of answers under some settings."""
         return [answer.text for answer in self.answers(**settings)]
 
     def answers(self, **settings: Any) -> list[Any]:
+        """Answers of at most six tokens, where the settings do not say otherwise."""
         prompts = settings.pop("prompts", self.prompts)
         return list(self.strategy.generate(prompts, Sampling(**{"max_tokens": 6, **settings})))
 
     def token(self, text: str) -> int:
+        """The first token of a text."""
         return int(self.tokenizer.encode(text, special=False)[0])
 
 
@@ -118,6 +124,14 @@ def _repetition_penalty(s: Subject) -> None:
         assert not again or answer.tokens != before.tokens, f"{answer.text!r}: tokens come again as if for free"
 
 
+def _grammar(s: Subject) -> None:
+    """Answers are of the grammar, drawn or not: two words of the prompts' letters, one of them in doubt."""
+    words = ["ab", "ba", "cab"]
+    grammar = Grammar("choice", json.dumps(words))
+    found = [text for t in (0.0, 1.0) for text in s.texts(grammar=grammar, temperature=t, max_tokens=12)]
+    assert set(found) <= set(words), f"{found} are not among {words}"
+
+
 CHECKS: dict[str, Callable[[Subject], None]] = {
     "max_tokens": _max_tokens,
     "temperature": _drawn,
@@ -133,6 +147,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "repetition_penalty": _repetition_penalty,
     "frequency_penalty": _frequency_penalty,
     "presence_penalty": _presence_penalty,
+    "grammar": _grammar,
 }
 FIELDS = tuple(field.name for field in fields(Sampling))
 
@@ -146,6 +161,7 @@ def sampling_holds(subject: Subject, field: str) -> None:
         assert field in f"{refused.field} {refused.message}", f"{field} is refused, but not by name: {refused}"
 
 
+@cache
 def subject_of(name: str) -> Subject:
     """A registered strategy over small models."""
     registry = strategies()[name]
@@ -155,8 +171,19 @@ def subject_of(name: str) -> Subject:
     return Subject(strategy, tokenizer)
 
 
+def _of(field: str) -> Law:
+    @named(f"sampling_{field}_holds_or_is_refused")
+    def law(name: str) -> None:
+        sampling_holds(subject_of(name), field)
+
+    return law
+
+
+LAWS: tuple[Law, ...] = tuple(_of(field) for field in FIELDS)
+"""Laws of a registered strategy, by its name: one for every field of Sampling."""
+
+
 def check(name: str) -> None:
     """Every field of Sampling over the strategy called `name`."""
-    subject = subject_of(name)
-    for field in FIELDS:
-        sampling_holds(subject, field)
+    for law in LAWS:
+        law(name)

@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 from consort.search.engine.domain import Domain, Optimizer
+from consort.search.optimizers import optimizers
+from consort.testing.law import DoesNotApply, Law, law_of
 
+KINDS = ("optimizer",)
 Make = Callable[[Domain, int], Optimizer]
 Objective = Callable[[Sequence[float]], float]
 MOST = 400
@@ -22,6 +25,9 @@ EXPERTS = Domain(
     [-0.5] * 3, [1.5] * 3, ("a", "b", "c"), ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)), hard=False
 )
 """Coefficients of three experts, which may leave the box."""
+BOX = Domain([0.0] * 3, [1.0] * 3, EXPERTS.names, EXPERTS.starts)
+"""The same where it is hard."""
+ROUNDING = 1e-12
 
 
 def bowl(point: Sequence[float]) -> float:
@@ -100,7 +106,7 @@ def check_limits(make: Make, domain: Domain = EXPERTS) -> None:
     """Whatever score inside the limits is told, the same points follow; holds for optimizers that have `limits`."""
     plain, pushed = make(domain, 5), make(domain, 5)
     if not hasattr(plain, "limits"):
-        return
+        raise DoesNotApply("it has no `limits`: an evaluation cannot stop early")
     for number in range(MOST):
         points, limits = plain.ask(), plain.limits()
         assert torch.equal(points, pushed.ask()), f"generation {number} differs"
@@ -117,7 +123,14 @@ def _elsewhere(scores: Tensor, limits: Tensor, number: int) -> Tensor:
     return torch.where(inside, limits[:, number % 2], scores)
 
 
-LAWS = (
+def check_stays_inside(make: Make, objective: Objective = bowl) -> None:
+    """A box that is hard is never left."""
+    for generation in trace(make(BOX, 0), objective, 30):
+        points = torch.tensor(generation)
+        assert bool((points >= -ROUNDING).all()) and bool((points <= 1 + ROUNDING).all()), "a hard box is left"
+
+
+OPTIMIZER_LAWS: tuple[Callable[[Make], None], ...] = (
     check_ask_twice,
     check_deterministic,
     check_ends,
@@ -126,4 +139,16 @@ LAWS = (
     check_minus_infinity,
     check_not_worse_than_starts,
     check_shapes,
+    check_stays_inside,
 )
+"""For whatever makes an optimizer."""
+
+
+def maker(name: str) -> Make:
+    """What makes the registered optimizer `name`, with its decorator's `example`."""
+    given = optimizers.entry(name).options.get("example", {})
+    return lambda domain, seed: optimizers.get(name)(domain, seed=seed, **given)
+
+
+LAWS: tuple[Law, ...] = tuple(law_of(law, maker) for law in OPTIMIZER_LAWS)
+"""Laws of a registered optimizer, by its name."""

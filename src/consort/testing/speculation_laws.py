@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 from consort.cooperate.speculate.drafters import DRAFTERS
@@ -17,9 +17,11 @@ from consort.cooperate.speculate.drafters.draft import Draft
 from consort.cooperate.speculate.speculation import Speculate
 from consort.core.types import Sampling
 from consort.models.token_model import TokenModel
+from consort.testing.law import Law
 from consort.testing.model_laws import prompts_of
 from consort.testing.tables import TableModel, pair_of, same_distribution
 
+KINDS = ("drafter",)
 Build = Callable[[TokenModel, TokenModel], Speculate]
 """Makes a speculating model of a target and a draft."""
 
@@ -54,21 +56,14 @@ def _speculate(name: str, given: Mapping[str, Any], target: TokenModel, draft: T
     return Speculate(target, draft if hasattr(guesser, "draft") else None, drafter=guesser, gamma=gamma)
 
 
-def check(name: str) -> None:
-    """All laws, with every example of the registered drafter `name` and every relation of two vocabularies."""
-    one_only = DRAFTERS.entry(name).options.get("vocabularies") == "one"
-    for case in examples_of(name):
-        for law in LAWS:
-            for kind in VOCABULARIES[: 2 if one_only else 3]:
-                law(cases()[case], kind)
-
-
 def greedy_answers_are_the_targets(build: Build, kind: str) -> None:
+    """Greedy answers are token for token the target's own."""
     model, target, trees = _made(build, kind)
     same_answers(model, target, _prompts(target, 20 if trees else 100), GREEDY)
 
 
 def sampled_answers_are_plain_ones_where_guesses_are_not_drawn(build: Build, kind: str) -> None:
+    """With a seed too, where no guess is drawn."""
     model, target, _ = _made(build, kind)
     prompts = _prompts(target, 9)
     if not draws(model, prompts):
@@ -85,6 +80,7 @@ def rows_are_independent(build: Build, kind: str) -> None:
 
 
 def streams_are_answers(build: Build, kind: str) -> None:
+    """The pieces of a stream are the text of the answer."""
     model, target, _ = _made(build, kind)
     for sampling in (replace(GREEDY, stop=("bc", "jd")), SAMPLED):
         for prompt in _prompts(target, 4):
@@ -108,7 +104,7 @@ def arguments_are_kept(build: Build, kind: str) -> None:
         assert hasattr(guesser, param.name), f"{guesser.name} does not keep {param.name}"
 
 
-LAWS: tuple[Callable[[Build, str], None], ...] = (
+DRAFT_LAWS: tuple[Callable[[Build, str], None], ...] = (
     arguments_are_kept,
     greedy_answers_are_the_targets,
     sampled_answers_are_plain_ones_where_guesses_are_not_drawn,
@@ -117,6 +113,31 @@ LAWS: tuple[Callable[[Build, str], None], ...] = (
     the_distribution_is_the_targets,
 )
 """What every drafter keeps: a law takes a `Build` and one of `VOCABULARIES`."""
+
+
+def kinds_of(name: str) -> tuple[str, ...]:
+    """The relations of two vocabularies that a drafter is for."""
+    return VOCABULARIES[: 2 if DRAFTERS.entry(name).options.get("vocabularies") == "one" else 3]
+
+
+def _by_name(law: Callable[[Build, str], None]) -> Law:
+    @wraps(law)
+    def of(name: str) -> None:
+        for given in examples_of(name).values():
+            for kind in kinds_of(name):
+                law(partial(_speculate, name, given), kind)
+
+    return of
+
+
+LAWS: tuple[Law, ...] = tuple(_by_name(law) for law in DRAFT_LAWS)
+"""The same of a registered drafter, by its name: with every example, and every relation of two vocabularies."""
+
+
+def check(name: str) -> None:
+    """All laws over the drafter called `name`. Raises AssertionError where one is broken."""
+    for law in LAWS:
+        law(name)
 
 
 def _made(build: Build, kind: str) -> tuple[Speculate, TableModel, bool]:

@@ -40,6 +40,7 @@ class LoraLinear(nn.Module):
         self.lora_B = nn.Parameter(torch.zeros(layer.out_features, lora.rank))
 
     def forward(self, x: Float[Tensor, "*batch inputs"]) -> Float[Tensor, "*batch outputs"]:
+        """The frozen layer's output plus that of the two small factors."""
         low = nn.functional.linear(nn.functional.linear(x, self.lora_A), self.lora_B)
         return self.layer(x) + self.scale * low  # type: ignore[no-any-return]
 

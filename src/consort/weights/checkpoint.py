@@ -29,10 +29,12 @@ class Spec:
 
     @property
     def numel(self) -> int:
+        """The number of entries."""
         return prod(self.shape)
 
     @property
     def nbytes(self) -> int:
+        """The bytes that they take."""
         return self.numel * self.dtype.itemsize
 
 

@@ -9,6 +9,7 @@ from consort.core.packages import lazy_names
 
 _HOMES = {
     "Cluster": "clusters",
+    "Signals": "signals",
     "Similarities": "similarity",
     "Suspicion": "harmful",
     "architecture_families": "families",
@@ -16,6 +17,7 @@ _HOMES = {
     "components": "clusters",
     "find_harmful": "harmful",
     "leader": "clusters",
+    "mergeability": "signals",
     "similarities": "similarity",
 }
 

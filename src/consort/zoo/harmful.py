@@ -3,8 +3,9 @@
 Either sign alone misleads. A model tuned for another job scores low and is useful elsewhere; a model trained longer has
 a longer delta and may be the best. So a model is called harmful only if both hold, each against its own family:
 
-score   below the model it was tuned from, by more than a tenth of the others' range; where that is not known, below
-        the family's median by more than three robust standard deviations (1.4826 median absolute deviations)
+score   below the model it was tuned from, by more than a tenth of the others' range, or below the family's median by
+        more than three robust standard deviations (1.4826 median absolute deviations), or, of a model that went three
+        times as far as usual, not above the one it was tuned from (which may have nothing to lose)
 delta   its length is above three times the median, or its mean cosine with the other deltas is negative and below the
         family's median by more than three robust standard deviations
 
@@ -55,22 +56,28 @@ def _suspicion(
     zoo: Similarities, scores: Sequence[float], judged: Sequence[int], model: int, below: float | None
 ) -> Suspicion | None:
     others = [i for i in judged if i != model]
-    worth = [scores[i] for i in others]
-    if below is None:
-        low, told = median(worth) - DEVIATIONS * _deviation(worth), f"the family's median is {median(worth):.3f}"
-    else:
-        low, told = below - SHARE * (max(worth) - min(worth)), f"the base it was tuned from scores {below:.3f}"
-    strange = _strange_delta(zoo, others, model)
-    if scores[model] >= low or not strange:
-        return None
-    return Suspicion(model, f"scores {scores[model]:.3f}, {told}; {strange}")
-
-
-def _strange_delta(zoo: Similarities, others: Sequence[int], model: int) -> str:
-    """What is strange about a model's delta, or nothing."""
     usual = median(zoo.norms[i] for i in others)
-    if zoo.norms[model] > LONGER * usual:
-        return f"its delta is {zoo.norms[model] / usual:.1f} times as long as usual" if usual else "only it was changed"
+    is_long = zoo.norms[model] > LONGER * usual
+    strange = _long_delta(zoo, usual, model) if is_long else _turned_delta(zoo, others, model)
+    low = _low_score([scores[i] for i in others], scores[model], below, is_long)
+    return Suspicion(model, f"scores {scores[model]:.3f}, {low}; {strange}") if low and strange else None
+
+
+def _low_score(worth: Sequence[float], score: float, below: float | None, is_long: bool) -> str:
+    """Against what a score is low, or nothing."""
+    if below is not None and (score < below - SHARE * (max(worth) - min(worth)) or (is_long and score <= below)):
+        return f"the base it was tuned from scores {below:.3f}"
+    if score < median(worth) - DEVIATIONS * _deviation(worth):
+        return f"the family's median is {median(worth):.3f}"
+    return ""
+
+
+def _long_delta(zoo: Similarities, usual: float, model: int) -> str:
+    return f"its delta is {zoo.norms[model] / usual:.1f} times as long as usual" if usual else "only it was changed"
+
+
+def _turned_delta(zoo: Similarities, others: Sequence[int], model: int) -> str:
+    """What is strange about where a model's delta points, or nothing."""
     agreement = _agreement(zoo, others, model)
     among = [_agreement(zoo, [j for j in others if j != i], i) for i in others]
     if agreement < min(0.0, median(among) - DEVIATIONS * _deviation(among)):

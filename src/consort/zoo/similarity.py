@@ -36,6 +36,7 @@ class Similarities:
 
     `weights` and `deltas` are mean column cosines in [-1, 1]. Deltas are differences from a family's base (`base` has
     the names), else from the mean of the family; `norms` are their Euclidean lengths over all matrices compared.
+    A model without a difference, such as the base itself, has no cosine of differences: None.
     """
 
     names: tuple[str, ...]
@@ -196,7 +197,8 @@ def _table(
             for b, j in enumerate(group):
                 same, matrices = a == b, max(1, len(one.matrices))
                 weights[i][j] = 1.0 if same else float(one.weights[a, b]) / matrices
-                deltas[i][j] = 1.0 if same else float(one.deltas[a, b]) / matrices
+                if float(one.dots[a, a]) > 0 and float(one.dots[b, b]) > 0:
+                    deltas[i][j] = 1.0 if same else float(one.deltas[a, b]) / matrices
     label = ", ".join(base.name for base in bases) or None
     families = tuple(tuple(group) for group in groups)
     return Similarities(names, families, _frozen(weights), _frozen(deltas), tuple(norms), label)

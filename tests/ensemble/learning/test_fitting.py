@@ -116,3 +116,17 @@ def test_replay_is_what_generate_does():
     assert list(replayed.answered_by) == chosen
     np.testing.assert_array_equal(replayed.quality, data.quality[np.arange(len(data)), chosen])
     np.testing.assert_array_equal(replayed.cost, data.cost[np.arange(len(data)), chosen])
+
+
+def test_the_bound_is_that_of_reports():
+    from consort.ensemble.learning.fitting import lower_bound
+    from consort.evaluate.bootstrap import difference_interval
+    from consort.evaluate.registry import ratio
+
+    ours, theirs = np.array([1.0, 1, 1, 0]), np.array([0.0, 0, 1, 0])
+    rows = [np.stack([q, np.ones(4)], axis=1) for q in (ours, theirs)]
+    assert lower_bound(ours, theirs, level=0.95) == difference_interval(*rows, ratio, np.zeros(1), None)[0]
+    # Agresti and Min: (n12 + 1/2, n21 + 1/2) of n + 2; z = 1.645
+    half = 1.6448536 * ((2.5 + 0.5 - (2 / 6 * 6) ** 2 / 6) / 6 / 6) ** 0.5
+    assert lower_bound(ours, theirs) == pytest.approx(2 / 6 - half, abs=1e-6)
+    assert -1 < lower_bound(np.ones(3), np.ones(3)) < 0  # three ties are no certainty

@@ -18,10 +18,10 @@ from consort.ensemble.before.router_dc import RouterDc
 from consort.ensemble.before.zooter import Zooter
 from consort.ensemble.features.encoder import Embeddings
 from consort.ensemble.learning.fitting import load_learned, save_learned, with_learned
-from consort.ensemble.routing import sentence_encoder
 from consort.ensemble.routing.encoder_training import ByReward, fine_tune
-from consort.ensemble.routing.sentence_encoder import SentenceEncoder
+from consort.models.hf import sentence_encoder
 from consort.models.hf.quiet import quiet
+from consort.models.hf.sentence_encoder import SentenceEncoder
 from consort.testing.router_laws import models, observed
 
 WORDS = ["[PAD]", "[UNK]", *["what", "is", "plus", "spell", "the", "word"], *map(str, range(99))]

@@ -121,4 +121,4 @@ def test_listing_imports_no_torch():
 
     code = "import sys, consort.merge as m; print(len(m.methods.entries()), 'torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert shown.stdout.split() == ["26", "False"]
+    assert shown.stdout.split() == [str(len(methods.entries())), "False"]

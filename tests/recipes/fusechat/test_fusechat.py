@@ -78,7 +78,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_bytes(plan, tmp_path, mo
         (fusechat_rows, "train", 2),
         (training, "write", 1),
         (fusechat_result, "write", 1),
-        (fusechat, "write_json", 1),
+        (fusechat, "write_results", 1),
     ):
         with monkeypatch.context() as context:
             calls = killing(context, where, name, at)
@@ -90,7 +90,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_bytes(plan, tmp_path, mo
             killing(context, where, name, 1)  # nothing is done twice
         fuse(plan, out)
     assert model_bytes(out) == model_bytes(tmp_path / "whole")
-    assert json.loads((out / "results.json").read_text())["chosen"] == whole.chosen
+    assert json.loads((out / "results.json").read_text())["details"]["fusion"]["chosen"] == whole.chosen
 
 
 def test_one_more_source_costs_its_own_pair_and_a_merge(plan, tmp_path, monkeypatch):

@@ -67,7 +67,7 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_bytes(plan, tmp_path, mo
         (preference, "_finite", 5),
         (training, "write", 1),
         (preferring, "write_student", 1),
-        (fusechat, "write_json", 1),
+        (fusechat, "write_results", 1),
     )
     for where, name, at in stages:
         with monkeypatch.context() as context:

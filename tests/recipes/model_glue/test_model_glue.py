@@ -44,15 +44,15 @@ def run(small, tmp_path_factory):
 def test_clusters_are_the_families_and_the_result_is_not_worse(run):
     out, found = run
     results = json.loads((out / "results.json").read_text())
-    assert sorted(sorted(one["models"]) for one in results["clusters"]) == [
+    assert sorted(sorted(one["models"]) for one in results["details"]["zoo"]["clusters"]) == [
         ["b-base", "b-peel"],
         ["base", "mirror", "order"],
     ]
     assert found.decision.kept and found.decision.candidate_score >= found.decision.fallback_score
     assert {r["model"] for r in results["test"]} >= {"base", "mirror", "order", "b-base", "b-peel", "winner"}
-    assert (out / "report.html").read_text("utf-8").count("How alike the models are") == 1
+    assert (out / "report.html").read_text("utf-8").count(">How alike the models are</h2>") == 1
     assert any(note.startswith("made by model_glue: 5 models") for note in found.notes)
-    assert read_run(out)[0].zoo.models == ["base", "mirror", "order", "b-base", "b-peel"]
+    assert read_run(out)[0].details["zoo"]["models"] == ["base", "mirror", "order", "b-base", "b-peel"]
 
 
 def test_a_rerun_evaluates_nothing(run, small, monkeypatch):

@@ -106,8 +106,9 @@ class Speculate(TokenModel):
         """One completion for each prompt, in order (see `decode.generate`)."""
         from consort.cooperate.speculate.rounds.rows import rows_for
         from consort.models.decoding.decode import batches
+        from consort.models.decoding.grammar import bound
 
-        rows = rows_for(self, prompts, sampling)
+        rows, sampling = rows_for(self, prompts, sampling), bound(sampling, self)
         sizes = [len(row.prompt) + min(row.limit, _EXPECTED) for row in rows]
         for batch in batches(sizes, self.batch_tokens):
             for _ in self._rounds([rows[i] for i in batch], sampling, cancel):
@@ -119,9 +120,10 @@ class Speculate(TokenModel):
     ) -> Generator[str, None, Completion]:
         """Pieces of the text that `generate` gives, one round at a time, as they become certain."""
         from consort.cooperate.speculate.rounds.rows import rows_for
+        from consort.models.decoding.grammar import bound
 
         (row,) = rows_for(self, [prompt], sampling)
-        return self._pieces(row, sampling, cancel)
+        return self._pieces(row, bound(sampling, self), cancel)
 
     def _pieces(self, row: Row, sampling: Sampling, cancel: Cancel | None) -> Generator[str, None, Completion]:
         from consort.models.decoding.decode import settled

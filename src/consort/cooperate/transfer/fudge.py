@@ -59,6 +59,7 @@ class Fudge(Guided):
         return (self.model, self.verifier_model)
 
     def verifier(self, batch: int) -> Verifier:
+        """The model that is asked whether a text will be positive."""
         return _Asked(self, batch)
 
 

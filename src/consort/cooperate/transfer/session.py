@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -68,6 +69,15 @@ class CombinedSession:
     def rollback(self, lengths: Sequence[int]) -> None:
         for part in self.parts:
             part.rollback(lengths)
+
+    def inner_sessions(self) -> list[Any]:
+        """The members' sessions; a member that shows layers keeps its rows in another way."""
+        return [part.reading.session if isinstance(part, Views) else part for part in self.parts]
+
+    def admit(self, rows: int) -> CombinedSession:
+        for part in self.parts:
+            part.admit(rows)  # type: ignore[union-attr]
+        return self
 
     def select(self, rows: Sequence[int]) -> CombinedSession:
         for part in self.parts:

@@ -68,6 +68,7 @@ class AutoMix:
 
     @property
     def models(self) -> Sequence[LanguageModel]:
+        """The small model, then the large one."""
         return self.members
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:

@@ -6,16 +6,17 @@ The paper's scorer is a trained text classifier; here a model's own token probab
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from consort.core.counted import counted
 from consort.core.errors import BadParameter, Unsupported
 from consort.core.params import PerModel, Range
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.after import strategy
-from consort.ensemble.answers.confidence import Confidence
+from consort.ensemble.answers.confidence import Confidence, confidences_of
+from consort.ensemble.calls import streamed
 from consort.ensemble.confidences.mean_probability import MeanProbability
 from consort.models.base import LanguageModel
 from consort.models.cost import cost_of, distinct, joined
@@ -36,10 +37,13 @@ class Cascade:
 
     `threshold`: an answer is taken if its confidence is at least this; one number, or one for each model (the last is
     not used). `confidence` (`consort methods --kind confidence`): the geometric mean of the token probabilities (the
-    default, `mean_probability`), the least of them, a quantile, or their product. The cost is
-    that of all models asked; `details` has `answered_by` and the `confidence` of each model asked.
-    Raises Unsupported for a model, other than the last, that does not tell log-probabilities.
+    default, `mean_probability`), the least of them, a quantile, their product, or what a detector leaves undoubted. The
+    cost is that of all models asked, a detector's among them; `details` has `answered_by` and the `confidence` of each
+    model asked.
+    Raises Unsupported for a model, other than the last, that does not tell log-probabilities that are asked for.
     """
+
+    streams: ClassVar[str] = "accepted"
 
     def __init__(
         self,
@@ -54,7 +58,7 @@ class Cascade:
         self.sure_of = confidence or MeanProbability()
         self.thresholds = _thresholds(threshold, len(self.models))
         for model in self.models[:-1]:
-            if not getattr(model, "gives_logprob", True):
+            if not hasattr(self.sure_of, "of") and not getattr(model, "gives_logprob", True):
                 raise _silent(model)
         self.labels = distinct([m.name for m in self.models])
         self.name = f"cascade({', '.join(m.name for m in self.models)})"
@@ -73,18 +77,39 @@ class Cascade:
             pending = [i for i, row in enumerate(rows) if row.answer is None]
             asked = [rows[i].prompt for i in pending]
             answers = model.generate(asked, sampling.of_rows(pending)) if pending else []
-            for row, answer in zip((rows[i] for i in pending), answers, strict=True):
-                row.costs.append((model, cost_of(model, answer)))
-                self._judge(row, level, answer)
-            unsure = sum(self.sure_of(answer) is None for answer in answers)
+            sure, judging = confidences_of(self.sure_of, asked, answers)
+            for row, answer, one, cost in zip((rows[i] for i in pending), answers, sure, judging, strict=True):
+                row.costs += [(model, cost_of(model, answer)), (self, cost)]
+                self._judge(row, level, answer, one)
+            unsure = sure.count(None)
             if unsure and level < len(self.models) - 1:
                 what = "%s: %d of %d answers tell no probability: the next model is asked"
                 log.warning(what, self.name, unsure, len(answers))
         return [self._completion(row) for row in rows]
 
-    def _judge(self, row: _Row, level: int, answer: Completion) -> None:
+    def stream(
+        self, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Any = None
+    ) -> Generator[str, None, Completion]:
+        """The first answer that is accepted, at once; of the last model, pieces as they come."""
+        row = _Row(prompt)
+        for level, model in enumerate(self.models[:-1]):
+            (answer,) = model.generate([prompt], sampling)
+            self._weigh(row, level, answer)
+            if row.answer is not None:
+                if answer.text:
+                    yield answer.text
+                return self._completion(row)
+        answer = yield from streamed(self.models[-1], prompt, sampling, cancel)
+        self._weigh(row, len(self.models) - 1, answer)
+        return self._completion(row)
+
+    def _weigh(self, row: _Row, level: int, answer: Completion) -> None:
+        (sure,), (judging,) = confidences_of(self.sure_of, [row.prompt], [answer])
+        row.costs += [(self.models[level], cost_of(self.models[level], answer)), (self, judging)]
+        self._judge(row, level, answer, sure)
+
+    def _judge(self, row: _Row, level: int, answer: Completion, sure: float | None) -> None:
         last = level == len(self.models) - 1
-        sure = self.sure_of(answer)
         if sure is not None:
             row.confidence[self.labels[level]] = sure
         if last or (sure is not None and sure >= self.thresholds[level]):

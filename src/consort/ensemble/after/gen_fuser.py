@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import torch
 
-from consort.core.errors import BadCheckpoint, BadParameter, ConsortError
+from consort.core.errors import BadCheckpoint, BadParameter, ConsortError, Unsupported
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.after import strategy
@@ -120,6 +120,8 @@ class SeqToSeq:
         begun = perf_counter()
         batch = tokenizer(f"{text_of(prompt)}{''.join(marks)}", truncation=True, return_tensors="pt")
         check(sampling, 1)
+        if sampling.grammar is not None:  # then the best candidate, which obeys it, is the answer
+            raise Unsupported("an encoder-decoder does not obey a grammar", field="grammar", hint="take fuser:")
         check_bias(sampling, int(model.config.vocab_size))
         with torch.inference_mode():
             written, ended = self._written(model, batch, sampling)

@@ -103,6 +103,7 @@ class LinearRanker:
         return with_learned(self, Learned(KIND, arrays))
 
     def replay(self, observed: Observed) -> Replay:
+        """What it would have answered to observed queries; raises BadData where texts are not known."""
         everyone = range(len(self.models))
         queries, texts = observed.queries, texts_of(observed)
         chosen = [int(self.scores(q, row, everyone).argmax()) for q, row in zip(queries, texts, strict=True)]

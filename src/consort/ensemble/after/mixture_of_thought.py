@@ -138,6 +138,7 @@ class MixtureOfThought:
         return with_learned(self, fit_rule(table, [q >= 0.5 for q in right], self.escalate))
 
     def replay(self, observed: Observed) -> Replay:
+        """What it would have answered to observed queries."""
         sets, weak = self._observed(observed)
         believed = np.array(self._believed(sets))
         cost = np.full(observed.quality.shape, np.nan) if observed.cost is None else observed.cost

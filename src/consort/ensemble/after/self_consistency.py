@@ -68,6 +68,7 @@ class SelfConsistency(_Samples):
         self.name = f"self_consistency({model.name})"
 
     def pick(self, texts: Sequence[str]) -> tuple[int, dict[str, object]]:
+        """The number of the answer that is given most often, the first of equals."""
         answers = [self.read(text) for text in texts]
         chosen = elected(answers)
         if chosen is None:
@@ -99,4 +100,5 @@ class AgentForest(_Samples):
         self.name = f"agent_forest({model.name})"
 
     def pick(self, texts: Sequence[str]) -> tuple[int, dict[str, object]]:
+        """The number of the answer most like all others, the first of equals."""
         return consensus(self.compare(texts)), {}

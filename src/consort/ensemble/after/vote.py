@@ -111,6 +111,7 @@ class Vote:
         return with_learned(self, Learned("vote", values={"voters": voters, "weights": kept, "accuracy": scores}))
 
     def replay(self, observed: Observed) -> Replay:
+        """What the vote would have been on observed answers."""
         voters, weights = self.voters()
         given = answer_codes(observed, self.read)[:, voters]
         first = np.array(voters)[np.maximum(winners(given, np.array(weights)), 0)]

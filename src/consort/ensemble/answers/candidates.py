@@ -24,6 +24,7 @@ class Candidates:
 
     @property
     def texts(self) -> list[str]:
+        """The answers' texts, in order."""
         return [answer.text for answer in self.answers]
 
     def first_of_equals(self) -> list[int]:

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float
 
 from consort.core.errors import BadParameter, did_you_mean
-from consort.ensemble.routing.sentence_encoder import SentenceEncoder
 from consort.evaluate.metrics.bleu import sacre_bleu
+from consort.models.hf.sentence_encoder import SentenceEncoder
 
 Matrix = Float[np.ndarray, "text text"]
 Utility = Callable[[Sequence[str]], Matrix]

@@ -53,6 +53,7 @@ class Hybrid(Router):
         return calibrated(self.kind, self.train, score, rows, observed, self.share, seed)
 
     def train(self, rows: Rows, observed: Observed) -> dict[str, np.ndarray]:
+        """The weights of a classifier of prompts on which the weak model is as good, on rows of features."""
         first, samples = samples_of(observed)
         easy = np.array(labels_of(samples, self.target))
         weight, intercept = softmax_regression(rows[first], np.stack([easy, 1 - easy], 1), PENALTY)

@@ -55,6 +55,7 @@ class Mf(Router):
         return calibrated(self.kind, partial(self.train, seed=seed), score, rows, observed, self.share, seed)
 
     def train(self, rows: Rows, observed: Observed, seed: int) -> dict[str, np.ndarray]:
+        """The factors that explain who won, on rows of features."""
         import torch
 
         known = np.flatnonzero(~np.isnan(observed.quality).any(1))

@@ -48,6 +48,7 @@ class WinClassifier(Router):
         return calibrated(self.kind, self.train, score, rows, observed, self.share, seed)
 
     def train(self, rows: Rows, observed: Observed) -> dict[str, np.ndarray]:
+        """The weights of a classifier of win, tie and loss, on rows of features."""
         known = np.flatnonzero(~np.isnan(observed.quality).any(1))
         gain = observed.quality[known, 0] - observed.quality[known, 1]
         target = np.stack([gain > 0, gain == 0, gain < 0], axis=1).astype(float)

@@ -5,7 +5,7 @@ What a member gave to token y is log p(y) of the ensemble less log p(y) of the e
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +52,19 @@ class Attributed(TokenModel):
     def generate(
         self, prompts: Sequence[Prompt], sampling: Sampling = Sampling(), *, cancel: Cancel | None = None
     ) -> list[Completion]:
+        return self._told(prompts, self.model.generate(prompts, sampling, cancel=cancel))
+
+    def stream(
+        self, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Cancel | None = None
+    ) -> Generator[str, None, Completion]:
+        """Pieces of the ensemble's answer; what each member gave is known at the end."""
+        answer = yield from self.model.stream(prompt, sampling, cancel=cancel)
+        return self._told([prompt], [answer])[0]
+
+    def _told(self, prompts: Sequence[Prompt], answers: Sequence[Completion]) -> list[Completion]:
+        """The answers with what each member gave to every token."""
         from consort.models.decoding.decode import prompt_tokens
 
-        answers = self.model.generate(prompts, sampling, cancel=cancel)
         heads = [prompt_tokens(self.tokenizer, prompt) for prompt in prompts]
         lists = [[*head, *answer.tokens] for head, answer in zip(heads, answers, strict=True)]
         found, costs = _attribution(self.model, self.ablated, lists)

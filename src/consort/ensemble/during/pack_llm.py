@@ -169,6 +169,11 @@ class _Packed(MemberSessions):
     def rollback(self, lengths: Sequence[int]) -> None:
         self.recall.rollback(lengths)
 
+    def admit(self, rows: int) -> _Packed:
+        super().admit(rows)
+        self.recall.admit(rows)
+        return self
+
     def select(self, rows: Sequence[int]) -> _Packed:
         super().select(rows)
         self.recall.select(rows)

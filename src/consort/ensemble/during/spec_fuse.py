@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from consort.core.errors import BadParameter
+from consort.core.errors import BadParameter, Unsupported
 from consort.core.params import Range, name_of
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.ensemble.during import strategy
@@ -52,6 +52,9 @@ class SpecFuse:
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
         check(sampling, len(prompts))
+        if sampling.grammar is not None:
+            hint = "an average of the models does"
+            raise Unsupported("answers made of spans do not obey a grammar", field="grammar", hint=hint)
         asked = [i for i, share in enumerate(self.shares) if share]
         if sampling.logit_bias and len({self.models[i].tokenizer.vocabulary_key for i in asked}) > 1:
             hint = "a bias names tokens of one vocabulary: take models that share it"

@@ -9,7 +9,7 @@ import numpy as np
 
 from consort.ensemble.features import feature
 from consort.ensemble.routing.features import Rows, remembered
-from consort.ensemble.routing.sentence_encoder import SentenceEncoder, encoder_folder
+from consort.models.hf.sentence_encoder import SentenceEncoder, encoder_folder
 
 
 @feature()
@@ -21,9 +21,11 @@ class Encoder:
         encoder_folder(self.folder)
 
     def fitted(self, texts: Sequence[str]) -> Embeddings:
+        """The encoder; nothing is fitted on the texts."""
         return Embeddings(SentenceEncoder(self.folder))
 
     def restored(self, arrays: Mapping[str, np.ndarray]) -> Embeddings | None:
+        """The encoder, if the state was learned with the same weights."""
         made = Embeddings(SentenceEncoder(self.folder))
         known = arrays.get("encoder")
         other = known is not None and (known != made.arrays()["encoder"]).any()
@@ -41,4 +43,5 @@ class Embeddings:
         return remembered(self._memo, texts, self.encoder.embed)
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """The digest of the weights, by which a state knows them."""
         return {"encoder": self.encoder.digest()}

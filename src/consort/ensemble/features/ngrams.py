@@ -37,9 +37,11 @@ class Ngrams:
             raise BadParameter(f"{low} is more than high, {high}", field="low", hint=f"at most {high}")
 
     def fitted(self, texts: Sequence[str]) -> Tfidf:
+        """The n-grams with their rarity in these texts."""
         return Tfidf.fitted(texts, low=self.low, high=self.high, bits=self.bits)
 
     def restored(self, arrays: Mapping[str, np.ndarray]) -> Tfidf | None:
+        """The n-grams with the rarity that a state has, if they are of the same kind."""
         kind = tuple(map(int, arrays.get("ngrams", (LOW, HIGH))))
         if "idf" not in arrays or len(arrays["idf"]) != 2**self.bits or kind != (self.low, self.high):
             return None
@@ -77,6 +79,7 @@ class Tfidf:
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """The rarity of every column, and the lengths of n-grams."""
         return {"idf": self.idf, "ngrams": np.array([self.low, self.high])}
 
     def _weighted(self, counts: Rows) -> Rows:

@@ -43,6 +43,7 @@ class Learned:
 
     @property
     def file_name(self) -> str:
+        """The file that it is saved in, beside the plan."""
         return "state.safetensors" if self.arrays else "state.json"
 
 
@@ -66,9 +67,11 @@ class Fittable(Protocol):
     state: str
     learned: Learned | None
 
-    def fit(self, observed: Observed, *, seed: int = 0) -> Any: ...
+    def fit(self, observed: Observed, *, seed: int = 0) -> Any:
+        """The same strategy, fitted on observed answers of its models."""
 
-    def replay(self, observed: Observed) -> Replay: ...
+    def replay(self, observed: Observed) -> Replay:
+        """What it would have done on observed answers."""
 
 
 S = TypeVar("S")
@@ -151,7 +154,7 @@ def fit_gated(strategy: Any, observed: Observed, *, seed: int = 0, rule: Rule = 
     """Fit on one half of `observed`; keep the strategy only if it is not worse than the best single on the other.
 
     "mean": its held-out mean is at least that of the single model that is best there; "strict": the lower bound of the
-    90 % paired bootstrap interval of the difference is at least 0 as well.
+    90 % paired interval of the difference is at least 0 as well.
     """
     fit, held_out = observed.known().fit_and_held_out(seed)
     fitted = strategy.fit(fit, seed=seed)
@@ -164,7 +167,7 @@ def fit_gated(strategy: Any, observed: Observed, *, seed: int = 0, rule: Rule = 
     candidate = _as_result(strategy.name, replayed, held_out)
     fallback = _as_result(held_out.models[single], held_out.quality[:, single], held_out)
     decision = gate(candidate, fallback, seed=seed)
-    lower = lower_bound(replayed - held_out.quality[:, single], seed=seed)
+    lower = lower_bound(replayed, held_out.quality[:, single], seed=seed)
     kept = decision.kept and (rule == "mean" or lower >= 0)
     if decision.kept and not kept:
         import dataclasses
@@ -173,15 +176,21 @@ def fit_gated(strategy: Any, observed: Observed, *, seed: int = 0, rule: Rule = 
     return Fitted(fitted if kept else None, single, decision, lower, len(fit))
 
 
-def lower_bound(differences: Float[np.ndarray, " n"], *, level: float = 0.9, seed: int = 0) -> float:
-    """The lower end of the central `level` bootstrap interval of the mean."""
-    from consort.evaluate.bootstrap import interval, replicates
-    from consort.evaluate.registry import ratio
+def lower_bound(
+    ours: Float[np.ndarray, " n"], theirs: Float[np.ndarray, " n"], *, level: float = 0.9, seed: int = 0
+) -> float:
+    """The lower end of the central `level` interval of the mean difference, the same as reports show.
 
-    if (differences == differences[0]).all():
-        return float(differences[0])
-    rows = np.stack([differences, np.ones_like(differences)], axis=1)
-    return interval(replicates(rows, ratio, seed=seed), level=level)[0]
+    >>> lower_bound(np.ones(3), np.zeros(3)) < 1  # three queries are no certainty
+    True
+    """
+    from consort.evaluate.bootstrap import difference_interval, replicates
+    from consort.evaluate.registry import ratio
+    from consort.evaluate.result import aggregate_of
+
+    rows = [np.stack([quality, np.ones_like(quality)], axis=1) for quality in (ours, theirs)]
+    drawn = replicates(rows[0], ratio, seed=seed) - replicates(rows[1], ratio, seed=seed)
+    return difference_interval(rows[0], rows[1], ratio, drawn, aggregate_of("quality").span, level=level)[0]
 
 
 def _as_result(name: str, quality: Float[np.ndarray, " n"], held_out: Observed) -> Result:

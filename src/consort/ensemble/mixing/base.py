@@ -168,6 +168,15 @@ class MemberSessions:
         for part in self.parts:
             part.rollback(lengths)
 
+    def inner_sessions(self) -> list[Any]:
+        return [part.reading.session for part in self.parts]
+
+    def admit(self, rows: int) -> MemberSessions:
+        for part in self.parts:
+            part.admit(rows)
+        self.left_out += [Counter() for _ in range(rows)]
+        return self
+
     def select(self, rows: Sequence[int]) -> MemberSessions:
         for part in self.parts:
             part.select(rows)

@@ -8,7 +8,7 @@ from consort.core.errors import BadParameter
 from consort.ensemble.readings import reading
 
 
-@reading()
+@reading(example={"regex": "#### (.*)"})
 class Pattern:
     r"""What the last match of a regular expression has in its first group (without a group: all of the match).
 

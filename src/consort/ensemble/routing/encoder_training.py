@@ -23,8 +23,8 @@ from consort.ensemble.before.router_dc import clusters_of, sample_model_loss, sa
 from consort.ensemble.before.zooter import smoothed
 from consort.ensemble.learning.observations import Observed
 from consort.ensemble.routing.linear import softmax
-from consort.ensemble.routing.sentence_encoder import SentenceEncoder, states
 from consort.models.hf.quiet import quiet
+from consort.models.hf.sentence_encoder import SentenceEncoder, states
 from consort.train.loop import Recipe, fit
 
 if TYPE_CHECKING:

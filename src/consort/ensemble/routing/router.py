@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from consort.core.counted import counted
-from consort.core.errors import BadData, BadParameter, Incompatible, Unsupported
+from consort.core.errors import BadData, BadParameter, ConsortError, Incompatible, Unsupported
 from consort.core.params import name_of
 from consort.core.types import Completion, Prompt, Sampling, Usage
-from consort.ensemble.calls import Ledger, Pair, ReadingCost, ask, ask_likelihoods, checked_members
+from consort.ensemble.calls import Ledger, Pair, ReadingCost, ask, ask_likelihoods, checked_members, streamed
 from consort.ensemble.features.ngrams import Ngrams
 from consort.ensemble.learning.fitting import Learned, Replay, learned_of, with_learned
 from consort.ensemble.learning.observations import Observed
@@ -40,6 +40,7 @@ class Router(ABC):
     `values[self.order]`.
     """
 
+    streams: ClassVar[str] = "accepted"
     needs_features: ClassVar[bool] = True
     needs_fit: bool = True
 
@@ -159,10 +160,12 @@ class Router(ABC):
 
     @property
     def learned_values(self) -> Any:
+        """The plain values of what was learned. Raises BadParameter where nothing was."""
         return learned_of(self, self.kind).values
 
     @property
     def learned_arrays(self) -> Any:
+        """The arrays of what was learned. Raises BadParameter where nothing was."""
         return learned_of(self, self.kind).arrays
 
     def replay(self, observed: Observed) -> Replay:
@@ -188,6 +191,30 @@ class Router(ABC):
                 for i, one in zip(rows, outcomes, strict=True):
                     answers[i] = ledgers[i].enter(self.labels[m], model, one)
         return [self._completed(*row) for row in zip(ledgers, answers, scores, order, strict=True)]
+
+    def stream(
+        self, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Any = None
+    ) -> Generator[str, None, Completion]:
+        """Pieces of the chosen member's answer; where it fails before its first piece, of the next best's."""
+        scores, spent = self.judged([text_of(prompt)])
+        order = self.ranked(scores)
+        ledger = Ledger(costs=list(spent[0]))
+        for m in map(int, order[0]):
+            begun = False
+            pieces = streamed(self.models[m], prompt, sampling, cancel)
+            try:
+                while True:
+                    piece = next(pieces)
+                    begun = True
+                    yield piece
+            except StopIteration as end:
+                answer = ledger.enter(self.labels[m], self.models[m], end.value)
+                return self._completed(ledger, answer, scores[0], order[0])
+            except (ConsortError, OSError) as failure:
+                if begun:
+                    raise
+                ledger.enter(self.labels[m], self.models[m], failure)
+        raise ledger.nobody()
 
     def score(self, pairs: Sequence[Pair]) -> list[float]:
         """Log-likelihood (nats) of each continuation by the member that its context goes to (see `read_pairs`)."""

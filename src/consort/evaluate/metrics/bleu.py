@@ -42,7 +42,13 @@ def bleu_of_sums(sums: np.ndarray) -> np.ndarray:
     return np.where((matched > 0).any(-1) & (counted > 0).all(-1), scored, 0.0)
 
 
-@metric(needs=("target",), aggregate=bleu_of_sums, numbers=10, span=(0.0, 1.0))
+@metric(
+    needs=("target",),
+    aggregate=bleu_of_sums,
+    numbers=10,
+    span=(0.0, 1.0),
+    cases=({"target": "the cat sat on the mat", "right": "the cat sat on the mat", "wrong": "a dog"},),
+)
 def bleu(answer: str, example: Example) -> tuple[float, ...]:
     """sacreBLEU's corpus BLEU of all answers, over 100."""
     found = sacre_bleu().sentence_score(answer, list(example.target))

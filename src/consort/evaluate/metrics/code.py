@@ -15,7 +15,12 @@ from consort.evaluate.sandbox import Limits, run_program
 FENCE = re.compile(r"```[^\n`]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
 
 
-@metric(needs=("target",), unit=True, consent="grading runs what models write")
+@metric(
+    needs=("target",),
+    unit=True,
+    consent="grading runs what models write",
+    cases=({"target": "assert f(1) == 2", "right": "def f(x): return x + 1", "wrong": "def f(x): return x"},),
+)
 def code(answer: str, example: Example, *, timeout_s: Annotated[float, Range(0.1, 3600)] = 10.0) -> float:
     """1 if the program and then every target, each a piece of Python that asserts, run to their end, else 0.
 

@@ -7,7 +7,10 @@ from consort.core.types import Completion, Example
 from consort.evaluate.registry import metric
 
 
-@metric(asks="completion")
+@metric(
+    asks="completion",
+    cases=({"right": {"text": "4", "details": {"quality": 0.9}}, "wrong": {"text": "5", "details": {"quality": 0.1}}},),
+)
 def quality(completion: Completion, example: Example) -> float:
     """The answer's `quality`, a number in [0, 1] that a table of cached answers has for it."""
     found = completion.details.get("quality")

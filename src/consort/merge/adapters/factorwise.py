@@ -36,7 +36,7 @@ class Factorwise:
         base: Checkpoint | None,
         seed: int,
     ) -> None:
-        name, params = _call(method)
+        name, params = call_of(method)
         _check_ranks(adapters, changes)
         views: list[Checkpoint] = [Canonical(a, found) for a, found in zip(adapters, changes, strict=True)]
         chosen = methods.get(name)
@@ -131,7 +131,7 @@ class Zero:
         return {}
 
 
-def _call(method: Any) -> tuple[str, dict[str, Any]]:
+def call_of(method: Any) -> tuple[str, dict[str, Any]]:
     """Name and parameters of `ties` or `{ties: {density: 0.3}}`."""
     if isinstance(method, str):
         return method, {}

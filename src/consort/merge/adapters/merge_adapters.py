@@ -2,7 +2,8 @@
 
 `exact`: the ranks side by side, so that the delta is the weighted sum of the deltas (what peft calls `cat`); with
 `rank` its best approximation of that rank. `factor`: a merge method applied to the factors A and B separately, each
-holding the root of its scale. The rank stays, but the delta of merged factors is not the merge of the deltas: it has
+holding the root of its scale. `core`, `knots`: a merge method applied in a basis that the adapters share, of any ranks
+(see `shared_basis`). Of `factor` the rank stays, but the delta of merged factors is not the merge of the deltas: it has
 the products of one adapter's A and another's B as well.
 """
 
@@ -14,15 +15,19 @@ from math import inf
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
+import torch
+
 from consort.core.counted import counted
 from consort.core.errors import BadCheckpoint, BadParameter, Incompatible, Unsupported, listing
-from consort.core.params import PerModel, Range
+from consort.core.params import PerModel, Range, bind
 from consort.merge.adapters import adapter
 from consort.merge.adapters.combining import combined
 from consort.merge.adapters.computed import ComputedAdapter, Factors, Module, Part
-from consort.merge.adapters.factorwise import Factorwise
+from consort.merge.adapters.factorwise import Factorwise, call_of
 from consort.merge.adapters.low_rank import concatenated, truncated
+from consort.merge.adapters.shared_basis import Merge, merged_in_basis
 from consort.merge.engine.once import Once
+from consort.merge.registry import methods
 from consort.weights.adapters.changes import Changes, LowRank, fit_changes, read_changes
 from consort.weights.adapters.files import is_adapter_config
 from consort.weights.adapters.peft_config import peft_config, where
@@ -36,9 +41,9 @@ KEPT = 8
 class MergeAdapters(ComputedAdapter):
     """Merges adapters of one base into one adapter.
 
-    `weight`: of each adapter's delta (`exact`), or of its factors where the method has weights; `mode`: see above;
-    `rank`: truncate to it (`exact`); `method`: of `factor`, a name or `{name: parameters}`; `base`: needed where whole
-    tensors are merged and the weights do not sum to 1, or to vouch for adapters that name different bases.
+    `weight`: of each adapter's delta (`exact`), or of what the method merges where it has weights; `mode`: see above;
+    `rank`: truncate to it (not `factor`); `method`: a name or `{name: parameters}`, not of `exact`; `base`: needed
+    where whole tensors are merged and the weights do not sum to 1, or to vouch for adapters that name different bases.
     Raises BadParameter, BadCheckpoint, Incompatible, Unsupported.
     """
 
@@ -47,7 +52,7 @@ class MergeAdapters(ComputedAdapter):
         models: Sequence[Checkpoint],
         *,
         weight: PerModel[float] = 1.0,
-        mode: Literal["exact", "factor"] = "exact",
+        mode: Literal["exact", "factor", "core", "knots"] = "exact",
         rank: Annotated[int, Range(1, inf)] | None = None,
         method: Any = "linear",
         base: Checkpoint | None = None,
@@ -64,6 +69,7 @@ class MergeAdapters(ComputedAdapter):
         self._base_name = _common_base(self.models, base)
         _check_alike(self.models, self._changes)
         self._factors: Once[Factors] = Once(KEPT)
+        self._in_basis = None if mode in ("exact", "factor") else _in_memory(method, self._weights, mode)
         self._factorwise = (
             Factorwise(self.models, self._changes, method, self._weights, base, seed) if mode == "factor" else None
         )
@@ -112,8 +118,24 @@ class MergeAdapters(ComputedAdapter):
         having = self._having(name)
         if self._factorwise:
             return self._factorwise.factors(name, having[0][1])
+        if self._in_basis is not None:
+            return self._of_basis(name, rank, self._in_basis)
         parts = [Factors(model[change.a].float(), model[change.b].float()) for model, change, _ in having]
         whole = concatenated(parts, [weight * change.scale for _, change, weight in having])
+        return truncated(whole, rank) if rank < len(whole.a) else whole
+
+    def _of_basis(self, name: str, rank: int, merge: Merge) -> Factors:
+        """Of all adapters: one that does not change the module counts with a delta of zero."""
+        _, like, _ = having = self._having(name)[0]
+        inputs, outputs = having[0].spec(like.a).shape[1], having[0].spec(like.b).shape[0]
+        parts = []
+        for model, changes in zip(self.models, self._changes, strict=True):
+            change = changes.low_rank.get(name)
+            if change is None:
+                parts.append(Factors(torch.zeros(0, inputs), torch.zeros(outputs, 0)))
+            else:
+                parts.append(Factors(model[change.a].float(), model[change.b].float() * change.scale))
+        whole = merged_in_basis(parts, rank, merge, mode=self.mode)
         return truncated(whole, rank) if rank < len(whole.a) else whole
 
     def _replaced(self, name: str) -> tuple[str, Part]:
@@ -137,7 +159,25 @@ def _check_arguments(models: Sequence[Checkpoint], mode: str, rank: int | None, 
     if mode == "factor" and rank is not None:
         raise BadParameter("is kept by mode factor", field="rank", hint="leave it out, or use mode exact")
     if mode == "exact" and method != "linear":
-        raise BadParameter("acts on factors", field="method", hint="add `mode: factor`, or leave it out")
+        hint = "add `mode: core` (or knots, or factor), or leave it out"
+        raise BadParameter("acts on factors or in a shared basis", field="method", hint=hint)
+
+
+def _in_memory(method: Any, weights: Sequence[float], mode: str) -> Merge:
+    """The method as a function of stacked matrices. Raises BadParameter for one that is not of deltas, or draws."""
+    name, params = call_of(method if method != "linear" else "task_arithmetic")
+    chosen = methods.get(name)
+    if chosen.on != "deltas" or chosen.random or chosen.statistics:
+        why = "draws entry by entry" if chosen.random else "is not a method of deltas"
+        raise BadParameter(f"{name} {why}", field="method", hint=f"mode {mode} takes task_arithmetic, ties, tsv_m, …")
+    given = {"weight": list(weights), **params} if any(p.name == "weight" for p in chosen.params) else dict(params)
+    names = {p.plan_name: p.name for p in chosen.params}
+    given = {names.get(key, key): value for key, value in given.items()}
+    try:
+        chosen.refuse(bind(name, chosen.params, given, len(weights)))
+    except BadParameter as error:
+        raise error.within("method") from None
+    return partial(chosen, **given)
 
 
 def _weights(weight: float | Sequence[float], count: int) -> list[float]:

@@ -49,11 +49,12 @@ def fisher(
     drawing: Callable[[int, int], Float[Tensor, "position"]] | None,
     advance: Advance,
 ) -> dict[str, Tensor]:
-    """Σ over texts of (d Σ_t log p(y_t | x_<t) / d θ)², divided by the number of positions (2111.09832, eq. 3).
+    """The mean over positions t of (d log p(y_t | x_<t) / d θ)² (2111.09832, eq. 3).
 
-    Squaring the gradient of a text's sum costs one backward pass; for drawn labels its mean is the sum of the
-    positions' own squares, because draws are independent and each gradient has mean zero.
-    `drawing(row, n)` gives n numbers in [0, 1) that decide the draws; None takes the text's own tokens.
+    `drawing(row, n)` gives n numbers in [0, 1) that decide the draws of labels y; None takes the text's own tokens,
+    with a backward pass for each position. For drawn labels one pass for each text is enough: the square of the
+    gradient of Σ_t log p has the sum of the positions' own squares as its mean, because draws are independent and each
+    gradient has mean zero. That of the text's own tokens has not.
     """
     wanted = list({id(p): p for p in parameters.values()}.values())
     squares = [torch.zeros(p.shape) for p in wanted]
@@ -63,10 +64,13 @@ def fisher(
         for number, row in enumerate(rows):
             logs = module(input_ids=row).logits[0, :-1].float().log_softmax(-1)
             labels = row[0, 1:] if drawing is None else drawn(logs.detach(), drawing(number, len(logs)))
-            gradients = torch.autograd.grad(logs.gather(1, labels[:, None]).sum(), wanted, allow_unused=True)
-            for total, gradient in zip(squares, gradients, strict=True):
-                if gradient is not None:
-                    total.add_(gradient.float().square().cpu())
+            told = logs.gather(1, labels[:, None]).squeeze(1)
+            for part in told if drawing is None else [told.sum()]:
+                gradients = torch.autograd.grad(part, wanted, allow_unused=True, retain_graph=True)
+                for total, gradient in zip(squares, gradients, strict=True):
+                    if gradient is not None:
+                        total.add_(gradient.float().square().cpu())
+            del logs, told  # and what was kept for going back
             advance(1)
     finally:
         for parameter in wanted:

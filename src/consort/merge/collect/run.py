@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +21,7 @@ from consort.core.errors import BadData, BadParameter, OutputExists, Unsupported
 from consort.core.files import write_json
 from consort.core.journal import Journal, key_of
 from consort.core.progress import Advance, track
+from consort.core.results import write_results
 from consort.data.rows import parse_object, read_lines
 from consort.merge.arithmetic.randomness import stream_key, uniform
 from consort.merge.collect.collectors import fisher, grams
@@ -75,7 +76,8 @@ def collect(
     labels_of_kind = labels if kind == "fisher" else ""
     stamp = fingerprint(model)
     key = key_of([kind, labels_of_kind, seed, max_tokens, max_bytes, stamp, _digest(texts), str(device)])
-    journal = Journal(out, key, force=force, ordered=True)
+    about = {"verb": "collect", "kind": kind, "model": model.name, "texts": len(texts), "seed": seed}
+    journal = Journal(out, key, force=force, ordered=True, about=about)
     records = journal.open()
     resumed = sum("file" in record for record in records)
     if not records:
@@ -87,6 +89,8 @@ def collect(
         _finish(journal, records, told)
     *groups, last = records
     told = Description(**last["description"])
+    details = {"collected": {"tensors": sum(len(group["tensors"]) for group in groups), **asdict(told)}}
+    write_results(out, "collect", {"seed": seed, "details": details})
     return Collected(out, told, sum(len(group["tensors"]) for group in groups), len(groups), resumed)
 
 
@@ -137,7 +141,7 @@ def at_work(model: Checkpoint, device: str | torch.device | None) -> HFModel:
     """The model loaded in float32, without a cache. Raises Unsupported where its tensors get other names."""
     from consort.models.hf.loading import load_model
 
-    loaded = load_model(model, device=device)
+    loaded = load_model(model, dtype="float32", device=device)
     _checked_names(model, loaded.module.state_dict())
     loaded.module.config.use_cache = False
     return loaded

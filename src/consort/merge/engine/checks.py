@@ -23,6 +23,7 @@ def collecting(faults: list[ConsortError]) -> Iterator[None]:
 
 
 def check_inputs(method: Method, models: Sequence[Checkpoint], base: Checkpoint | None) -> None:
+    """Raises BadParameter for a number of models, or a base, that the method is not for."""
     least, most = method.inputs
     if len(models) < least or (most is not None and len(models) > most):
         wanted = f"{least} or more models" if most is None else f"{least} model{'s' if least > 1 else ''}"
@@ -35,6 +36,7 @@ def check_inputs(method: Method, models: Sequence[Checkpoint], base: Checkpoint 
 def check_models_statistics(
     method: Method, models: Sequence[Checkpoint], statistics: Sequence[Checkpoint] | None
 ) -> None:
+    """Raises BadParameter for statistics that are missing, of another kind or of other models."""
     given = len(statistics or ())
     if not method.statistics and given:
         raise BadParameter(f"{method.name} uses no statistics", field="statistics", hint="leave them out")

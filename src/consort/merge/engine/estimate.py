@@ -15,6 +15,8 @@ RUNTIME_BYTES = 320_000_000
 """torch itself, and what the allocator keeps (measured: 307 to 400 MB in all for two models of 1.1e9 parameters)."""
 SCRATCH = 12
 """Blocks that a worker holds beside those of the inputs."""
+COPIES, FACTORS = 5, 16
+"""Matrices of float64 that a decomposition holds: of each input, and beside them (measured: the most, of `knots`)."""
 ENTRY_S, DRAW_S, RANK_S = 4e-9, 7e-9, 33e-9
 """Core seconds for an entry of one input: to read and merge it, to draw a number for it, to rank it within its row."""
 START_S = 0.5
@@ -24,7 +26,8 @@ DISK_BYTES_PER_S = 1e9
 def estimate(merged: Checkpoint, dtype: torch.dtype | None = None, threads: int | None = None) -> dict[str, Any]:
     """Counts, bytes and rough seconds of writing `merged`, by name; `dtype`: of the output, instead of its own.
 
-    Memory: runtime + threads x (inputs + scratch) x block, whatever the size of the models.
+    Memory: runtime + threads x (inputs + scratch) x block, whatever the size of the models; methods that look at whole
+    tensors need the largest one, of every input in float32 and, for singular directions, in float64 with their factors.
     """
     specs = [merged.spec(name) for name in merged.keys()]
     out_bytes = sum(
@@ -36,9 +39,19 @@ def estimate(merged: Checkpoint, dtype: torch.dtype | None = None, threads: int 
         "parameters": sum(s.numel for s in specs),
         "bytes": out_bytes,
         "read_bytes": sum(leaf.spec(name).nbytes for leaf in inputs for name in leaf.keys()),
-        "memory_bytes": RUNTIME_BYTES + workers * (len(inputs) + SCRATCH) * BLOCK * 4,
+        "memory_bytes": RUNTIME_BYTES + workers * max((len(inputs) + SCRATCH) * BLOCK * 4, _whole_tensors(merged)),
         "seconds": round(START_S + core_seconds(merged) / workers + out_bytes / DISK_BYTES_PER_S, 1),
     }
+
+
+def _whole_tensors(checkpoint: Checkpoint) -> int:
+    """Bytes that a worker holds of the largest tensor that a method wants whole, 0 where none does."""
+    inner = max(map(_whole_tensors, checkpoint.inputs), default=0)
+    if not isinstance(checkpoint, Merged) or methods.get(checkpoint.method).grain != "tensor":
+        return inner
+    count, wide = len(checkpoint.models), methods.get(checkpoint.method).of_matrices
+    entry = 4 * (count + 2) + 8 * (COPIES * count + FACTORS if wide else count)
+    return inner + entry * max((checkpoint.spec(name).numel for name in checkpoint.keys()), default=0)
 
 
 def core_seconds(checkpoint: Checkpoint) -> float:

@@ -7,7 +7,7 @@ random numbers, integer and tied tensors. A method sees the stacked tensors of o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,11 +30,12 @@ from consort.merge.engine.config_conflict import read_conflicts, settled
 from consort.merge.engine.matching import Available, Job, completed, dtype_named, match, merged_config, tell_dtypes
 from consort.merge.engine.once import Once
 from consort.merge.engine.reading import Batch, Reader, Stacks
-from consort.merge.engine.resolving import resolver
+from consort.merge.engine.resolving import depths, resolver
 from consort.merge.registry import methods
 from consort.weights.architecture.loaded import in_one_layout
 from consort.weights.checkpoint import Checkpoint, Spec, no_tensor, parts, round_into
 from consort.weights.family import differences
+from consort.weights.matrices import matrices_of
 from consort.weights.stats import verify
 from consort.weights.views.stack import identity
 from consort.weights.vocabulary.align import align_vocabularies
@@ -131,12 +132,17 @@ class Merged:
         config = merged_config(self._donor, self._jobs)
         self.config: Mapping[str, Any] = settled(config, chosen, self._merged_inputs) if chosen else config
         self.name = f"{method}({', '.join(c.name for c in self._merged_inputs)})"
-        aligned, under = self._merged_inputs[: len(models)], self._merged_inputs[-1] if base is not None else None
-        check_vocabularies_of_statistics(self.models, base, tokenizer, self.statistics)
-        check_models_statistics(self._method, aligned, self.statistics)
-        self._reader = Reader(self._method, aligned, under, seed, self.statistics or ())
+        self._reader = self._made_reader()
         self._verified = False
         self._once: Once[Any] = Once(1 if self._method.grain == "tensor" else KEPT)
+
+    def _made_reader(self) -> Reader:
+        """What reads the inputs, laid out alike; statistics must belong to them."""
+        aligned = self._merged_inputs[: len(self.models)]
+        under = None if self.base is None else self._merged_inputs[-1]
+        check_vocabularies_of_statistics(self.models, self.base, self.tokenizer, self.statistics)
+        check_models_statistics(self._method, aligned, self.statistics)
+        return Reader(self._method, aligned, under, self.seed, self.statistics or ())
 
     @property
     def inputs(self) -> Sequence[Checkpoint]:
@@ -196,7 +202,8 @@ class Merged:
         drawn = (self.seed, name) if self._method.random else ()
         params = tuple(self.resolve(name).values())
         found = (identity(checkpoint, source) for checkpoint, source in sources)
-        return (self.method, params, drawn, *map(id, self.statistics or ()), *found)
+        depth = (self._depths[name],) if self._method.of_depth else ()
+        return (self.method, params, drawn, depth, *map(id, self.statistics or ()), *found)
 
     def __getitem__(self, name: str) -> Tensor:
         spec = self.spec(name)
@@ -241,7 +248,7 @@ class Merged:
     def _merged_batch(self, jobs: Sequence[Job], batch: Batch) -> Float[Tensor, "entries"]:
         """At once where each entry is by itself, else tensor by tensor."""
         method, params = self._method, self.resolve(jobs[0].name)
-        entrywise = method.grain == "entry" and method.statistic is None
+        entrywise = method.grain == "entry" and method.statistic is None and not method.of_depth
         if entrywise and all(self.resolve(job.name) is params for job in jobs):
             return method.apply(batch.stack, None, batch.drawn, params)
         sizes = [job.spec.numel for job in jobs]
@@ -266,7 +273,8 @@ class Merged:
                     whole_model=partial(self._of_model, self._reader.present(job), params),
                 )
                 stat = method.measure(blocks, params)
-            return method.apply(shaped(stack, shape, grain), stat, uniform, params).reshape(-1)
+            told = self._told(job)
+            return method.apply(shaped(stack, shape, grain), stat, uniform, params, **told).reshape(-1)
         except ConsortError as error:
             if not error.field:
                 error.within(job.name)
@@ -296,9 +304,22 @@ class Merged:
     def _merged(self, job: Job, first: int, last: int, stat: Any) -> Float[Tensor, "entries"]:
         part = self._reader.read(job, first, last)
         stack, uniform, statistics = part.block
-        merged = self._method.apply(stack, stat, uniform, self.resolve(job.name), statistics)
+        merged = self._method.apply(stack, stat, uniform, self.resolve(job.name), statistics, **self._told(job))
         result = merged.reshape(-1) if part.base is None else added(part.base, merged.reshape(-1))
         return finite_or_nan(result, stack.reshape(len(stack), -1))
+
+    def _told(self, job: Job) -> dict[str, Any]:
+        """What a method wants to know of the tensor: its linear maps, its depth."""
+        told: dict[str, Any] = {}
+        if self._method.of_matrices:
+            told["matrices"] = matrices_of(job.name, job.spec.shape, self.config)
+        if self._method.of_depth:
+            told["depth"] = self._depths[job.name]
+        return told
+
+    @cached_property
+    def _depths(self) -> Mapping[str, float | None]:
+        return depths(self._jobs)
 
     def _stacks(self, jobs: Sequence[Job], params: Mapping[str, Any]) -> Stacks:
         return Stacks(self._reader, jobs, partial(self._of_model, self._reader.present(jobs[0]), params))

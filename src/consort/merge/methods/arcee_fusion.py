@@ -41,7 +41,15 @@ def fence(blocks: Blocks) -> float:
     return float(middle + 1.5 * (high - low))
 
 
-@method(on="weights", grain="row", statistic=fence, symmetric=False, inputs=(1, 1), base="required")
+@method(
+    on="weights",
+    grain="row",
+    statistic=fence,
+    symmetric=False,
+    inputs=(1, 1),
+    base="required",
+    exempt={"scaling_the_deltas_scales_the_result": "what matters is decided by softmaxes of weights"},
+)
 def arcee_fusion(weights: Float[Tensor, "2 *rows row"], stat: float) -> Float[Tensor, "*rows row"]:
     """The model's entries where its change matters much, elsewhere the base's."""
     return torch.where(importance(weights) >= stat, weights[1], weights[0])

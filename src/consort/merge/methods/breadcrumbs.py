@@ -40,6 +40,7 @@ def bounds(blocks: Blocks, *, density: Sequence[float], gamma: Sequence[float]) 
 def banded(
     deltas: Float[Tensor, "model *shape"], bounds: Float[np.ndarray, "model 2"]
 ) -> Float[Tensor, "model *shape"]:
+    """The changes whose size lies between its model's bounds; 0 in the place of all others."""
     low, high = bounds.T
     return at_least(deltas, low) - above(deltas, high)
 

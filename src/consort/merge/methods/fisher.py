@@ -39,6 +39,7 @@ def scales(blocks: Blocks, *, normalise: bool) -> Float[np.ndarray, "model"]:
     inputs=(1, None),
     base="ignored",
     statistics="fisher",
+    exempt={"scaling_the_deltas_scales_the_result": "statistics were measured before, and do not scale along"},
 )
 def fisher(
     weights: Float[Tensor, "model *shape"],

@@ -26,10 +26,18 @@ def active(deltas: Float[Tensor, "model *shape"], epsilon: float) -> tuple[Bool[
 def mean_of_active(
     deltas: Float[Tensor, "model *shape"], changed: Bool[Tensor, "model *shape"], count: Float[Tensor, "*shape"]
 ) -> Float[Tensor, "*shape"]:
+    """The mean of each entry over the models that changed it; 0 where none did."""
     return total(deltas * changed) / count.clamp(min=1)
 
 
-@method(paper="2601.13572", on="deltas", symmetric=True, inputs=(1, None), base="required")
+@method(
+    paper="2601.13572",
+    on="deltas",
+    symmetric=True,
+    inputs=(1, None),
+    base="required",
+    exempt={"scaling_the_deltas_scales_the_result": "`epsilon`, below which a change is none, is a fixed size"},
+)
 def ram(
     deltas: Float[Tensor, "model *shape"], *, epsilon: Annotated[float, Range(0, inf)] = 1e-5
 ) -> Float[Tensor, "*shape"]:
@@ -50,7 +58,15 @@ def unique_factors(blocks: Blocks, *, r: float, alpha: float, epsilon: float) ->
     return factors
 
 
-@method(paper="2601.13572", on="deltas", statistic=unique_factors, symmetric=True, inputs=(1, None), base="required")
+@method(
+    paper="2601.13572",
+    on="deltas",
+    statistic=unique_factors,
+    symmetric=True,
+    inputs=(1, None),
+    base="required",
+    exempt={"scaling_the_deltas_scales_the_result": "`epsilon`, below which a change is none, is a fixed size"},
+)
 def ramplus_tl(
     deltas: Float[Tensor, "model *shape"],
     stat: Float[np.ndarray, "model"],

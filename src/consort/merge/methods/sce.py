@@ -31,6 +31,7 @@ def variance(deltas: Float[Tensor, "model *shape"]) -> Float[Tensor, "*shape"]:
 
 
 def selection(blocks: Blocks, *, select_topk: float) -> Selection:
+    """From where on entries vary much over the models, and each model's share of the energy there."""
     threshold = _threshold(blocks, select_topk)
     energy = sums(blocks, lambda block: _selected(block.stack, threshold).square())
     return Selection(threshold, energy / (energy.sum() or 1.0))

@@ -15,6 +15,7 @@ from torch import Tensor
 from consort.core.errors import BadData, BadParameter, ConsortError, did_you_mean, listing
 from consort.core.journal import Journal, key_of
 from consort.core.progress import track
+from consort.core.results import write_results
 from consort.merge.collect.run import at_work
 from consort.merge.engine.merged import Merged
 from consort.merge.trained import KINDS
@@ -75,7 +76,9 @@ def collect_trained(
     merged = _checked(kind, merge, lines, options)
     start = () if kind == "surgery" else start_of(merged)
     key = key_of([kind, asdict(options), stamps(merged.models, merged.base), start, [asdict(line) for line in lines]])
-    journal = Journal(Path(out), key, force=force)
+    named = [model.name for model in merged.models]
+    about = {"verb": "collect", "kind": kind, "models": named, "seed": options.seed, "steps": options.steps}
+    journal = Journal(Path(out), key, force=force, about=about)
     records = journal.open()
     if not records:
         for file in (CONFIG, SINGLE, STATE):
@@ -90,7 +93,9 @@ def collect_trained(
         (journal.folder / STATE).unlink(missing_ok=True)
         records = [{name: found[name] for name in ("passages", "before", "after")}]
         journal.append(records[0])
-    return Trained(Path(out), kind, tuple(model.name for model in merged.models), **records[0])
+    details = {"collected": {"kind": kind, "models": named, **asdict(options), **records[0]}}
+    write_results(journal.folder, "collect", {"seed": options.seed, "details": details})
+    return Trained(Path(out), kind, tuple(named), **records[0])
 
 
 def start_of(merged: Merged) -> tuple[float, ...]:

@@ -76,6 +76,7 @@ class Text:
         self.begun = False
 
     def copy(self) -> Text:
+        """Another that goes on by itself."""
         other = Text(self.spelling)
         other.states, other.tokens = list(self.states), list(self.tokens)
         other.dropped, other.begun = self.dropped, self.begun

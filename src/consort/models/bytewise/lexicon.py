@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from hashlib import sha256
@@ -82,9 +82,7 @@ def lexicon(tokenizer: Any) -> Lexicon | None:
     words = _words(model, tables, pieces)
     named_bytes = _fallback(model) if how == "spaces" else {}
     fallback = named_bytes if model.get("byte_fallback") else {}
-    words.alone[list(named_bytes.values())] = bool(fallback)
-    if tokenizer.unk is not None:
-        words.alone[tokenizer.unk] = True
+    _mark_alone(words, named_bytes.values(), bool(fallback), tokenizer.unk)
     singles = [name for name in _names(model) if len(name) == 1]
     return Lexicon(
         pieces=pieces,
@@ -103,6 +101,13 @@ def lexicon(tokenizer: Any) -> Lexicon | None:
         unstable=tables["unstable"].astype(bool),
         composing=_composing(normal),
     )
+
+
+def _mark_alone(words: Any, named_bytes: Iterable[int], stand: bool, unk: int | None) -> None:
+    """Tokens that are words by themselves: those of bytes, where they `stand` for them, and the unknown one."""
+    words.alone[list(named_bytes)] = stand
+    if unk is not None:
+        words.alone[unk] = True
 
 
 def lead_of(tokenizer: Any) -> bytes | None:

@@ -150,6 +150,16 @@ class ByteSession:
         for row, length in zip(self.rows, lengths, strict=True):
             row.cut(length)
 
+    def inner_sessions(self) -> list[Any]:
+        return [self.inner]
+
+    def admit(self, rows: int) -> ByteSession:
+        self.rows += [Text(self.spelling) for _ in range(rows)]
+        growing: Any = self.inner
+        self.inner = growing.admit(rows * self.slots)
+        self.paths += [()] * (rows * self.slots)
+        return self
+
     def select(self, rows: Sequence[int]) -> ByteSession:
         self.rows = [self.rows[row].copy() for row in rows]
         places = [row * self.slots + slot for row in rows for slot in range(self.slots)]

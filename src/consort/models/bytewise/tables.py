@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from consort.core.cache import cache_folder
 from consort.core.errors import ConsortError
 from consort.core.files import whole_file
 from consort.models.bytewise.characters import whole_characters
@@ -58,12 +57,6 @@ def shapes(pieces: Sequence[bytes | None], classes: Classes, behind: int = 9) ->
     return Shapes(of, list(places))
 
 
-def folder() -> Path:
-    """Where tables are kept: `$XDG_CACHE_HOME/consort`, or `~/.cache/consort`."""
-    root = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(root) if root and Path(root).is_absolute() else Path.home() / ".cache") / "consort"
-
-
 def digest(spec: Mapping[str, Any]) -> str:
     """A hash of all that a tokenizer does."""
     return sha256(json.dumps([VERSION, spec], sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:32]
@@ -71,11 +64,11 @@ def digest(spec: Mapping[str, Any]) -> str:
 
 def kept(name: str, make: Callable[[], Arrays]) -> Arrays:
     """Arrays from a file of the cache; made, and left there, if it is missing or damaged."""
-    file = folder() / f"{name}.npz"
+    file = cache_folder() / f"{name}.npz"
     try:
         with np.load(BytesIO(file.read_bytes()), allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
         _LOG.warning("%s is damaged (%s) and is made again", file, error)

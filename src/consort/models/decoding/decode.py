@@ -15,6 +15,7 @@ from consort.core.errors import BadCheckpoint, BadData
 from consort.core.prompts import check_list
 from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.models.base import LogitModel, Session, Tokenizer
+from consort.models.decoding.grammar import bound, is_over
 from consort.models.decoding.sampling import adjusted, check, check_bias, choose, key
 from consort.models.tokens.tokenizer import read_chat
 
@@ -65,7 +66,7 @@ def generate(
     function), unfinished answers end as they are ("cancelled"). Raises BadData, before any work, for a prompt that is
     empty or does not fit into the window, BadParameter for a setting out of range.
     """
-    rows = rows_of(model, prompts, sampling)
+    rows, sampling = rows_of(model, prompts, sampling), bound(sampling, model)
     sizes = [len(row.prompt) + min(row.limit, _EXPECTED) for row in rows]
     for batch in batches(sizes, model.batch_tokens):
         decode(model, [rows[i] for i in batch], sampling, cancel=cancel)
@@ -83,7 +84,7 @@ def stream(
 ) -> Generator[str, None, Completion]:
     """Pieces of the text that `generate` gives for `prompt`, never a broken character or a part of a stop string."""
     (row,) = rows_of(model, [prompt], sampling)
-    return _pieces(model, row, sampling, cancelled_by(cancel))
+    return _pieces(model, row, bound(sampling, model), cancelled_by(cancel))
 
 
 def cancelled_by(cancel: Cancel | None) -> Callable[[], bool]:
@@ -251,10 +252,13 @@ def _draw(model: LogitModel, rows: list[Row], logits: torch.Tensor, sampling: Sa
 
 
 def finish(model: LogitModel, row: Row, sampling: Sampling) -> None:
+    """Say that a row has ended, and why: its last token is an end or its last, or completes a stop string."""
     if row.tokens[-1] in model.ends:
         row.finish = "stop"
     elif len(row.tokens) == row.limit:
         row.finish = "length"
+    if is_over(sampling, row.tokens):
+        row.finish = "stop"
     if not sampling.stop or _no_stop_near(model.tokenizer, row, sampling):
         return
     text = answer_text(model.tokenizer, row.prompt, content_of(model, row))
@@ -293,6 +297,7 @@ def notes_of(session: Session, batch: int) -> list[dict[str, Any]]:
 
 
 def completion_of(model: LogitModel, row: Row) -> Completion:
+    """The completion of a row that has ended."""
     text = answer_text(model.tokenizer, row.prompt, content_of(model, row)) if row.text is None else row.text
     seconds = sum(usage.seconds for usage in row.cost.values())
     return Completion(

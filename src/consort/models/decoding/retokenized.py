@@ -6,6 +6,7 @@ What a row shall have read is given as a whole list of tokens; the part it share
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -107,6 +108,11 @@ class Reading:
         self.session = self.session.select(rows)
         self.read = [list(self.read[row]) for row in rows]
 
+    def admit(self, rows: int) -> None:
+        growing: Any = self.session
+        self.session = growing.admit(rows)
+        self.read += [[] for _ in range(rows)]
+
 
 def broken(logits: Float[Tensor, "row vocab"], unread: Sequence[bool] = ()) -> Bool[Tensor, " row"]:
     """Which rows are no distribution, by NaN, infinity or nothing but -inf, although there was something to read."""
@@ -150,6 +156,20 @@ class Views:
         batch = len(self.rows)
         self.reading.select([i * batch + row for i in range(len(self.views)) for row in rows])
         self.rows = [list(self.rows[row]) for row in rows]
+
+    def admit(self, rows: int) -> None:
+        """New, empty rows at the end, in every view."""
+        had, views = len(self.rows), len(self.views)
+        self.reading.admit(rows * views)
+        if views > 1:  # a view's rows stand together
+            new = had * views
+            order = [
+                row
+                for i in range(views)
+                for row in (*range(i * had, (i + 1) * had), *range(new + i * rows, new + (i + 1) * rows))
+            ]
+            self.reading.select(order)
+        self.rows += [[] for _ in range(rows)]
 
     def spent(self) -> list[dict[str, Usage]]:
         batch, costs = len(self.rows), self.reading.session.spent()

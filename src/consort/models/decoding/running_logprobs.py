@@ -85,6 +85,12 @@ class Recall:
                 self.seen[row] = seen[: length - 1] if length and seen is not None else None
                 self.after[row] = None
 
+    def admit(self, rows: int) -> None:
+        self.rows += [[] for _ in range(rows)]
+        self.seen += [None] * rows
+        self.after += [None] * rows
+        self.drawn += [0] * rows
+
     def select(self, rows: Sequence[int]) -> None:
         self.rows = [list(self.rows[row]) for row in rows]
         self.seen = [self.seen[row] for row in rows]

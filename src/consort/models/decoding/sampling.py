@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from consort.core.errors import BadParameter
+from consort.core.errors import BadParameter, Unsupported
 from consort.core.types import Sampling
+from consort.models.decoding.grammar import Mask
 
 _BOUNDS: dict[str, tuple[float, float]] = {
     "max_tokens": (0, math.inf),
@@ -74,6 +75,11 @@ def adjusted(
         _penalise(row, sampling, prompt, answer)
         if len(answer) < sampling.min_tokens:
             row[[token for token in ends if token < len(row)]] = -torch.inf
+        if isinstance(sampling.grammar, Mask):
+            row.masked_fill_(~sampling.grammar.allowed(answer, len(row)).to(row.device), -torch.inf)
+            if not bool(row.amax() > -torch.inf):
+                what = "none of the tokens that the model considers is allowed by the grammar"
+                raise Unsupported(what, field="grammar", hint="a strategy that keeps all tokens, such as average")
     return logits
 
 

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from consort.core.errors import BadCheckpoint, Unsupported, listing
-from consort.models.devices import DeviceMap
 from consort.models.hf.quiet import quiet
 from consort.models.tokens.tokenizer import one_line
 from consort.weights.checkpoint import Checkpoint
+from consort.weights.disk.folder import Folder
 
 
 class Described(Protocol):
@@ -48,10 +48,14 @@ def write_files(checkpoint: Described, folder: Path) -> None:
 class _Lazy:
     """A tensor of a checkpoint that is read when transformers asks for it."""
 
-    def __init__(self, checkpoint: Checkpoint, name: str) -> None:
-        self.checkpoint, self.name = checkpoint, name
+    def __init__(self, checkpoint: Checkpoint, name: str, by_row: bool = False) -> None:
+        self.checkpoint, self.name, self.by_row = checkpoint, name, by_row
 
     def __getitem__(self, _: Any) -> Tensor:
+        if self.by_row and isinstance(self.checkpoint, Folder):
+            found = self.checkpoint.shards.mapped(self.name)
+            if found is not None:
+                return found
         return self.checkpoint[self.name]
 
 
@@ -61,7 +65,7 @@ class Placing:
 
     dtype: torch.dtype | Literal["auto"] | None
     device: torch.device
-    device_map: DeviceMap | None = None
+    device_map: str | Mapping[str, Any] | None = None
 
 
 KINDS = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError, ImportError)
@@ -89,10 +93,11 @@ def build_module(checkpoint: Checkpoint, files: Path, placing: Placing, allow_re
         with torch.device("meta"):  # only to learn the class
             empty = kind.from_config(config, trust_remote_code=allow_remote_code)
         _check_size(empty, checkpoint)
+        rows = _read_by_row(empty)
         module, found = type(empty).from_pretrained(
             None,
             config=config,
-            state_dict={name: _Lazy(checkpoint, name) for name in checkpoint.keys()},
+            state_dict={name: _Lazy(checkpoint, name, name in rows) for name in checkpoint.keys()},
             dtype=_dtype(placing, checkpoint),
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are reported, and refused below
@@ -162,6 +167,14 @@ def _check_size(empty: Any, checkpoint: Checkpoint) -> None:
         message = f"config.json describes {described} parameters, the weights have {given}"
         hint = "weights and config.json do not belong together"
         raise BadCheckpoint(message, field=checkpoint.name, hint=hint)
+
+
+def _read_by_row(empty: Any) -> set[str]:
+    """The name of input embeddings that nothing else uses: a text touches a few of their rows."""
+    read, written = empty.get_input_embeddings(), empty.get_output_embeddings()
+    if read is None or (written is not None and empty.config.get_text_config(decoder=True).tie_word_embeddings):
+        return set()
+    return {name for name, parameter in empty.named_parameters() if parameter is getattr(read, "weight", None)}
 
 
 def _faults(found: Mapping[str, Any]) -> Iterator[str]:

@@ -31,6 +31,12 @@ Opener = Callable[[int], Session]
 PROBE = 12
 """Tokens of the text that decides."""
 
+LOOSE = 0.1
+"""How far they may be at most, where much is rounded."""
+
+UNITS = 4
+"""Units of the last place that the logits of a module of 16 bits may be apart by their order of sums alone."""
+
 NEAR_LEAN, NEAR = 1e-4, 1e-3
 """How far the logits of a session may be from those of a plain pass, by the largest of them (float32)."""
 
@@ -41,6 +47,8 @@ class Probe:
 
     text: list[int]
     wanted: Tensor
+    noise: float = 0.0
+    """How far plain passes over its beginnings are from it, by the largest logit: what rounding alone does."""
 
     def fault(self, opener: Opener, near: float) -> str | None:
         """Why sessions of `opener` are not right, None if they are."""
@@ -70,14 +78,28 @@ def probe_of(model: Host) -> Probe:
         hint = "look for NaN or infinity in its weights; lower the coefficients of a merge"
         raise BadCheckpoint("its logits are NaN or infinite", field=model.name, hint=hint)
     apart = float((wanted - other)[:seen].abs().max()) if seen else 0.0
-    if apart > _near(model, NEAR_LEAN) / 10 * float(wanted.abs().max().clamp(min=1e-3)):
+    if apart > (NEAR_LEAN / 10 if _is_exact(model) else LOOSE / 10) * float(wanted.abs().max().clamp(min=1e-3)):
         hint = "take a model that was trained to write on from a text"
         message = "its logits depend on the tokens that follow: it is no causal language model"
         raise Unsupported(message, field=model.name, hint=hint)
     switch = switch_of(model.module)
     if switch is not None and switch < len(text):
         wanted = torch.cat([_plain(model, text[:switch]), wanted[switch:]])
-    return Probe(text, wanted)
+    return Probe(text, wanted, _noise(model, text, wanted))
+
+
+def _is_exact(model: Host) -> bool:
+    """Whether nothing is rounded to less than 32 bits."""
+    return model.module.dtype in (torch.float32, torch.float64) and not getattr(model.module, "is_quantized", False)
+
+
+def _noise(model: Host, text: list[int], wanted: Tensor) -> float:
+    """What rounding does to the logits: passes over the beginnings of a text sum in another order."""
+    if model.module.dtype in (torch.float32, torch.float64):
+        return 0.0
+    parts = [(n, _plain(model, text[:n])) for n in (len(text) // 4, len(text) // 2) if n]
+    apart = max((float((part - wanted[:n]).abs().max()) for n, part in parts), default=0.0)
+    return apart / float(wanted.abs().max().clamp(min=1))
 
 
 def _plain(model: Host, text: list[int]) -> Tensor:
@@ -101,7 +123,8 @@ def is_lean(model: Host, probe: Probe | None = None) -> bool:
         lean = LeanModule(model.module)
     except (NotLean, AttributeError):
         return False
-    fault = (probe or probe_of(model)).fault(partial(LeanSession, model, lean), _near(model, NEAR_LEAN))
+    probe = probe or probe_of(model)
+    fault = probe.fault(partial(LeanSession, model, lean), _near(model, NEAR_LEAN, probe.noise))
     if fault:
         LOG.info("%s is not read by the lean pass: %s", model.name, fault)
     return fault is None
@@ -115,7 +138,7 @@ def find_stock_opener(model: Host, probe: Probe | None = None) -> Opener:
     probe, faults = probe or probe_of(model), []
     for name, kind in _kinds(model):
         opener = _switching(model, kind)
-        fault = probe.fault(opener, _near(model, NEAR))
+        fault = probe.fault(opener, _near(model, NEAR, probe.noise))
         if fault is None:
             return opener
         faults.append(f"{name}: {fault}")
@@ -146,7 +169,11 @@ def _kinds(model: Host) -> Iterator[tuple[str, Opener]]:
         yield "row by row, state in the module", partial(RowSession, model, keeper=held, single=True)
 
 
-def _near(model: Host, exact: float) -> float:
-    """How far apart logits may be: modules of 16 bits, or quantised ones, round more."""
-    quantised = getattr(model.module, "is_quantized", False)
-    return exact if model.module.dtype in (torch.float32, torch.float64) and not quantised else 0.1
+def _near(model: Host, exact: float, noise: float = 0.0) -> float:
+    """How far apart logits may be: modules of 16 bits round more, and quantised ones more than their dtype says."""
+    if getattr(model.module, "is_quantized", False):
+        return LOOSE
+    dtype = model.module.dtype
+    if dtype in (torch.float32, torch.float64):
+        return exact
+    return min(LOOSE, max(UNITS * torch.finfo(dtype).eps, 4 * noise))

@@ -22,7 +22,8 @@ class Host(Protocol):
     arguments: frozenset[str]
 
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> torch.device:
+        """The device that its weights are on."""
 
     def no_logits(self) -> Tensor:
         """What an empty feed gives."""

@@ -20,7 +20,7 @@ from consort.models.base import Session
 from consort.models.cost import Meter
 from consort.models.hf.host import Host
 from consort.models.hf.lean_pass import LeanModule, NotLean
-from consort.models.hf.packing import Place, last_of, portions
+from consort.models.hf.packing import Place, alike, last_of, portions
 
 _FEWEST = 16
 """Slots of a new cache; a full one doubles."""
@@ -55,7 +55,14 @@ class LeanSession:
 
     def _logits(self, tokens: Sequence[Sequence[int]], last: bool) -> list[Float[Tensor, "new vocab"]]:
         """What `feed` gives, before anything is counted."""
-        found = (self._read(tokens[rows], rows, last) for rows in portions(tokens, self.portion))
+        # what routes rows by their number wants to see them all
+        split = last and isinstance(self.lean, LeanModule)
+        parts = alike(tokens) if split else [slice(0, len(tokens))]
+        found = [
+            self._read(tokens[part][rows], slice(part.start + rows.start, part.start + rows.stop), last)
+            for part in parts
+            for rows in portions(tokens[part], self.portion)
+        ]
         return list(chain.from_iterable(found))
 
     def _read(self, tokens: Sequence[Sequence[int]], rows: slice, last: bool) -> tuple[Tensor, ...]:
@@ -81,7 +88,7 @@ class LeanSession:
             return [States(self.model.no_logits(), hidden)] * len(tokens)
         kept: list[Tensor] = []
         place = self._place(tokens)
-        self.lean.forward(self._ids(tokens), self.keys, self.values, place, kept)
+        self.lean.forward(self._ids(tokens), *self._in_use(), place, kept)
         kept[-1] = self.lean.norm(kept[-1])
         counts = list(place.counts)
         chosen = torch.stack([kept[layer] for layer in layers])
@@ -116,7 +123,7 @@ class LeanSession:
         if not any(self._tree):
             return [self.model.no_logits()] * len(tokens)
         place = self._place(tokens, depths=depths, parents=parents)
-        logits = self.lean.logits(self.lean.forward(self._ids(tokens), self.keys, self.values, place))
+        logits = self.lean.logits(self.lean.forward(self._ids(tokens), *self._in_use(), place))
         self.meter.add(tokens, False, time.perf_counter() - begun)
         return list(torch.split(logits, list(place.counts)))
 
@@ -153,7 +160,7 @@ class LeanSession:
             return [self.model.no_logits()] * len(tokens)
         place = self._place(tokens)
         whole = torch.cat([own.to(self.lean.embedding) for own in vectors])
-        hidden, counts = self.lean.forward(whole, self.keys, self.values, place), list(place.counts)
+        hidden, counts = self.lean.forward(whole, *self._in_use(), place), list(place.counts)
         if last:
             hidden, counts = last_of(hidden, counts)
         logits = torch.split(self.lean.logits(hidden), counts)
@@ -172,15 +179,49 @@ class LeanSession:
     @torch.no_grad()
     def select(self, rows: Sequence[int]) -> LeanSession:
         if list(rows) != list(range(len(self.lengths))):
+            had = len(self.lengths)
             self.lengths, self.offsets = [self.lengths[row] for row in rows], [self.offsets[row] for row in rows]
             width = max(self.lengths, default=0)
+            if len(rows) <= had and len(set(rows)) == len(rows):
+                self._move(rows, width)
+                self.meter.select(rows)
+                return self
             kept = torch.tensor(rows, dtype=torch.long, device=self.keys.device)
             self.keys, self.values = (_selected(store, kept, width) for store in (self.keys, self.values))
         self.meter.select(rows)
         return self
 
+    def _move(self, rows: Sequence[int], width: int) -> None:
+        """Fewer rows in the memory of them all: only those that change their place are copied."""
+        moved = [place for place, row in enumerate(rows) if place != row]
+        if moved:
+            to = torch.tensor(moved, device=self.keys.device)
+            source = torch.tensor([rows[place] for place in moved], device=self.keys.device)
+            for store in (self.keys, self.values):
+                for layer in store[:, :, :, :width]:
+                    layer[to] = layer[source]
+
     def spent(self) -> list[dict[str, Usage]]:
         return self.meter.spent()
+
+    @torch.no_grad()
+    def admit(self, rows: int) -> LeanSession:
+        """New rows at the end, in memory that is there, or in twice as much."""
+        self.lengths, self.offsets = [*self.lengths, *[0] * rows], [*self.offsets, *[0] * rows]
+        had, needed = self.keys.shape[1], len(self.lengths)
+        if needed > had:
+            slots = self.keys.shape[3]
+            for name in ("keys", "values"):
+                larger, store = self._cache(max(needed, 2 * had), slots), getattr(self, name)
+                larger[:, :had] = store
+                setattr(self, name, larger)
+        self.meter.admit(rows)
+        return self
+
+    def _in_use(self) -> tuple[Tensor, Tensor]:
+        """Keys and values of the rows that there are; memory may be there for more."""
+        rows = len(self.lengths)
+        return self.keys[:, :rows], self.values[:, :rows]
 
     def _advance(self, tokens: Sequence[Sequence[int]], last: bool, begun: float) -> None:
         self.lengths = [length + len(new) for length, new in zip(self.lengths, tokens, strict=True)]
@@ -274,7 +315,7 @@ class LeanSession:
         had = self.keys.shape[3]
         if slots > had:
             room = max(_FEWEST, slots, 2 * had)
-            batch = len(self.lengths)
+            batch = self.keys.shape[1]
             keys, values = self._cache(batch, room), self._cache(batch, room)
             keys[:, :, :, :had], values[:, :, :, :had] = self.keys, self.values
             self.keys, self.values = keys, values
@@ -296,7 +337,7 @@ def _selected(
         return store[:, :, :, : width + _FEWEST].index_select(1, kept)
     for layer in store[:, :, :, :width]:
         layer[: len(kept)] = layer[kept]
-    return store[:, : len(kept)]
+    return store
 
 
 class LeanOpener:

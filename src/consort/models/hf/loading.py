@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
-from consort.core.dtypes import FloatName, torch_dtype
+from consort.core.dtypes import FloatName, dtype_name, torch_dtype
 from consort.core.errors import BadCheckpoint, Incompatible
 from consort.models.base import Tokenizer
-from consort.models.devices import DeviceMap, check_device_map, choose_device
+from consort.models.devices import choose_device
 from consort.models.hf.build import Described, Placing, build_module, write_files
 from consort.models.hf.model import HFModel
 from consort.models.hf.quantised import QuantisedFolder, build_quantised, quantised_folder
+from consort.models.placement import AUTO, Placement, current
 from consort.models.tokens.tokenizer import ByteTokenizer, first_id, load_tokenizer, one_line
 from consort.weights.checkpoint import Checkpoint
 from consort.weights.disk.folder import open_folder
@@ -27,7 +29,7 @@ def load_model(
     tokenizer: str | None = None,
     dtype: FloatName | Literal["auto"] | torch.dtype | None = None,
     device: str | torch.device | None = None,
-    device_map: DeviceMap | None = None,
+    device_map: str | Mapping[str, Any] | None = None,
     name: str | None = None,
     allow_remote_code: bool = False,
 ) -> HFModel:
@@ -39,13 +41,19 @@ def load_model(
     `dtype` is what the weights are held and computed in: a name, "auto" for the checkpoint's own, by default float32.
     `device` is cpu, cuda, cuda:1, mps, by default the first GPU of CUDA if there is one; in its place `device_map`
     spreads the model over several devices through accelerate, as transformers takes it ("auto", or a mapping).
+    Where one of them is not given, what `placement.held` says holds.
     A quantised folder (bitsandbytes, GPTQ, AWQ, fp8, compressed-tensors, ...) is left to transformers and its package.
 
     Raises BadCheckpoint for a folder that is missing, damaged, of pickles, or whose tensors are not those of the
     architecture (missing and unexpected ones are named), and if it would need remote code that is not allowed;
     BadParameter for a dtype or device that is none, MissingExtra for a `device_map` without accelerate.
     """
-    placing = _placing(dtype, device, device_map)
+    asked = Placement(
+        dtype_name(dtype) if isinstance(dtype, torch.dtype) else dtype,
+        None if device is None else str(device),
+        device_map,
+    )
+    placing = _placing(asked.check().over(current()))
     checkpoint = _opened(source, allow_remote_code) if isinstance(source, str | Path) else source
     if checkpoint.config.get("auto_map") and not allow_remote_code:
         hint = "read that code, then pass --allow-remote-code (allow_remote_code=True) if you trust it"
@@ -59,19 +67,25 @@ def load_model(
             module = build_quantised(checkpoint, placing, allow_remote_code)
         else:
             module = build_module(checkpoint, files, placing, allow_remote_code)
-    return HFModel(name or checkpoint.name, module, texts, ends=ends, source=source, tokenizer_choice=tokenizer)
+    return HFModel(
+        name or checkpoint.name,
+        module,
+        texts,
+        ends=ends,
+        source=source,
+        tokenizer_choice=tokenizer,
+        placement=asked,
+    )
 
 
-def _placing(
-    dtype: FloatName | Literal["auto"] | torch.dtype | None,
-    device: str | torch.device | None,
-    device_map: DeviceMap | None,
-) -> Placing:
-    held = torch_dtype(dtype) if isinstance(dtype, str) and dtype != "auto" else dtype
-    if device_map is not None:
-        check_device_map(device_map, device)
-        return Placing(held, torch.device("cpu"), device_map)
-    return Placing(held, choose_device(device))
+def _placing(asked: Placement) -> Placing:
+    """The objects that a placement names."""
+    held: torch.dtype | Literal["auto"] | None = None
+    if asked.dtype is not None:
+        held = "auto" if asked.dtype == AUTO else torch_dtype(asked.dtype)
+    if asked.device_map is not None:
+        return Placing(held, torch.device("cpu"), asked.device_map)
+    return Placing(held, choose_device(asked.device))
 
 
 def own_tokenizer(checkpoint: Checkpoint, *, choice: str | None = None, allow_remote_code: bool = False) -> Tokenizer:

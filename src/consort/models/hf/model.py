@@ -16,6 +16,7 @@ from consort.core.errors import BadData, Incompatible, listing
 from consort.models.base import Session, Tokenizer
 from consort.models.hf.build import Placing, build_module, write_files
 from consort.models.hf.choose import Opener, find_opener
+from consort.models.placement import OPEN, Placement
 from consort.models.token_model import TokenModel
 from consort.weights.checkpoint import Checkpoint
 
@@ -24,7 +25,8 @@ class HFModel(TokenModel):
     """A transformers causal model in evaluation mode with its tokenizer.
 
     `ends` are the tokens that end an answer; `source` is what it was loaded from (a folder or a checkpoint) and
-    `tokenizer_choice` the tokenizer asked for in place of the model's own, so that a plan can name it again.
+    `tokenizer_choice` the tokenizer asked for in place of the model's own, so that a plan can name it again;
+    `placement` is what was asked for of its own dtype and device.
     """
 
     def __init__(
@@ -36,9 +38,10 @@ class HFModel(TokenModel):
         ends: Iterable[int] = (),
         source: Path | str | Checkpoint | None = None,
         tokenizer_choice: str | None = None,
+        placement: Placement = OPEN,
     ) -> None:
         self.name, self.module, self.tokenizer = name, module.eval(), tokenizer
-        self.source, self.tokenizer_choice = source, tokenizer_choice
+        self.source, self.tokenizer_choice, self.placement = source, tokenizer_choice, placement
         self.arguments = frozenset(inspect.signature(module.forward).parameters)
         text = module.config.get_text_config(decoder=True)
         self.window: int | None = getattr(text, "max_position_embeddings", None)

@@ -55,6 +55,27 @@ def portions(tokens: Sequence[Sequence[int]], size: int) -> Iterator[slice]:
     yield slice(start, len(tokens))
 
 
+_PASS = 64
+"""What a pass of its own costs, in tokens of padding that it saves."""
+
+
+def alike(tokens: Sequence[Sequence[int]]) -> list[slice]:
+    """Neighbouring rows in groups that have about as many new tokens each, so that little is padding.
+
+    >>> alike([[1], [1], [1] * 100])
+    [slice(0, 2, None), slice(2, 3, None)]
+    """
+    cuts, start, most, total = [], 0, 0, 0
+    for row, new in enumerate(tokens):
+        together = max(most, len(new)) * (row - start + 1) - total - len(new)
+        apart = most * (row - start) - total
+        if most and new and together - apart > _PASS:
+            cuts.append(slice(start, row))
+            start, most, total = row, 0, 0
+        most, total = max(most, len(new)), total + len(new)
+    return [*cuts, slice(start, len(tokens))]
+
+
 def last_of(x: Float[Tensor, "token ..."], counts: Sequence[int]) -> tuple[Float[Tensor, "row ..."], list[int]]:
     """The last token of each row that has any, and how many of each row that are: 1 or 0."""
     if max(counts) == 1:

@@ -13,7 +13,7 @@ between them (speculation and plain decoding, a batch and its rows alone) is equ
 from __future__ import annotations
 
 import json
-import os
+import logging
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,8 +26,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from consort.core.cache import cache_folder
 from consort.core.errors import ConsortError
 from consort.core.files import write_json
+
+LOG = logging.getLogger(__name__)
 
 MOST = 6
 """Up to so many tokens there is a choice; more are multiplied by `F.linear`."""
@@ -128,12 +131,6 @@ def processor() -> str:
     return " ".join([platform.machine(), *dict.fromkeys(names)])
 
 
-def cache_folder() -> Path:
-    """Where what was measured is kept: `$XDG_CACHE_HOME/consort`, or `~/.cache/consort`."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return root / "consort"
-
-
 def _file() -> Path:
     parts = [processor(), torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
     return cache_folder() / f"products-{sha256(repr(parts).encode()).hexdigest()[:16]}.json"
@@ -155,8 +152,8 @@ def _kept(file: Path, new: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, {key: list(forms) for key, forms in sorted(table.items())})
-    except (OSError, ConsortError):  # a folder that cannot be written to: this process goes by its own measurement
-        pass
+    except (OSError, ConsortError) as error:
+        LOG.warning("the fastest forms of products cannot be kept, and are measured each time: %s", error)
     _TABLES[file] = table
     return table
 

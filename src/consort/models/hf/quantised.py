@@ -5,17 +5,21 @@ consort does not read such weights: they cannot be merged, but the model in the 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from consort.core.errors import BadCheckpoint, MissingExtra
+from consort.core.errors import BadCheckpoint, MissingExtra, listing
 from consort.models.hf.build import Placing, causal_class, drop_with, load_errors, placed
 from consort.models.hf.quiet import quiet
 from consort.models.tokens.tokenizer import one_line
 from consort.weights.disk.folder import BESIDE, CONFIG, label
 from consort.weights.disk.paths import inside, present, read_json
+from consort.weights.disk.quantised import is_quantised_config
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,7 @@ def quantised_folder(path: Path, *, allow_remote_code: bool = False) -> Quantise
     if not (path / CONFIG).is_file():
         return None
     config = read_json(inside(path, CONFIG, source=CONFIG))
-    text = config.get("text_config")
-    if not config.get("quantization_config") and not (isinstance(text, dict) and text.get("quantization_config")):
+    if not is_quantised_config(config):
         return None
     if not list(path.glob("*.safetensors")):
         raise BadCheckpoint("has no safetensors", field=str(path), hint="other kinds of quantised files are not read")
@@ -52,20 +55,32 @@ def build_quantised(folder: QuantisedFolder, placing: Placing, allow_remote_code
         config = AutoConfig.from_pretrained(folder.path, trust_remote_code=allow_remote_code, local_files_only=True)
         kind = causal_class(config, folder.name)
         try:
-            module = kind.from_pretrained(
+            module, found = kind.from_pretrained(
                 folder.path,
                 dtype="auto" if placing.dtype is None else placing.dtype,
                 trust_remote_code=allow_remote_code,
                 local_files_only=True,
                 use_safetensors=True,
+                output_loading_info=True,
                 **where,
             )
-            drop_with(module, where)
-            return module
         except ImportError as error:
             method = _method(folder.config)
             hint = f"install the package that transformers names, or take a folder that is not quantised ({method})"
             raise MissingExtra(f"cannot be loaded: {one_line(error)}", field=folder.name, hint=hint) from error
+    drop_with(module, where)
+    _check_whole(found, folder.name)
+    return module
+
+
+def _check_whole(found: Mapping[str, Any], name: str) -> None:
+    """Raise BadCheckpoint where transformers left weights as they were drawn; what it did not use is a warning."""
+    missing = sorted(found["missing_keys"]) + sorted(map(str, found["mismatched_keys"]))
+    if missing:
+        hint = "do the weights and the quantization_config of config.json belong together?"
+        raise BadCheckpoint(f"lacks {listing(missing, 5)}", field=name, hint=hint)
+    if found["unexpected_keys"]:
+        LOG.warning("%s: not used: %s", name, listing(sorted(found["unexpected_keys"]), 5))
 
 
 def _method(config: Mapping[str, Any]) -> str:

@@ -90,6 +90,12 @@ class _RaggedLayer(DynamicLayer):  # type: ignore[misc]
             self.keys = self.keys[:, :, : width + _GROWTH].index_select(0, rows)
             self.values = self.values[:, :, : width + _GROWTH].index_select(0, rows)
 
+    def admit(self, rows: int) -> None:
+        if self.keys is not None and self.values is not None:
+            self.keys, self.values = (
+                torch.cat([store, store.new_zeros(rows, *store.shape[1:])]) for store in (self.keys, self.values)
+            )
+
     def get_seq_length(self) -> int:
         return self.cache.place.width - self.cache.place.slots.shape[1]
 
@@ -288,6 +294,16 @@ class RaggedSession:
 
     def rollback(self, lengths: Sequence[int]) -> None:
         self.lengths = [min(a, b) for a, b in zip(self.lengths, lengths, strict=True)]
+
+    @torch.no_grad()
+    def admit(self, rows: int) -> RaggedSession:
+        self.lengths = [*self.lengths, *[0] * rows]
+        self.cache.batch = len(self.lengths)
+        for layer in self.cache.layers:
+            if isinstance(layer, _RaggedLayer):
+                layer.admit(rows)
+        self.meter.admit(rows)
+        return self
 
     @torch.no_grad()
     def select(self, rows: Sequence[int]) -> RaggedSession:

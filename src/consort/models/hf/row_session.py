@@ -101,6 +101,11 @@ class RowSession:
             if length < len(row.tokens):
                 row.tokens, row.state, row.read = row.tokens[:length], None, 0
 
+    def admit(self, rows: int) -> RowSession:
+        self.rows += [_Kept() for _ in range(rows)]
+        self.meter.admit(rows)
+        return self
+
     def select(self, rows: Sequence[int]) -> RowSession:
         repeated = len(set(rows)) < len(rows)
         self.rows = [copy.deepcopy(self.rows[row]) if repeated else self.rows[row] for row in rows]

@@ -119,6 +119,16 @@ class SwitchingSession:
             side.read = [min(read, len(row)) for read, row in zip(side.read, self.tokens, strict=True)]
             side.session.rollback(side.read)
 
+    def inner_sessions(self) -> list[Any]:
+        return [side.session for side in self.sides]
+
+    def admit(self, rows: int) -> SwitchingSession:
+        self.tokens += [[] for _ in range(rows)]
+        for side in self.sides:
+            side.session, side.read = side.session.admit(rows), [*side.read, *[0] * rows]
+        self.meter.admit(rows)
+        return self
+
     def select(self, rows: Sequence[int]) -> SwitchingSession:
         self.tokens = [list(self.tokens[row]) for row in rows]
         for side in self.sides:

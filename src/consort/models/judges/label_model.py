@@ -14,7 +14,7 @@ from consort.models.judges.classifiers import load_classifier, opened
 from consort.weights import Checkpoint
 
 
-@judge()
+@judge(example={"checkpoint": "lab:reward"})
 class LabelModel:
     """A classifier as the probability of one of its labels: of the named one, else of the first of `usual` that it has.
 

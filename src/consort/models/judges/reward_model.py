@@ -14,7 +14,7 @@ from consort.models.judges.classifiers import load_classifier, opened
 from consort.weights import Checkpoint
 
 
-@judge()
+@judge(example={"checkpoint": "lab:reward"})
 class RewardModel:
     """A checkpoint with a head of one number, read from its folder at first use.
 

@@ -19,6 +19,7 @@ class Breaker:
             return max(0.0, self._open_until - clock())
 
     def note(self, good: bool, clock: Callable[[], float]) -> None:
+        """Take note of a success, or of one more fault in a row."""
         with self._lock:
             self._failures = 0 if good else self._failures + 1
             if self._failures >= self.patience:

@@ -15,16 +15,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from threading import Event
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from consort.core.counted import counted
 from consort.core.errors import BadParameter, Unsupported
-from consort.core.params import Range
 from consort.core.prompts import check_list
 from consort.core.types import Completion, Prompt, Sampling
 from consort.models.remote.failures import Absent, Failure, Refused
 from consort.models.remote.habits import Habits
-from consort.models.remote.reference import PLAIN, PREFIX, check_url, checked, reference_text, split_reference
+from consort.models.remote.options import PLAIN, Options, checked
+from consort.models.remote.reference import PREFIX, check_url, reference_text, split_reference
 from consort.models.remote.secret import Key
 from consort.models.remote.wire.answers import USUAL, answer_of, completion_of, raw_choice
 from consort.models.remote.wire.echo import Untold, echoed_logprob
@@ -69,12 +69,12 @@ class RemoteModel:
         name: str,
         base_url: str,
         *,
-        timeout_s: Annotated[float, Range(0.001, 86400)] = 120.0,
-        retries: Annotated[int, Range(0, 100)] = 2,
-        concurrency: Annotated[int, Range(1, 1024)] = 8,
-        api_key_env: str | None = None,
-        patience: Annotated[int, Range(1, 1000000)] = 5,
-        cooldown_s: Annotated[float, Range(0, 86400)] = 30.0,
+        timeout_s: float = Options.timeout_s,
+        retries: int = Options.retries,
+        concurrency: int = Options.concurrency,
+        api_key_env: str | None = Options.api_key_env,
+        patience: int = Options.patience,
+        cooldown_s: float = Options.cooldown_s,
         sleep: Callable[[float], None] = time.sleep,
         http: Any = None,
     ) -> None:
@@ -96,6 +96,7 @@ class RemoteModel:
 
     @property
     def concurrency(self) -> int:
+        """How many requests are under way at a time, at most."""
         return int(self.settings["concurrency"])
 
     @property
@@ -105,6 +106,7 @@ class RemoteModel:
 
     @cached_property
     def transport(self) -> Transport:
+        """The connection, made at its first use."""
         from consort.models.remote.transport import Transport
 
         kept = {name: value for name, value in self.settings.items() if name != "api_key_env"}

@@ -2,7 +2,7 @@
 
     {openai: NAME, url: BASE_URL, timeout_s: 60, retries: 4, concurrency: 2, api_key_env: MY_KEY}
 
-Options are the keyword arguments of RemoteModel that PLAIN names. Neither httpx nor torch is imported here.
+Options are those of remote/options.py. Neither httpx nor torch is imported here.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from consort.core.errors import BadParameter, BadPlan, ConsortError, did_you_mean
-from consort.core.params import Param, check, params_of, written_number
+from consort.core.errors import BadParameter, BadPlan, ConsortError
+from consort.models.remote.options import PARAMS, PLAIN, checked
 
 PREFIX = "openai:"
 KEY = "openai"
 """The key of a mapping that describes an endpoint."""
 
-PLAIN = ("timeout_s", "retries", "concurrency", "api_key_env", "patience", "cooldown_s")
 FORM = f"{PREFIX}NAME@http://HOST:PORT/v1"
 
 
@@ -45,8 +44,7 @@ def split_reference(reference: str) -> tuple[str, str, dict[str, Any]]:
 
 def reference_text(name: str, base_url: str, options: Mapping[str, Any]) -> str:
     """The reference that `split_reference` reads; options that are not the default, in the order of PLAIN."""
-    params = _params()
-    given = {key: options[key] for key in PLAIN if key in options and options[key] != params[key].default}
+    given = {key: options[key] for key in PLAIN if key in options and options[key] != PARAMS[key].default}
     shown = {key: int(v) if isinstance(v, float) and v.is_integer() else v for key, v in given.items()}
     return f"{PREFIX}{name}@{base_url}" + (f"?{urlencode(shown, quote_via=quote)}" if shown else "")
 
@@ -69,24 +67,6 @@ def described(value: Mapping[str, Any], path: str) -> str:
     except ConsortError as error:
         raise error.within(path) from None
     return reference_text(value[KEY], value["url"], options)
-
-
-def checked(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as RemoteModel takes them, numbers from text too. Raises BadParameter for one unknown or out of range."""
-    params, found = _params(), {}
-    for key, value in options.items():
-        if key not in PLAIN:
-            raise BadParameter(f"an endpoint has no option {key!r}", field=key, hint=did_you_mean(key, PLAIN))
-        given = written_number(params[key], value)
-        found[key] = None if value is None and params[key].optional else check(params[key], given)
-    return found
-
-
-def _params() -> dict[str, Param]:
-    from consort.models.remote.model import RemoteModel
-
-    init: Callable[..., Any] = RemoteModel.__init__
-    return {p.name: p for p in params_of(init) if p.name in PLAIN}
 
 
 def check_url(url: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from consort.core.errors import BadCheckpoint, BadData, MissingExtra
-from consort.core.types import Message, Prompt
+from consort.core.types import Chat, Message, Prompt, Tokens
 from consort.models.hf.quiet import quiet
 from consort.weights.disk.paths import read_json
 
@@ -25,8 +25,24 @@ def vocabulary_key(ids: Mapping[str, int]) -> str:
 
 
 def plain_chat(messages: Sequence[Message]) -> str:
-    """A chat as lines `role: content`, ready for the assistant's turn: what a model without a template is given."""
-    return "".join(f"{m['role']}: {said(m['content'])}\n" for m in messages) + "assistant:"
+    """A chat as lines `role: content`, ready for the assistant's turn: what a model without a template is given.
+
+    Tools come first, as JSON; calls are written as `<tool_call>{"name": …, "arguments": {…}}</tool_call>`.
+    """
+    tools = getattr(messages, "tools", ())
+    head = "".join(f"tool: {json.dumps(tool.get('function', tool), ensure_ascii=False)}\n" for tool in tools)
+    return head + "".join(f"{m['role']}: {_turn(m)}\n" for m in messages) + "assistant:"
+
+
+def _turn(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    text = "" if content is None else said(content)
+    for call in message.get("tool_calls") or ():
+        function = call.get("function", {})
+        arguments = function.get("arguments") or "{}"
+        shown = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        text += f'<tool_call>{{"name": {json.dumps(function.get("name"))}, "arguments": {shown}}}</tool_call>'
+    return text
 
 
 def said(content: Any) -> str:
@@ -97,27 +113,31 @@ class HFTokenizer:
         from jinja2.exceptions import TemplateError
 
         try:
-            return str(self.tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True))
-        except TemplateError as error:
+            tools = [dict(tool) for tool in getattr(prompt, "tools", ())] or None
+            render = self.tokenizer.apply_chat_template
+            return str(render(list(prompt), tools=tools, tokenize=False, add_generation_prompt=True))
+        except (TemplateError, TypeError, KeyError) as error:
             raise BadData(f"the chat template refuses the chat: {error}", field="messages") from error
 
     def chat_tokens(self, messages: Sequence[Message]) -> list[int]:
         """What the model reads for a chat. What a message says is text: control tokens come from the template alone."""
-        written = "\n".join(_texts(messages))
+        tools = getattr(messages, "tools", ())
+        written = "\n".join((*_texts(messages), *_texts(tools)))
         if not any(name in written for name in self.controls):
             return self.encode(self.chat(messages))
         mark = next(chr(i) for i in range(0xE000, 0xF900) if chr(i) not in written)
         names = sorted(self.controls, key=len, reverse=True)
-        hidden = [
-            {
-                key: value if key == "role" else _replaced(value, {n: f"{mark}{i}{mark}" for i, n in enumerate(names)})
-                for key, value in message.items()
-            }
-            for message in messages
-        ]
+        marks = {n: f"{mark}{i}{mark}" for i, n in enumerate(names)}
+        hidden = Chat(
+            cast(
+                "list[Message]",
+                [{k: v if k == "role" else _replaced(v, marks) for k, v in m.items()} for m in messages],
+            ),
+            [_replaced(tool, marks) for tool in tools],
+        )
         shown = {f"{mark}{i}{mark}": name for i, name in enumerate(names)}
         found = list(self._head)
-        for section in re.split("(" + "|".join(map(re.escape, names)) + ")", self.chat(cast("list[Message]", hidden))):
+        for section in re.split("(" + "|".join(map(re.escape, names)) + ")", self.chat(hidden)):
             own = self.controls.get(section)
             found += self._letters(_replaced(section, shown)) if own is None else [own]
         return found
@@ -125,6 +145,8 @@ class HFTokenizer:
 
 def read_chat(tokenizer: Any, prompt: Prompt) -> list[int]:
     """What a model reads for a prompt: a string as it is, control tokens included, a chat by the model's template."""
+    if isinstance(prompt, Tokens):
+        return list(prompt.ids)
     own = getattr(tokenizer, "chat_tokens", None)
     return list(tokenizer.encode(tokenizer.chat(prompt)) if isinstance(prompt, str) or own is None else own(prompt))
 

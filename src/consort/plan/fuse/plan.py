@@ -64,6 +64,7 @@ class Teacher:
 
     @property
     def name(self) -> str:
+        """The reference, or the part of it that tells it from others."""
         return name_of(self.model)
 
 
@@ -100,6 +101,7 @@ class FusePlan:
 
     @property
     def by_preference(self) -> bool:
+        """Whether it is trained on pairs of answers rather than on distributions."""
         return self.settings.mode == "preference"
 
     @property

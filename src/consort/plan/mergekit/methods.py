@@ -36,6 +36,7 @@ class Method:
         return {name: RESCALE if name == "rescale" else p for name, p in own.items()}
 
     def required(self, name: str) -> bool:
+        """Whether mergekit asks for a parameter."""
         return (name == "weight" and self.name in REQUIRED_WEIGHT) or self.params[name].required
 
 

@@ -15,6 +15,9 @@ Trial = Callable[[str, Expression], float]
 
 LAMBDAS = (0.2, 0.4, 0.6, 0.8, 1.0)
 TIES_LAMBDAS = (1.0, 1.5, 2.0, 2.5)
+SPECTRAL = {"tsv_m": (1.0, 1.5), "iso_c": (1.0, 1.5), "wudi": (1.0,)}
+"""Merges by singular directions and their λ, tried in families of `SPECTRAL_FAMILY` experts or more."""
+SPECTRAL_FAMILY = 3
 STEP = 0.2
 
 
@@ -67,7 +70,17 @@ def task_vectors(base: Member, experts: Sequence[Member], trial: Trial) -> None:
     for lam in TIES_LAMBDAS:
         arguments = {"models": [m.reference for m in kept], "base": base.reference, "lambda": lam}
         trial(f"ties of {len(kept)}, lambda {lam}", {"ties": arguments})
+    if len(kept) >= SPECTRAL_FAMILY:
+        spectral(base, kept, trial)
     refine(dict.fromkeys(kept, coefficient), score, weighted)
+
+
+def spectral(base: Member, members: Sequence[Member], trial: Trial) -> None:
+    """Merges that need no data and no coefficients of their own."""
+    for name, lambdas in SPECTRAL.items():
+        for lam in lambdas:
+            arguments = {"models": [m.reference for m in members], "base": base.reference, "lambda": lam}
+            trial(f"{name} of {len(members)}, lambda {lam}", {name: arguments})
 
 
 def tune(members: list[Member], weighted: Callable[[dict[Member, float]], float]) -> tuple[list[Member], float, float]:

@@ -17,7 +17,6 @@ from typing import Any
 from consort.core.errors import BadParameter, ConsortError, EnvironmentFailure
 from consort.core.files import check_place
 from consort.core.journal import key_of, provenance
-from consort.core.progress import track
 from consort.data import Task
 from consort.evaluate import Decision, Result, gate
 from consort.plan.build import Builder
@@ -29,11 +28,10 @@ from consort.recipes.auto.stages.merges import Merges
 from consort.recipes.auto.stages.together import Together
 from consort.recipes.auto.stages.zoo import Zoo
 from consort.recipes.auto.teams import Teams, choose, ready
-from consort.runs.folder import open_run
+from consort.runs.begun import begin, described
 from consort.runs.pool import WINNER, Family, Member, families, open_members, repeated
 from consort.runs.results import Found, Outcome, conclude
-from consort.runs.trials import Candidate, Trials, is_record
-from consort.weights import describe
+from consort.runs.trials import Candidate, Trials
 
 DEFAULT_BUDGET = 100
 STAGES: tuple[Stage, ...] = (Merges(), Zoo(), Together(), Learned())
@@ -66,17 +64,14 @@ def auto(
     loaded.fit_and_held_out(seed)
     loaded.split("test")
     members = open_members(models, builder := Builder(seed, allow_remote_code), base)
-    inputs = [describe(m.checkpoint) if m.checkpoint else {"name": m.label} for m in members]
-    asked = {"inputs": inputs, "models": list(models), "base": base, "task": loaded.key, "budget": budget, "seed": seed}
-    weights = [m.checkpoint for m in members if m.checkpoint]
-    journal, records = open_run(Path(out), asked, weights, force=force, sound=is_record)
-    with track("searching", total=budget) as advance:
-        trials = Trials(loaded, builder, journal, records, budget=budget, seed=seed, advance=advance)
+    begun = begin("auto", Path(out), members, loaded, builder, base=base, budget=budget, seed=seed, force=force)
+    with begun as (trials, went_on):
         usable, notes = runnable(trials, members)
+        trials.watch.phase("searching", trials.budget)
         found, more = search(trials, usable, base, force=force)
-    found = replace(found, notes=(*repeated(models), *notes, *found.notes))
-    origin = provenance(plan=found.plan, inputs=inputs, seed=seed)
-    return conclude(Path(out), trials, usable, found, origin, more=more)
+        found = replace(found, notes=(*repeated(models), *went_on, *notes, *found.notes))
+        origin = provenance(plan=found.plan, inputs=described(trials, usable), seed=seed)
+        return conclude(Path(out), trials, usable, found, origin, details=more)
 
 
 def check_budget(budget: int) -> None:
@@ -88,11 +83,15 @@ def check_budget(budget: int) -> None:
 def runnable(trials: Trials, members: Sequence[Member]) -> tuple[list[Member], list[str]]:
     """The members that the task can be run with, and why others are left out; raises where none is left."""
     kept, faults = [], []
+    trials.watch.phase("single models on fit", len(members))
     with trials.journal.discarded_if_refused():
-        for member in members:
+        for number, member in enumerate(members, 1):
             try:
                 trials.admit(member.label, member.reference)
+                if member.checkpoint is not None:
+                    trials.content(member.reference, member.checkpoint)  # its files have just been read
                 kept.append(member)
+                trials.watch.tell(number)
             except EnvironmentFailure:
                 raise
             except ConsortError as fault:
@@ -107,7 +106,7 @@ def search(
 ) -> tuple[Found, dict[str, Any]]:
     """Score the singles, let every stage propose on fit, decide on held-out.
 
-    Also returns further keys of results.json. The fallback is the single model that is best on all of dev.
+    Also returns details of results.json. The fallback is the single model that is best on all of dev.
     """
     fit = {m.reference: trials.result(m.label, m.reference, "fit") for m in members}
     singles = tuple(trials.result(m.label, m.reference, "held_out") for m in members)

@@ -39,6 +39,7 @@ class Proposal:
 
     @property
     def key(self) -> str:
+        """By which equal proposals are known."""
         return key_of(self.expression)
 
     @property
@@ -58,7 +59,7 @@ class Pool:
     """What stages know: the inputs, what they do on fit, and what earlier stages proposed.
 
     `best_of_family` is by the label of a family's first member; `members` are systems that may be part of a team.
-    `extras` are further keys of results.json.
+    `extras` are details of results.json.
     """
 
     trials: Trials

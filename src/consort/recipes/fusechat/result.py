@@ -86,6 +86,6 @@ def _result(
     key = key_of([stamp, task.key])
     if key in known:
         return replace(Result.from_json(known[key]), model=name)
-    result = evaluate(load(), task, split="test", seed=run.plan.settings.seed)
-    journal.append({"key": key, "result": result.to_json()})
+    result = evaluate(load(), task, split="test", seed=run.plan.settings.seed, keep_answers=True)
+    journal.append({"key": key, "name": name, "result": result.to_json()})
     return replace(result, model=name)

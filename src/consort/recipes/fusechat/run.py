@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import consort
-from consort.core.files import check_place, write_atomic, write_json
+from consort.core.files import check_place, write_atomic
 from consort.core.journal import provenance
+from consort.core.progress import watched
+from consort.core.results import RESULTS_FILE, write_results
 from consort.data import dump_yaml
 from consort.distil.store import clear_torn
 from consort.evaluate import Comparison
@@ -27,10 +28,11 @@ from consort.recipes.fusechat.preference import learn
 from consort.recipes.fusechat.result import FUSED, MODEL, is_record, measured, merged
 from consort.recipes.fusechat.rows import CONTROL, align_all, chosen, collect_rows, share, students_of
 from consort.recipes.fusechat.setup import PLAN, Run, nothing_left
-from consort.runs.folder import open_run
+from consort.report import write_report
+from consort.runs.folder import REPORT_FILE, open_run
+from consort.runs.results import told_examples, told_task
 from consort.weights import describe
-
-RESULTS = "results.json"
+from consort.weights.content import content_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +88,24 @@ def fuse(
     run = opened(plan, out, allow_remote_code=allow_remote_code)
     inputs = [model.checkpoint for model in run.models]
     with nothing_left(run.out):
-        journal, done = open_run(run.out, {"fuse": run.pivot.stamp}, inputs, force=force, sound=is_record)
-        clear_torn(run.out, PLAN, RESULTS)
+        about = {"verb": "fuse", "pivot": run.pivot.name, "seed": run.plan.settings.seed}
+        about |= {} if run.task is None else {"task": told_task(run.task)}
+        place = {"fuse": run.pivot.stamp}
+        journal, done = open_run(run.out, place, inputs, force=force, sound=is_record, about=about)
+        clear_torn(run.out, PLAN, RESULTS_FILE)
         write_atomic(run.out / PLAN, dump_yaml(run.plan.to_json()))
-        taught = _taught(run)
-    model = merged(run, taught.students, done, journal)
-    comparison = measured(run, model, taught.students, done, journal)
+        with watched(run.out, "fuse") as watch:
+            watch.phase("teaching students")
+            taught = _taught(run)
+            watch.phase("merging students")
+            model = merged(run, taught.students, done, journal)
+            watch.phase("measuring on test")
+            comparison = measured(run, model, taught.students, done, journal)
     students = {name: path for name, path in taught.students.items() if name != CONTROL}
     control = taught.students.get(CONTROL)
     fused = Fused(run.out, students, control, taught.chosen, taught.aligned, comparison, taught.pairs)
-    write_json(run.out / RESULTS, document(run, fused))
+    write_results(run.out, "fuse", content_of(run, fused))
+    write_report(run.out, run.out / REPORT_FILE)
     return fused
 
 
@@ -120,17 +130,26 @@ def opened(plan: FusePlan | Mapping[str, Any] | str | Path, out: str | Path, *, 
     return Run(plan, Path(out), allow_remote_code=allow_remote_code)
 
 
-def document(run: Run, fused: Fused) -> dict[str, Any]:
+def content_of(run: Run, fused: Fused) -> dict[str, Any]:
     """The content of results.json."""
-    inputs = [describe(model.checkpoint) for model in run.models]
-    return {
-        "consort": consort.__version__,
-        "plan": run.plan.to_json(),
-        "model": MODEL,
+    hashed = {model.name: {"weights_sha256": content_hash(model.checkpoint)} for model in run.models}
+    inputs = [{**describe(model.checkpoint), **hashed[model.name]} for model in run.models]
+    plan, seed, compared = run.plan.to_json(), run.plan.settings.seed, fused.comparison
+    against = None if compared is None else compared.reference
+    fusion = {
         "students": {name: str(path.relative_to(run.out)) for name, path in fused.students.items()},
         "aligned": dict(fused.aligned),
         "chosen": {group: dict(counts) for group, counts in fused.chosen.items()},
         "pairs": fused.pairs,
-        "comparison": None if fused.comparison is None else fused.comparison.to_json(),
-        "provenance": provenance(plan=run.plan.to_json(), inputs=inputs, seed=run.plan.settings.seed),
+    }
+    task = {} if run.task is None else {"task": told_task(run.task)}
+    examples = {} if run.task is None else {"examples": {"test": told_examples(run.task.split("test", seed=seed))}}
+    return {
+        **task,
+        "seed": seed,
+        "winner": {"name": FUSED, "kind": "fusion", "plan": plan, "path": MODEL, "against": against},
+        "test": [] if compared is None else [system.result.to_json() for system in compared.systems],
+        **examples,
+        "details": {"fusion": fusion},
+        "provenance": provenance(plan=plan, inputs=inputs, seed=seed),
     }

@@ -10,6 +10,7 @@ from typing import Any
 
 from consort.core.errors import ConsortError
 from consort.core.journal import key_of
+from consort.core.progress import PROGRESS_FILE
 from consort.data import Task, load_task
 from consort.distil.corpus import Asked, Document, corpus_key, fitted, read_corpus, read_prompts
 from consort.distil.store import Store, clear_torn
@@ -165,5 +166,7 @@ def nothing_left(out: Path) -> Iterator[None]:
 
 def _worked(out: Path) -> bool:
     """Whether a run folder holds more than its plan and the first lines of journals."""
-    files: Sequence[Path] = [path for path in out.rglob("*") if path.is_file() and path != out / PLAN]
+    files: Sequence[Path] = [
+        path for path in out.rglob("*") if path.is_file() and path not in (out / PLAN, out / PROGRESS_FILE)
+    ]
     return any(path.name != JOURNAL or path.read_bytes().count(b"\n") > 1 for path in files)

@@ -35,6 +35,7 @@ class Group:
 
     @property
     def is_merge(self) -> bool:
+        """Whether it is made of several models."""
         return not isinstance(self.plan, str)
 
     def to_json(self) -> dict[str, Any]:

@@ -39,12 +39,10 @@ class MergedZoo:
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The keys of results.json that tell of a zoo."""
-        return {
-            "zoo": {**self.zoo.to_json(), "threshold": self.threshold},
-            "clusters": [group.to_json() for group in self.groups],
-            "harmful": self.harmful,
-        }
+        """The details of results.json that tell of a zoo."""
+        clusters = [group.to_json() for group in self.groups]
+        told = {"threshold": self.threshold, "clusters": clusters, "harmful": self.harmful}
+        return {"zoo": {**self.zoo.to_json(), **told}}
 
 
 def merge_zoo(

@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
-from typing import Any
 
 from consort.core.counted import counted
 from consort.core.errors import BadParameter
 from consort.core.files import check_place
 from consort.core.journal import key_of, provenance
-from consort.core.progress import track
 from consort.data import Task
 from consort.evaluate import gate
 from consort.plan.build import Builder
@@ -26,11 +24,10 @@ from consort.recipes.auto.learners import keep
 from consort.recipes.auto.run import best_on_dev, check_budget, prices, runnable, strictly
 from consort.recipes.auto.stage import Proposal
 from consort.recipes.model_glue.proposals import THRESHOLD, MergedZoo, merge_zoo, weights_of
-from consort.runs.folder import open_run
+from consort.runs.begun import begin, described
 from consort.runs.pool import WINNER, Member, families, open_members, repeated
 from consort.runs.results import Found, Outcome, conclude
-from consort.runs.trials import Candidate, Trials, is_record
-from consort.weights import describe
+from consort.runs.trials import Candidate, Trials
 from consort.zoo import cluster
 
 DEFAULT_BUDGET = 200
@@ -63,21 +60,31 @@ def model_glue(
     loaded.fit_and_held_out(seed)
     loaded.split("test")
     members = open_members(models, builder := Builder(seed, allow_remote_code), base)
-    checkpoints = [weights_of(m) for m in members]
-    inputs = [describe(checkpoint) for checkpoint in checkpoints]
-    asked: dict[str, Any] = {"glue": inputs, "models": list(models), "base": base, "task": loaded.key}
-    asked |= {"budget": budget, "seed": seed, "threshold": threshold}
-    journal, records = open_run(Path(out), asked, checkpoints, force=force, sound=is_record)
-    with track("merging the zoo", total=budget) as advance:
-        trials = Trials(loaded, builder, journal, records, budget=budget, seed=seed, advance=advance)
+    for member in members:
+        weights_of(member)
+    begun = begin(
+        "model_glue",
+        Path(out),
+        members,
+        loaded,
+        builder,
+        base=base,
+        budget=budget,
+        seed=seed,
+        force=force,
+        threshold=threshold,
+    )
+    with begun as (trials, went_on):
         usable, notes = runnable(trials, members)
+        trials.watch.phase("merging the zoo", trials.budget)
         worth = {m.reference: trials.result(m.label, m.reference, "fit").score for m in usable}
         merged = merge_zoo(trials, usable, worth, base=base, threshold=threshold, force=force)
         found = decided(trials, usable, merged, base)
-    found = replace(found, notes=(*repeated(models), *notes, *found.notes))
-    also = {group.name: group.plan for group in merged.groups if group.is_merge and group.plan != found.plan}
-    origin = provenance(plan=found.plan, inputs=inputs, seed=seed)
-    return conclude(Path(out), trials, usable, found, origin, also=also, more=merged.to_json())
+        found = replace(found, notes=(*repeated(models), *went_on, *notes, *found.notes))
+        also = {group.name: group.plan for group in merged.groups if group.is_merge and group.plan != found.plan}
+        origin = provenance(plan=found.plan, inputs=described(trials, usable), seed=seed)
+        details = merged.to_json()
+        return conclude(Path(out), trials, usable, found, origin, verb="model_glue", also=also, details=details)
 
 
 def decided(trials: Trials, members: Sequence[Member], merged: MergedZoo, base: str | None) -> Found:

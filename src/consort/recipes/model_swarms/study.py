@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from consort.core.errors import ConsortError
-from consort.core.files import check_place, write_json
+from consort.core.files import check_place
+from consort.core.results import write_results
 from consort.data import Task, load_task
 from consort.evaluate import Result, evaluate
 from consort.plan.build import Builder
 from consort.plan.expression import parse
 from consort.plan.references import task_path
 from consort.recipes.model_swarms.baselines import Nearest, Voters
+from consort.runs.results import told_task
 from consort.runs.search.result import Found
 from consort.runs.search.run import search
 from consort.search.engine.run import Step
@@ -26,8 +28,8 @@ from consort.search.swarm.analysis import rank_of, summary
 from consort.search.utilities.task import task_objective
 
 Kind = Literal["full", "exact", "factor", "tokens"]
-STUDY_FILE = "study.json"
 SWARM = "swarm"
+BEST = "best single"
 VOTERS = 10
 """How many personal bests vote in the prediction ensemble of the swarm."""
 
@@ -146,7 +148,7 @@ def model_swarms(
     """Run the swarm over `experts` (references; adapters for `exact` and `factor`) and the baselines beside it.
 
     `pso`: parameters of the swarm as in a plan. `extra` starts it from scaled sums of task vectors too, which the paper
-    does not; it needs `base`. `baselines` names those to run (default: all of BASELINES). Writes `study.json`.
+    does not; it needs `base`. `baselines` names those to run (default: all of BASELINES). Writes results.json.
     """
     check_place(out)
     loaded = task if isinstance(task, Task) else load_task(task_path(task))
@@ -162,8 +164,22 @@ def model_swarms(
         except ConsortError as reason:
             lines.append(Line(name, note=f"left out: {reason}"))
     study = Study(tuple(lines), analysis(found, experts), found)
-    write_json(Path(out) / STUDY_FILE, {"lines": [line.to_json() for line in lines], "analysis": study.analysis})
+    write_results(Path(out), "swarms", content_of(setting, study))
     return study
+
+
+def content_of(setting: Setting, study: Study) -> dict[str, Any]:
+    """The content of results.json: the swarm against the best single expert."""
+    singles = {line.name: line.dev for line in study.lines if line.name in setting.experts and line.dev is not None}
+    told = {"lines": [line.to_json() for line in study.lines], "analysis": dict(study.analysis)}
+    return {
+        "task": told_task(setting.task, fit=len(setting.task.dev[: setting.limit])),
+        "seed": setting.seed,
+        "singles_fit": singles,
+        "winner": {"name": SWARM, "kind": "swarm", "plan": study.found.plan, "against": BEST},
+        "test": [replace(line.test, model=line.name).to_json() for line in study.lines if line.test is not None],
+        "details": {"study": told},
+    }
 
 
 def _singles(setting: Setting) -> list[Line]:
@@ -174,7 +190,7 @@ def _singles(setting: Setting) -> list[Line]:
         setting.singles[expert] = line.dev or 0.0
         lines.append(line)
     best = max(lines, key=lambda line: line.dev or 0.0)
-    return [*lines, replace(best, name="best single", evaluations=len(lines), note=best.name)]
+    return [*lines, replace(best, name=BEST, evaluations=len(lines), note=best.name)]
 
 
 def run_of_winner(found: Found) -> list[Step]:

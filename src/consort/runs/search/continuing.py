@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from consort.core.counted import counted
+from consort.core.differing import named_differences, plain
 from consort.core.errors import OutputExists
 from consort.core.journal import Journal
 from consort.runs.folder import clear
 from consort.search.engine.scores import Outcome
 
 _LOG = logging.getLogger("consort.search")
-MOST_NAMED = 6
-"""Differences that are named one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +43,20 @@ def continued(journal: Journal, records: Sequence[Mapping[str, Any]], asked: Map
 
     Raises OutputExists where what was run before has no input in common with it.
     """
-    plain = json.loads(json.dumps(asked, default=str))
+    now = plain(asked)
     results = {r["key"]: r for r in records if "result" in r}
     begun = [i for i, record in enumerate(records) if "asked" in record]
     last = records[begun[-1]]["asked"] if begun else None
-    if last == plain:
+    if last == now:
         own = records[begun[-1] :]
         saved = next((str(r["saved"]) for r in reversed(own) if "saved" in r), "")
         return Known(tuple(r for r in own if "job" in r), _outcomes(records[: begun[-1]]), results, saved)
     earlier = _outcomes(records)
     notes: tuple[str, ...] = ()
     if last is not None:
-        notes = _differing(journal, last, plain, len(earlier))
+        notes = _differing(journal, last, now, len(earlier))
         clear(journal.folder)
-    journal.append({"asked": plain})
+    journal.append({"asked": now})
     return Known((), earlier, results, "", notes)
 
 
@@ -76,8 +75,7 @@ def _differing(journal: Journal, last: Mapping[str, Any], new: Mapping[str, Any]
     shared = {json.dumps(i, sort_keys=True) for i in last["inputs"]} & {
         json.dumps(i, sort_keys=True) for i in new["inputs"]
     }
-    found = differences({**last, "inputs": None}, {**new, "inputs": None})
-    named = "; ".join(found[:MOST_NAMED]) + (f"; {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else "")
+    named = named_differences({**last, "inputs": None}, {**new, "inputs": None})
     if not shared:
         hint = "choose another folder or pass --force"
         raise OutputExists(f"holds another run, of other models: {named}", field=str(journal.folder), hint=hint)
@@ -85,20 +83,6 @@ def _differing(journal: Journal, last: Mapping[str, Any], new: Mapping[str, Any]
     note = f"goes on with {amount} known from the run before, which differs in {named or 'its inputs'}"
     _LOG.warning("%s: %s", journal.folder, note)
     return (note,)
-
-
-def differences(old: Any, new: Any, place: str = "") -> list[str]:
-    """Where two plain values differ, as "place: old -> new", in order."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        keys = [*old, *(key for key in new if key not in old)]
-        inner = (differences(old.get(k), new.get(k), f"{place}.{k}" if place else str(k)) for k in keys)
-        return [line for lines in inner for line in lines]
-    return [] if old == new else [f"{place}: {_short(old)} -> {_short(new)}"]
-
-
-def _short(value: Any) -> str:
-    text = "nothing" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def is_record(record: Mapping[str, Any]) -> bool:

@@ -8,17 +8,18 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import consort
 from consort.core.counted import counted
 from consort.core.errors import BadData
-from consort.core.files import write_atomic, write_json
+from consort.core.files import write_atomic
 from consort.core.journal import Journal, key_of
+from consort.core.results import write_results
 from consort.evaluate import Comparison, Result, compare, evaluate
 from consort.plan.build import Builder
 from consort.plan.expression import dump
 from consort.plan.search.plan import SearchPlan
-from consort.runs.folder import MODEL_FOLDER, PLAN_FILE, REPORT_FILE, RESULTS_FILE, clear, plan_text
+from consort.runs.folder import MODEL_FOLDER, PLAN_FILE, REPORT_FILE, clear, plan_text
 from consort.runs.pool import WINNER
+from consort.runs.results import told_examples, told_task
 from consort.runs.search.continuing import Known
 from consort.runs.search.objective import OWN, UNGRADED, Ask, judged, objective_of
 from consort.runs.search.spaces import build_at
@@ -104,10 +105,9 @@ def conclude(end: Concluding) -> Found:
     }
     utilities = _utilities(end, units, splits) if end.plan.utility.name != OWN else {}
     comparison = compare(results[splits[-1]], singles=set(units), seed=end.plan.seed) if units else None
-    write_json(out / RESULTS_FILE, _results(end, described, saved, results, utilities))
+    write_results(out, "search", _results(end, described, saved, results, utilities))
     write_atomic(out / PLAN_FILE, plan_text(described, end.plan.seed))
-    if units:
-        write_report(out, out / REPORT_FILE)
+    write_report(out, out / REPORT_FILE)
     return Found(out, described, best, end.history, end.optimizer, comparison, end.space)
 
 
@@ -179,28 +179,19 @@ def _results(
     made = {"name": WINNER, "kind": "search", "plan": plan, "path": saved}
     coefficients = dict(zip(end.plan.domain.names, end.best.point, strict=True))
     return {
-        "consort": consort.__version__,
-        "task": {
-            "name": task.name,
-            "metric": task.metric,
-            "key": task.key,
-            "dev": len(task.dev),
-            "test": len(task.test),
-            "fit": size,
-            "held_out": 0,
-        },
+        "task": told_task(task, fit=size),
         "seed": end.plan.seed,
         "base": None,
         "notes": [f"{asked_of(history)}; {history.ended}", *end.known.notes],
         "singles": [r.to_json() for r in first[:-1] or first],
+        "examples": {last[0].split: told_examples(task.split(last[0].split, seed=end.ask.seed)[: last[0].count])},
         "singles_fit": _fit(end, first[:-1]),
         "candidates": [_candidate(end, plan)],
         "decision": None,
         "winner": {**made, "coefficients": {"coefficients": coefficients}},
         "test": [r.to_json() for r in last],
         "search": [{"name": f"generation {s.generation}, {s.who}", "score": _finite(s.outcome.score)} for s in new],
-        "history": _history(end, size),
-        "utility": utilities,
+        "details": {"history": _history(end, size), "utility": dict(utilities)},
         "provenance": end.origin,
     }
 

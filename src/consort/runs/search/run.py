@@ -18,6 +18,7 @@ from consort.core.errors import ConsortError
 from consort.core.files import check_place
 from consort.core.journal import Journal, provenance
 from consort.data import Task
+from consort.models.placement import carried
 from consort.plan.build import Builder
 from consort.plan.references import open_task
 from consort.plan.search.plan import SearchPlan, document_of, read_search
@@ -88,7 +89,7 @@ def search(
     journal, records = open_run(Path(out), place, inputs, force=force, sound=_is_sound)
     asked = {**document, "seed": checked.seed, "racing": racing, "pack": pack, "inputs": described}
     known = continued(journal, records, asked)
-    made = partial(make_evaluator, document, ask, checked.seed, allow_remote_code)
+    made = carried(partial(make_evaluator, document, ask, checked.seed, allow_remote_code))
     evaluator = Evaluator(space, objective)
     setting = _Setting(checked, evaluator, known, journal, identity_of(checked, builder, space))
     with make_workers(engine, made if engine != "local" else lambda: evaluator, workers) as hands:

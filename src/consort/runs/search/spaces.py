@@ -9,6 +9,7 @@ from consort.core.errors import BadParameter, BadPlan
 from consort.core.journal import key_of
 from consort.plan.build import Builder
 from consort.plan.expression import Reference
+from consort.plan.references import has_weights
 from consort.plan.search.plan import SearchPlan
 from consort.search.engine.scores import rounded
 from consort.search.engine.space import Built, Evaluated, Packed, Refilled
@@ -49,9 +50,9 @@ def inputs_of(plan: SearchPlan, builder: Builder) -> list[Checkpoint]:
     kind = plan.makes
     if not plan.experts:
         built = builder.build(plan.node(plan.expression(plan_first(plan))), kind)
-        return [built] if kind == "checkpoint" else _sources(built)
+        return [built] if kind == "checkpoint" else sources_of(built)
     experts = [builder.build(plan.node(e), kind) for e in plan.experts]
-    found = experts if kind != "model" else [c for e in experts for c in _sources(e)]
+    found = experts if kind != "model" else [c for e in experts for c in sources_of(e)]
     return [*found, *([builder.build(plan.node(plan.base), "checkpoint")] if plan.base is not None else [])]
 
 
@@ -81,17 +82,18 @@ def identity_of(plan: SearchPlan, builder: Builder, space: Evaluated) -> Callabl
 def _said(plan: SearchPlan, builder: Builder, expression: Any, kind: str) -> str:
     """A key of what an expression stands for."""
     built = builder.build(plan.node(expression), kind)
-    sources = [built] if kind != "model" else _sources(built)
+    sources = [built] if kind != "model" else sources_of(built)
     return key_of([plan.resolved(expression), [describe(leaf) for c in sources for leaf in leaves(c)]])
 
 
-def _sources(model: Any) -> list[Checkpoint]:
-    """What the models inside a strategy were loaded from, as checkpoints."""
+def sources_of(model: Any) -> list[Checkpoint]:
+    """What the models inside a strategy were loaded from, as checkpoints; what has no weights here is left out."""
     from consort.models.cost import leaves as models_in
     from consort.weights import open_checkpoint
 
     found = [getattr(m, "source", None) for m in models_in(model)]
-    return [s if isinstance(s, Checkpoint) else open_checkpoint(s) for s in found if s is not None]
+    local = [s for s in found if s is not None and (isinstance(s, Checkpoint) or has_weights(str(s)))]
+    return [s if isinstance(s, Checkpoint) else open_checkpoint(s) for s in local]
 
 
 def base_of(plan: SearchPlan, builder: Builder) -> Checkpoint:

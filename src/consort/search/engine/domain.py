@@ -39,6 +39,7 @@ class Domain:
 
     @property
     def dim(self) -> int:
+        """The number of coordinates."""
         return len(self.low)
 
 

@@ -175,11 +175,12 @@ class Run:
         keys = [job_key(job, own) for job, own in zip(jobs, names, strict=True)]
         known = [self._written.get(key) or self._of_earlier(own) for key, own in zip(keys, names, strict=True)]
         found = iter(self.workers.map([job for job, own in zip(jobs, known, strict=True) if own is None]))
-        for key, own, outcomes in zip(keys, names, known, strict=True):
+        for job, key, own, outcomes in zip(jobs, keys, names, known, strict=True):
             told = next(found) if outcomes is None else outcomes
             if self.journal is not None and key not in self._written:
-                record = {"job": key, "points": own, "outcomes": [outcome.to_json() for outcome in told]}
-                self.journal.append(record)
+                at = [[float(x) for x in place] for place in job.points]  # for people: a run does not read it
+                scored = [outcome.to_json() for outcome in told]
+                self.journal.append({"job": key, "points": own, "outcomes": scored, "at": at})
             yield told
 
     def _of_earlier(self, names: Sequence[str]) -> list[Outcome] | None:

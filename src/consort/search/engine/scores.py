@@ -28,6 +28,7 @@ class Outcome:
 
     @property
     def is_complete(self) -> bool:
+        """Whether all examples were seen, or it failed."""
         return bool(self.fault) or "." not in self.marks
 
     @property
@@ -70,6 +71,7 @@ class Scores:
         self._known: dict[str, Outcome] = {}
 
     def key(self, point: Sequence[float]) -> str:
+        """By which a point's score is kept."""
         own = rounded(point)
         return key_of([self.identity(own) if self.identity else [own, self.basis], self.objective])
 
@@ -82,4 +84,5 @@ class Scores:
         return found if is_enough else None
 
     def put(self, key: str, outcome: Outcome) -> None:
+        """Keep what came of a point."""
         self._known[key] = outcome

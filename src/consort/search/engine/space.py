@@ -39,6 +39,7 @@ class Refilled:
         self._form: Any = None
 
     def model(self, point: Sequence[float]) -> HFModel:
+        """The live model with the weights of `point`, good until the next call."""
         checkpoint = self.at(point)
         form = [(n, checkpoint.spec(n).shape) for n in checkpoint.keys()], dict(checkpoint.config), checkpoint.files()
         if self._live is None or form != self._form:
@@ -55,6 +56,7 @@ class Built:
         self.domain, self.key, self.at = domain, key, at
 
     def model(self, point: Sequence[float]) -> Any:
+        """A new model for `point`."""
         return self.at(point)
 
 

@@ -62,6 +62,7 @@ class InProcess(ExitStack):
         self._evaluate: Evaluate | None = None
 
     def map(self, jobs: Iterable[Job]) -> Iterator[list[Outcome]]:
+        """The outcomes of jobs, in order, one after the other."""
         if self._evaluate is None:
             self._evaluate = self._make()
         return map(self._evaluate, jobs)
@@ -78,6 +79,7 @@ class Processes(ExitStack):
         self._pool = pool
 
     def map(self, jobs: Sequence[Job]) -> Iterator[list[Outcome]]:
+        """The outcomes of jobs, in order, shared out among processes."""
         return self._pool.map(_evaluate, jobs)
 
 
@@ -106,6 +108,7 @@ class Ray(ExitStack):
         self._ray, self._actors = ray, [actor.remote(make) for _ in range(count)]
 
     def map(self, jobs: Sequence[Job]) -> Iterator[list[Outcome]]:
+        """The outcomes of jobs, in order, shared out among Ray's workers."""
         from ray.util import ActorPool  # type: ignore[import-not-found, unused-ignore]
 
         outcomes: Iterator[list[Outcome]] = ActorPool(self._actors).map(lambda actor, job: actor.run.remote(job), jobs)

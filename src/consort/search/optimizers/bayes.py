@@ -24,7 +24,7 @@ REFINED = (0.03, 0.01, 0.003, 0.001)
 """Distances from the best candidate at which better ones are looked for, one after the other."""
 
 
-@optimizer(paper="2403.19390")
+@optimizer(paper="2403.19390", example={"evaluations": 9, "initial": 4})
 class Bayes(Generated):
     """`evaluations` points, after `initial` ones each where a Gaussian process expects the most improvement.
 

@@ -30,6 +30,7 @@ class Generated(ABC):
         """Yields points (float64) and is sent their scores, until there is nothing left to ask."""
 
     def ask(self) -> Float[Tensor, "pop dim"]:
+        """The points that `steps` has yielded; no rows after its end."""
         if self._run is None:
             self._run = self.steps()
             self._asked = next(self._run, None)

@@ -121,6 +121,7 @@ class Pso:
         self._asked: Tensor | None = None
 
     def ask(self) -> Float[Tensor, "pop dim"]:
+        """Where the particles stand now."""
         if self._asked is None:
             self._asked = next(self._run, self._nothing())
         return self._asked.clone()

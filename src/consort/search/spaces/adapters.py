@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from consort.core.errors import BadParameter
 from consort.merge.adapters.merge_adapters import MergeAdapters
 from consort.search.engine.domain import Domain, coefficient_domain
 from consort.search.spaces import space
@@ -43,12 +44,16 @@ class Adapters:
 
     @property
     def domain(self) -> Domain:
+        """A coefficient for each adapter, the base's before them."""
         names = [model.name for model in self.models]
         base = None if self.base is None else self.base.name
         return coefficient_domain(names, base=base, extra=self.extra, low=self.low, high=self.high)
 
     def adapter(self, point: Sequence[float]) -> Checkpoint:
-        """The mixture at `point` as one adapter."""
+        """The mixture at `point` as one adapter. Raises BadParameter for a point of another space."""
+        if len(point) not in (len(self.models), self.domain.dim):
+            message = f"{len(point)} numbers are no point of {self.domain.dim} coordinates"
+            raise BadParameter(message, field="point", hint="a coefficient for each adapter, the base's before them")
         weight = [float(x) for x in point][-len(self.models) :]
         method = {"linear": {"normalize": False}} if self.mode == "factor" else "linear"
         return MergeAdapters(self.models, weight=weight, mode=self.mode, method=method)

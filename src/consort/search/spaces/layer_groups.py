@@ -20,7 +20,7 @@ from consort.weights.checkpoint import Checkpoint
 from consort.weights.family import layer_of
 
 
-@space(paper="2410.05357", makes="checkpoint")
+@space(paper="2410.05357", makes="checkpoint", example={"blocks": 2})
 class LayerGroups:
     """Points of len(models) x (blocks + 1) coefficients in [0, 1]: of `task_arithmetic` over a base, else of `linear`.
 
@@ -58,6 +58,7 @@ class LayerGroups:
 
     @property
     def domain(self) -> Domain:
+        """A coefficient in [0, 1] for each group of layers and model."""
         count, groups = len(self.models), self.blocks + 1
         names = [f"{model.name}@{group}" for group in range(groups) for model in self.models]
         starts = list(self.units.values())

@@ -52,6 +52,7 @@ class Mixture(nn.Module):
         self.a, self.temperature = nn.Parameter(torch.zeros(rows, models)), temperature
 
     def alpha(self) -> Float[Tensor, "row model"]:
+        """The weights, which sum to 1 in each row."""
         return torch.softmax(self.a / self.temperature, -1)
 
 

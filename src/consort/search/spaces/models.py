@@ -30,6 +30,7 @@ class Models:
 
     @property
     def domain(self) -> Domain:
+        """A coefficient for each model, the base's before them."""
         names = [model.name for model in self.models]
         base = None if self.base is None else self.base.name
         return coefficient_domain(names, base=base, extra=self.extra, low=self.low, high=self.high)

@@ -52,6 +52,7 @@ class Weights:
 
     @property
     def domain(self) -> Domain:
+        """A coefficient for each expert, the base's before them."""
         experts = self.members if self.base is None else self.members[1:]
         return coefficient_domain(
             [model.name for model in experts],

@@ -30,6 +30,7 @@ class Graph:
 
     @property
     def edges(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of a node and one that reads its answer."""
         return tuple((i, j) for i, j in enumerate(self.to) if j >= 0)
 
     def before(self, node: int) -> list[int]:

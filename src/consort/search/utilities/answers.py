@@ -33,13 +33,16 @@ class AnswerObjective:
 
     @property
     def key(self) -> str:
+        """A hash of the utility, the examples and how answers end."""
         return key_of([self.name, key_of_examples(self.examples), self.max_tokens, self.stop])
 
     @property
     def size(self) -> int:
+        """The number of examples."""
         return len(self.examples)
 
     def rows(self, model: Any, which: Sequence[int]) -> list[Row]:
+        """A row (value, 1) for each of the examples `which`."""
         examples = [self.examples[i] for i in which]
         prompts: list[Prompt] = [prompt_of(e) for e in examples]
         answers = model.generate(prompts, Sampling(max_tokens=self.max_tokens, stop=self.stop))
@@ -49,9 +52,11 @@ class AnswerObjective:
         return [(float(value), 1.0) for value in values]
 
     def score(self, rows: Sequence[Row]) -> float:
+        """The mean of the values."""
         return math.fsum(row[0] for row in rows) / len(rows)
 
     def require(self, model: Any) -> None:
+        """Raises Unsupported for a model that gives no answers."""
         refuse_unasked(model, "generate")
 
 

@@ -30,10 +30,12 @@ class Judge:
         self.model, self.template = model, template
 
     def on(self, task: Task, *, split: str = "dev", limit: int | None = None, seed: int = 0) -> AnswerObjective:
+        """The mean rating on the first `limit` examples of a split."""
         name = key_of([self.model.name, self.template or QUESTION])
         return on_answers(name, self.ratings, (1.0, 10.0), task, split=split, limit=limit, seed=seed)
 
     def ratings(self, prompts: Sequence[str], answers: Sequence[str], tokens: Sequence[int]) -> list[float]:
+        """What the model says of each answer, from 1 to 10."""
         template = self.template or QUESTION
         asked = [template.format(prompt=p, answer=a) for p, a in zip(prompts, answers, strict=True)]
         return [rating(reply.text) for reply in self.model.generate(asked, Sampling(max_tokens=32))]

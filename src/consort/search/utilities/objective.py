@@ -27,13 +27,16 @@ class Objective(Protocol):
     """
 
     @property
-    def key(self) -> str: ...
+    def key(self) -> str:
+        """Names all that scores depend on."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """The number of examples."""
 
     @property
-    def span(self) -> tuple[float, float] | None: ...
+    def span(self) -> tuple[float, float] | None:
+        """The range of an example's value, None where it is not known."""
 
     def rows(self, model: Any, which: Sequence[int]) -> list[Row]:
         """The rows of these examples, in their order; an example may come several times (`packed.Owned`)."""

@@ -25,7 +25,7 @@ Preference = Literal["plain", "verbose", "concise", "reverse"]
 Several = Literal["mean", "min", "mean-std"]
 
 
-@utility(paper="2410.11163")
+@utility(paper="2410.11163", example={"models": ["lab:reward"]})
 class Reward:
     """The mean reward of a model's answers, by one reward model or several.
 

@@ -76,9 +76,11 @@ class TaskObjective:
 
     @property
     def generates(self) -> bool:
+        """Whether models are asked for answers alone."""
         return all(part.metric.asks == "generate" for part in self.parts)
 
     def rows(self, model: Any, which: Sequence[int]) -> list[Row]:
+        """The metric's row of each of the examples `which`."""
         found: dict[int, Row] = {}
         start = 0
         for part in self.parts:
@@ -92,6 +94,7 @@ class TaskObjective:
         return [found[place] for place in range(len(which))]
 
     def score(self, rows: Sequence[Row]) -> float:
+        """The mean over all examples, or the harmonic mean of the parts' scores."""
         scores, start = [], 0
         for part in self.parts:
             own = rows[start : start + len(part.examples)]
@@ -102,6 +105,7 @@ class TaskObjective:
         return scores[0] if len(scores) == 1 else _mean(rows)
 
     def require(self, model: Any) -> None:
+        """Raises Unsupported for a model that lacks what a metric needs."""
         for part in self.parts:
             require(model, part.metric, part.examples)
 

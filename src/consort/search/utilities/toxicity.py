@@ -22,7 +22,7 @@ Probabilities = Callable[[Sequence[str]], Sequence[float]]
 """Texts to the probabilities, in [0, 1], that they are toxic; NaN where one cannot be told."""
 
 
-@utility(paper="2410.11163")
+@utility(paper="2410.11163", example={"model": "lab:reward"})
 class Toxicity:
     """The mean of `harmlessness` over a model's answers, in [0, 1]; `label` is what the classifier calls toxic.
 

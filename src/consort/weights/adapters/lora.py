@@ -71,6 +71,7 @@ class Adapter:
         return files_beside(self.path, BESIDE)
 
     def describe(self, *, content: bool = False) -> dict[str, Any]:
+        """Its name, revision and files, with digests of their bytes where `content` says so."""
         found = present(self.path, (ADAPTER_CONFIG, *BESIDE))
         return describe_files(self.name, self.revision, self.shards, found, content=content)
 
@@ -80,6 +81,7 @@ class Adapter:
         return [*files, dict(self.config)]
 
     def close(self) -> None:
+        """Close its file."""
         if "shards" in self.__dict__:
             self.shards.close()
 

@@ -39,6 +39,7 @@ class PeftConfig:
     base: str | None
 
     def rank_of(self, module: str) -> int:
+        """The rank at a module: what a pattern says of its name, else the common one."""
         return _by_pattern(self.rank_pattern, module, self.rank, self.at)  # type: ignore[no-any-return]
 
     def scale_of(self, module: str, rank: int) -> float:

@@ -103,6 +103,7 @@ class Loaded(View):
         return isinstance(found, nn.Linear) or type(found).__name__ == "Conv1D"
 
     def has_module(self, module: str) -> bool:
+        """Whether the architecture has a module of this name."""
         return any(name == module for name, _ in self._model.named_modules())
 
     def read_into(self, name: str, start: int, stop: int, out: Tensor) -> None:

@@ -29,7 +29,8 @@ MAX_CARD_BYTES = 1_000_000
 class Described(Protocol):
     """A checkpoint that can say what identifies it."""
 
-    def describe(self, *, content: bool = False) -> dict[str, Any]: ...
+    def describe(self, *, content: bool = False) -> dict[str, Any]:
+        """What it is, as plain values."""
 
 
 @runtime_checkable

@@ -11,13 +11,14 @@ from typing import Any
 
 from torch import Tensor
 
-from consort.core.errors import BadCheckpoint, Unsupported, listing
+from consort.core.errors import BadCheckpoint, listing
 from consort.core.files import machine_errors, sha256_of
 from consort.weights.checkpoint import Checkpoint, Spec, no_tensor, whole
 from consort.weights.disk.beside import files_beside
 from consort.weights.disk.config_check import check_config
 from consort.weights.disk.header import DTYPES, Header, read_header
 from consort.weights.disk.paths import inside, present, read_json
+from consort.weights.disk.quantised import QUANTISATION, is_quantised_config, not_mergeable
 from consort.weights.disk.shards import Shards
 
 CONFIG = "config.json"
@@ -103,6 +104,7 @@ class Folder:
         return [[path.name, *header.identity[2:], header.digest] for path, header in self.shards.headers.items()]
 
     def close(self) -> None:
+        """Close the files."""
         if "shards" in self.__dict__:
             self.shards.close()
 
@@ -142,6 +144,7 @@ def label(path: Path) -> tuple[str, str | None]:
 
 
 def check_directory(path: Path) -> None:
+    """Raises BadCheckpoint for what is no directory."""
     with machine_errors(path):
         exists, is_directory = path.exists(), path.is_dir()
     if not exists:
@@ -163,9 +166,8 @@ def read_config(path: Path, *, allow_remote_code: bool = False) -> dict[str, Any
     if remote and not allow_remote_code:
         hint = "read that code, then pass --allow-remote-code (allow_remote_code=True) if you trust it"
         raise BadCheckpoint("the model brings its own code", field=f"{file}: {remote[0]}", hint=hint)
-    if config.get("quantization_config"):
-        hint = "dequantise the model and save it in bfloat16 or float16"
-        raise Unsupported("the weights are quantised", field=f"{file}: quantization_config", hint=hint)
+    if is_quantised_config(config):
+        raise not_mergeable(f"{file}: {QUANTISATION}")
     return config
 
 
@@ -250,5 +252,4 @@ def _check_readable(headers: Mapping[Path, Header]) -> None:
     for path, header in headers.items():
         strange = [f"{name} ({e.code})" for name, e in header.tensors.items() if e.code not in DTYPES]
         if strange:
-            hint = "dequantise the model and save it in bfloat16 or float16"
-            raise Unsupported(f"tensors of a packed dtype: {listing(strange)}", field=str(path), hint=hint)
+            raise not_mergeable(str(path), f"tensors of a packed dtype: {listing(strange)}")

@@ -102,6 +102,7 @@ def read_header(path: Path) -> Header:
 
 
 def identity(status: os.stat_result) -> tuple[int, ...]:
+    """What tells a file from an earlier one of its name."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 

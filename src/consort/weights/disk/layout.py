@@ -33,30 +33,38 @@ class Shard:
 
     @property
     def tensor_bytes(self) -> int:
+        """Bytes of its tensors."""
         return sum(spec.nbytes for spec in self.specs.values())
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the whole file, its header among them."""
         return len(self.header) + self.tensor_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
+    """Which tensor stands in which file, and where."""
+
     shards: Sequence[Shard]
 
     @property
     def tensor_bytes(self) -> int:
+        """Bytes of all tensors."""
         return sum(shard.tensor_bytes for shard in self.shards)
 
     @property
     def nbytes(self) -> int:
+        """Bytes of all files."""
         return sum(shard.nbytes for shard in self.shards)
 
     @property
     def specs(self) -> dict[str, Spec]:
+        """Shape and dtype of each tensor, by name."""
         return {name: spec for shard in self.shards for name, spec in shard.specs.items()}
 
     def places(self) -> Iterator[Place]:
+        """The file of each tensor, by name."""
         for number, shard in enumerate(self.shards):
             offset = len(shard.header)
             for name, spec in shard.specs.items():

@@ -36,9 +36,9 @@ def open_checkpoint(
     if base is None:
         named = next(iter(declared_base(path)), None)
         if named is None:
-            field, hint = f"{path / ADAPTER_CONFIG}: base_model_name_or_path", "give the base it was trained on"
+            field, hint = f"{path / ADAPTER_CONFIG}: base_model_name_or_path", f"give its base: BASE+{path}"
             raise BadCheckpoint("is an adapter that names no base", field=field, hint=hint)
-        hint = f"give its base, which it calls {named!r}: {{hf: {path.name}, base: MODEL}}"
+        hint = f"give its base, which it calls {named!r}: BASE+{path}"
         raise BadCheckpoint("is an adapter, not a model", field=str(path), hint=hint)
     check_base(adapter, base, other_base=other_base)
     return Adapted(base, adapter)

@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from mmap import ACCESS_COPY, ALLOCATIONGRANULARITY, mmap
 from pathlib import Path
 
 import torch
@@ -51,6 +52,20 @@ class Shards:
         dtype = DTYPES[extent.code]
         self._read(path, extent.start + start * dtype.itemsize, dtype, out, name)
 
+    def mapped(self, name: str) -> Tensor | None:
+        """The tensor as a private map of its file: only what is touched is in memory, what is written stays here.
+
+        None where it does not lie at a whole number of entries.
+        """
+        path, extent = self._places[name]
+        dtype, start = DTYPES[extent.code], extent.start - extent.start % ALLOCATIONGRANULARITY
+        if extent.start % dtype.itemsize or extent.stop == extent.start:
+            return None
+        with machine_errors(path):
+            pages = mmap(self._handle(path), extent.stop - start, access=ACCESS_COPY, offset=start)
+        flat = torch.frombuffer(pages, dtype=dtype, count=extent.spec.numel, offset=extent.start - start)
+        return flat.view(extent.shape)
+
     def read_many(self, names: Sequence[str], out: Tensor) -> None:
         """The whole tensors `names`, one after another in the flat `out`; those that lie in a row are read at once."""
         done = 0
@@ -85,6 +100,7 @@ class Shards:
             round_into(torch.frombuffer(piece, dtype=dtype), out[low:high])
 
     def close(self) -> None:
+        """Close all files."""
         with self._lock:
             _close(self._handles)
 

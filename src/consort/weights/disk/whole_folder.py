@@ -33,14 +33,17 @@ class Disk:
         return handle
 
     def write_at(self, handle: int, data: memoryview, offset: int) -> None:
+        """Write bytes at a place of a file."""
         done = 0
         while done < len(data):
             done += os.pwrite(handle, data[done:], offset + done)
 
     def sync(self, handle: int) -> None:
+        """Have what was written to a file reach the disk."""
         os.fsync(handle)
 
     def write_file(self, path: Path, data: bytes) -> None:
+        """Write a whole file."""
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
             self.write_at(handle, memoryview(data), 0)
@@ -49,9 +52,11 @@ class Disk:
             os.close(handle)
 
     def sync_folder(self, path: Path) -> None:
+        """Have the names in a folder reach the disk."""
         sync_folder(path)
 
     def rename(self, old: Path, new: Path) -> None:
+        """Give a file its name."""
         os.rename(old, new)
 
     def exchange(self, one: Path, other: Path) -> None:
@@ -63,6 +68,7 @@ class Disk:
             os.rename(aside, one)
 
     def unlink(self, path: Path) -> None:
+        """Take a file away."""
         path.unlink()
 
 

@@ -15,4 +15,5 @@ class Knorm(Eviction):
     """Keep the keys of the smallest norm."""
 
     def scores(self, held: Held) -> Float[Tensor, "layer head slot"]:
-        return -torch.linalg.vector_norm(held.keys.float(), dim=-1)
+        norms: Tensor = torch.linalg.vector_norm(held.keys.float(), dim=-1)
+        return -norms

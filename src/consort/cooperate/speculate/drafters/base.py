@@ -83,6 +83,7 @@ class Drafter(ABC):
 
     @property
     def name(self) -> str:
+        """The registered name."""
         return name_of(type(self).__name__)
 
     @property

@@ -30,6 +30,7 @@ EMPTY = Draft()
 
 
 def parents_of(draft: Draft) -> Sequence[int]:
+    """The number of each node's parent; -1 for the roots."""
     return range(-1, len(draft) - 1) if draft.parents is None else draft.parents
 
 

@@ -21,6 +21,7 @@ class SuffixIndex:
         self._ends: dict[int, dict[tuple[int, ...], deque[int]]] = {n: {} for n in self.orders}
 
     def extend(self, tokens: Sequence[int]) -> None:
+        """Read tokens on, and enter the sequences that end before each."""
         for token in tokens:
             end = len(self.tokens) - 1
             for n, found in self._ends.items():
@@ -58,6 +59,7 @@ class CountIndex:
         self._best: dict[tuple[int, ...], int] = {}
 
     def extend(self, tokens: Sequence[int]) -> None:
+        """Read tokens on, and count each as the successor of those before it."""
         for token in tokens:
             for n in self.orders:
                 if len(self.tokens) >= n - 1:

@@ -27,6 +27,7 @@ class Tally:
     """Of all rounds in plain steps, where they are timed."""
 
     def add(self, proposed: int, accepted: int, tested: int) -> None:
+        """Count another round."""
         self.rounds += 1
         self.tested += tested
         for counts, upto in ((self.proposed, proposed), (self.accepted, accepted)):

@@ -78,6 +78,8 @@ def completion_of(answer: Answer) -> Completion:
     details: dict[str, Any] = {name: value for name, value in beside.items() if value}
     if logprobs is not None:
         details["logprobs"] = logprobs
+        if None not in choice.tokens and len(choice.tokens) == len(logprobs):
+            details["spelled"] = choice.tokens
     return Completion(
         choice.text,
         logprob=None if logprobs is None else sum(logprobs),

@@ -1,0 +1,225 @@
+"""Federated adapters on the lab's skills, poisoned clients, memory and time of the server; three seeds.
+
+    python benchmarks/federate.py [skills | poison | memory | speed | private]... [--seeds 0,1,2] [--quick]
+
+`skills`: five clients, each with one skill (LoRA). Every line is exact match on the five skills' test examples; "alone"
+is the best client, "centralised" read as many examples in one place. `poison`: five clients with all skills each, one
+of which sends its change times -10, NaN, or plus 1000. `memory`: peak of a server with 5 and 100 clients of a 4 MB
+adapter. `speed`: four clients, three rounds. `private`: a lab model behind placeholders.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+
+from consort.data import load_task
+from consort.distil.corpus import answered
+from consort.evaluate import evaluate
+from consort.federate import Federation, Update
+from consort.federate.baselines import merged
+from consort.federate.clients.client import CallableClient, LocalClient, RoundTask
+from consort.federate.rounds import Rounds
+from consort.federate.state import State, hash_of
+from consort.federate.training.bench import Bench, BenchTrainer, Trainable
+from consort.federate.training.options import LocalTraining
+from consort.federate.training.sft import Sft
+from consort.lab import path
+from consort.lab.operations import SKILLS
+from consort.lab.streams import expert_stream
+from consort.models.hf.loading import load_model
+from consort.weights import open_checkpoint
+
+WORDS = tuple(SKILLS)[:5]
+ROWS, ROUNDS = 800, 6
+TRAIN = LocalTraining(steps=20, batch=32, lr=1e-3)
+
+
+def rows_of(words: Sequence[str], count: int, seed: int) -> list[tuple[str, str]]:
+    """`count` rows of each word's stream: half the skill, half what the base has read."""
+    found = []
+    for word in words:
+        rng = random.Random(f"{seed}:{word}")
+        stream = expert_stream(word, SKILLS[word])
+        found += [(row.prompt, row.target) for row in (stream(rng) for _ in range(count))]
+    return found
+
+
+class Lab:
+    """The base with an adapter, and its score on the five skills."""
+
+    def __init__(self, seed: int, *, fixed: bool = False) -> None:
+        self.seed = seed
+        self.bench = Bench(open_checkpoint(path("base")), Trainable(), seed=seed, fixed=fixed)
+        task = load_task(path("tasks/skills"))
+        self.task = replace(task, test=tuple(e for e in task.test if e.group in WORDS))
+        self.known: dict[tuple[str, ...], Update] = {}
+
+    def client(self, name: str, rows: Sequence[tuple[str, str]], options: LocalTraining = TRAIN) -> LocalClient:
+        sft = Sft()
+        items = sft.targets([answered(prompt, f" {target}") for prompt, target in rows], self.bench.tokenizer)
+        return LocalClient(name, BenchTrainer(self.bench, sft, items, options))
+
+    def run(self, clients: Sequence[Any], rule: Any, rounds: int = ROUNDS) -> State:
+        return Federation(self.bench.first, clients, rule, Rounds(rounds=rounds, seed=self.seed)).run().state
+
+    def score(self, state: State | None) -> float:
+        checkpoint = self.bench.base if state is None else self.bench.trained(state)
+        return evaluate(load_model(checkpoint), self.task, split="test").score
+
+    def remembered(self, client: LocalClient) -> CallableClient:
+        """The client, whose answer to one state and seed is worked out once."""
+
+        def fit(state: State, task: RoundTask) -> Update:
+            key = (client.id, hash_of(state), str(task.seed))
+            if key not in self.known:
+                self.known[key] = client.fit(state, task)
+            return self.known[key]
+
+        return CallableClient(client.id, fit)
+
+
+def skills(seeds: Sequence[int]) -> None:
+    """One skill a client."""
+    table: dict[str, list[float]] = {}
+    for seed in seeds:
+        lab = Lab(seed)
+        clients = [lab.client(word, rows_of([word], ROWS, seed)) for word in WORDS]
+        one_place = replace(TRAIN, steps=TRAIN.steps * len(WORDS))
+        everything = lab.client("all", rows_of(WORDS, ROWS, seed), one_place)
+        own = {"base": lab.score(None)}
+        finals = {client.id: lab.run([client], "fedavg") for client in clients}
+        alone = {word: lab.score(state) for word, state in finals.items()}
+        own["best client alone"] = max(alone.values())
+        own["centralised"] = lab.score(lab.run([everything], "fedavg"))
+        own["merge of finals"] = lab.score(merged(lab.bench.first, [Update(w, s, ROWS) for w, s in finals.items()]))
+        remembered = [lab.remembered(client) for client in clients]
+        for rule in ("fedavg", "svd_lora", "fedex_lora", "flora_stack", {"ties": {"density": 0.3}}):
+            name = rule if isinstance(rule, str) else "ties"
+            own[name] = lab.score(lab.run(remembered, rule))
+            print(f"seed {seed} {name}: {own[name]:.3f}", file=sys.stderr, flush=True)
+        for name, value in own.items():
+            table.setdefault(name, []).append(value)
+    print(f"\n{'one skill a client':<22}" + "".join(f"{f'seed {s}':>9}" for s in seeds) + f"{'mean':>9}")
+    for name, values in table.items():
+        print(f"{name:<22}" + "".join(f"{v:9.3f}" for v in values) + f"{np.mean(values):9.3f}")
+    base, best, top = (np.array(table[n]) for n in ("base", "best client alone", "centralised"))
+    for name in ("svd_lora", "fedex_lora", "ties"):
+        over, gain = np.array(table[name]) - best, (np.array(table[name]) - base) / (top - base)
+        spread = 4.303 * over.std(ddof=1) / len(over) ** 0.5 if len(over) > 2 else float("nan")
+        is_met = (over >= 0.30).all() and (gain >= 0.8).all()
+        told = f"{name}: over the best client {over.mean():+.3f} ± {spread:.3f} (95 %, t of {len(over)} seeds)"
+        print(f"{told}; centralised gain x {gain.min():.2f} to {gain.max():.2f}; {'met' if is_met else 'MISSED'}")
+
+
+ATTACKS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "clean": lambda own, base: own,
+    "x -10": lambda own, base: base - 10 * (own - base),
+    "NaN": lambda own, base: own * float("nan"),
+    "+1000": lambda own, base: own + 1000,
+}
+
+
+def poison(seeds: Sequence[int]) -> None:
+    """One of five clients lies."""
+    rules: list[Any] = ["fedavg", "median", {"trimmed_mean": {"trim": 0.2}}, {"multi_krum": {"f": 1}}]
+    print(f"\n{'one of five lies':<16}{'seed':>5}" + "".join(f"{name:>9}" for name in ATTACKS) + "   largest loss")
+    for seed in seeds:
+        lab = Lab(seed, fixed=True)
+        rows = rows_of(WORDS, ROWS, seed)
+        random.Random(seed).shuffle(rows)
+        clients = [lab.remembered(lab.client(f"c{i}", rows[i::5])) for i in range(5)]
+        for rule in rules:
+            name = rule if isinstance(rule, str) else next(iter(rule))
+            found = []
+            for attack in ATTACKS.values():
+
+                def lie(state: State, task: RoundTask, attack: Any = attack, liar: Any = clients[4]) -> Update:
+                    honest = liar.fit(state, task)
+                    return replace(honest, state={n: attack(honest.state[n], state[n]) for n in honest.state})
+
+                found.append(lab.score(lab.run([*clients[:4], CallableClient("c4", lie)], rule, rounds=3)))
+            worst = found[0] - min(found[1:])
+            told = "" if name == "fedavg" else "  met" if worst <= 0.05 else "  MISSED"
+            print(f"{name:<16}{seed:>5}" + "".join(f"{v:9.3f}" for v in found) + f"{worst:+12.3f}{told}", flush=True)
+
+
+MEMORY = """
+import resource, sys, tempfile
+from pathlib import Path
+import torch
+from consort.federate import Federation, Update
+from consort.federate.clients.client import CallableClient
+from consort.federate.rounds import Rounds
+shape = (1024, 1024 // 8)
+start = {f"t{i}": torch.zeros(shape) for i in range(8)}
+def fit(name):
+    return CallableClient(name, lambda s, t: Update(name, {n: v + 1 for n, v in s.items()}))
+with tempfile.TemporaryDirectory() as folder:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Federation(start, [fit(f"c{i}") for i in range(int(sys.argv[1]))], sys.argv[2], Rounds(), Path(folder)).run()
+    print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def memory(seeds: Sequence[int]) -> None:
+    """Peak memory of a server."""
+    print("\nadapter of 4 MB    clients    peak MB   over the imports MB")
+    for rule in ("fedavg", "median"):
+        for count in (5, 100):
+            shown = subprocess.run(
+                [sys.executable, "-c", MEMORY, str(count), rule], capture_output=True, text=True, check=True
+            )
+            before, after = (int(n) / 1024 for n in shown.stdout.split())
+            print(f"{rule:<16}{count:>10}{after:>11.0f}{after - before:>12.0f}")
+
+
+def speed(seeds: Sequence[int]) -> None:
+    """Four clients, three rounds, from the start of Python."""
+    code = MEMORY.replace("Rounds()", "Rounds(rounds=3)")
+    begun = time.monotonic()
+    subprocess.run([sys.executable, "-c", code, "4", "fedavg"], capture_output=True, check=True)
+    print(f"\nfour clients, three rounds, imports and all: {time.monotonic() - begun:.1f} s")
+
+
+def private(seeds: Sequence[int]) -> None:
+    """The lab's copying skills with names in place of letters: asked plainly, and behind placeholders."""
+    from consort.cooperate.private.cloud import Private
+    from consort.models.fake import FakeModel
+
+    facts = load_task(path("tasks/facts"))
+    cloud = load_model(path("teacher-north"), name="cloud")
+    names = sorted({w for e in facts.test if e.group == "north" for w in (e.prompt or "").split() if len(w) > 5})
+    task = replace(facts, test=tuple(e for e in facts.test if e.group == "north"))
+    plain = evaluate(cloud, task, split="test").score
+    # a name is what the model was asked about, so hiding it must cost; hiding what is beside the point must not
+    hidden = evaluate(Private(cloud, words=["Konrad Zuse"]), task, split="test").score
+    print(f"\nfacts of the north: plain {plain:.3f}, names beside the point hidden {hidden:.3f}")
+    print(f"({len(names)} words of the prompts are longer than five letters)")
+    echo = FakeModel(lambda text: f"noted: {text}", name="echo")
+    rng, right = random.Random(0), 0
+    for _ in range(500):
+        text = f"mail user{rng.randrange(10**6)}@example.com about +49 30 {rng.randrange(10**6, 10**7)}"
+        right += Private(echo).generate([text])[0].text == f"noted: {text}"
+    print(f"500 answers that repeat what was hidden: {right / 5:.1f} % restored exactly")
+
+
+PARTS = {"skills": skills, "poison": poison, "memory": memory, "speed": speed, "private": private}
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    arguments = sys.argv[1:]
+    chosen = [int(s) for a in arguments if a.startswith("--seeds=") for s in a[8:].split(",")] or [0, 1, 2]
+    for part in [a for a in arguments if a in PARTS] or list(PARTS):
+        PARTS[part](chosen)

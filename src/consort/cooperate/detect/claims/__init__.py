@@ -1,0 +1,1 @@
+"""Detectors that take an answer apart into claims and look for evidence."""

@@ -1,0 +1,1 @@
+"""Models that a detector watches over, and what is done about an answer in doubt."""

@@ -1,0 +1,1 @@
+"""Detectors that compare an answer with other answers to the same prompt."""

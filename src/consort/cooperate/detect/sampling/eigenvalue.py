@@ -1,0 +1,38 @@
+"""How many meanings the answers have, by the spectrum of their graph (2305.19187)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from consort.cooperate.detect import detector
+from consort.cooperate.detect.base import Judging, clipped
+from consort.cooperate.detect.sampling.graph import eigenvalues
+from consort.cooperate.detect.sampling.likeness import Matrix
+from consort.cooperate.detect.sampling.over_answers import Answers
+from consort.models.detecting import Case, Finding, PairScorer
+
+
+@detector(needs=("samples",), paper="2305.19187")
+class Eigenvalue(Judging):
+    """(U_EigV - 1) / (m - 1) of m answers; `raw` is U_EigV, between 1 (one meaning) and m.
+
+    `measure` of likeness: rouge_l, words (Jaccard), encoder, or nli (`nli` is needed then).
+    """
+
+    def __init__(
+        self,
+        *,
+        measure: Literal["rouge_l", "words", "encoder", "nli"] = "rouge_l",
+        nli: PairScorer | None = None,
+        encoder: str = "minilm",
+    ) -> None:
+        self.measure, self.nli, self.encoder = measure, nli, encoder
+        self.answers = Answers(measure, nli, encoder)
+
+    def judge(self, cases: Sequence[Case]) -> list[Finding]:
+        return self.answers.findings(cases, self._finding)
+
+    def _finding(self, matrix: Matrix) -> Finding:
+        raw, m = eigenvalues(matrix), len(matrix)
+        return Finding(clipped((raw - 1) / (m - 1)), raw)

@@ -1,0 +1,1 @@
+"""Detectors that read a model's own probabilities."""

@@ -1,0 +1,1 @@
+"""Clients of a federation: callables, local trainers, and others behind HTTP."""

@@ -1,0 +1,1 @@
+"""Clients and server over HTTP: safetensors bodies in parts, tokens, caps on everything."""

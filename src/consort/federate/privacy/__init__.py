@@ -1,0 +1,1 @@
+"""Differential privacy: what is added, and what it has cost."""

@@ -1,0 +1,1 @@
+"""Sums of clients' numbers that show no single client's (extra `federate`: the package cryptography)."""

@@ -1,0 +1,119 @@
+"""What was tried, by plan and model names: scores in order, score against price, and every candidate."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from consort.core.counted import counted
+from consort.report.charts import Point, front_chart, history_chart
+from consort.report.model import Report
+from consort.report.parts import (
+    Cell,
+    abreast,
+    card,
+    chip,
+    figure,
+    folded,
+    joined,
+    number,
+    paragraph,
+    preformatted,
+    table,
+    tag,
+)
+from consort.report.schema import Candidate, Run
+from consort.report.views.registry import view
+
+
+@view(title="What was tried", on="run", order=40)
+def tried(report: Report, found: None) -> Markup | None:
+    """The course of the search, how the choice was made, prices, and the candidates with their plans."""
+    run = report.run
+    if not run.candidates or "history" in run.details:  # a search by points is shown by its own view
+        return None
+    unit = "log-probability of a token, nats" if report.smaller_is_better else _metric(run)
+    axis = f"{unit} on fit"
+    baseline = max(run.singles_fit.values(), default=None)
+    history = history_chart([s.score for s in run.search], baseline, title="Scores in order", axis=axis)
+    about = "Each dot is one system scored on the fit examples, in order; the line is the best so far."
+    front = front_chart(priced(run), title="Score against the price of an answer", axis=axis)
+    price = "Each dot is one system: its score on fit, and what an answer costs. The line joins those that nothing "
+    price += "cheaper equals."
+    charts = abreast(figure(history, about), figure(front, price), _choice(report))
+    return charts + _table(run, unit)
+
+
+def priced(run: Run) -> list[Point]:
+    """Singles and candidates whose price and score are known."""
+    found = {c.name: (c.fit, "dot winner" if c.status == "kept" else "tried") for c in run.candidates}
+    scores = {name: (fit, "rival") for name, fit in run.singles_fit.items()} | found
+    points = ((name, run.prices.get(name), fit, kind) for name, (fit, kind) in scores.items())
+    return [Point(name, price, fit, kind) for name, price, fit, kind in points if price and fit is not None]
+
+
+def _metric(run: Run) -> str:
+    return run.task.metric if run.task else "score"
+
+
+def _choice(report: Report) -> Markup:
+    run = report.run
+    if run.task is None or run.progress is not None:
+        return Markup("")
+    parts = []
+    if run.search and run.task.held_out:
+        parts.append(
+            paragraph(
+                f"{counted(len(run.search), 'system was', 'systems were')} scored on {run.task.fit} fit examples. The "
+                f"best of them met the {run.task.held_out} held-out examples, which no coefficient has seen."
+            )
+        )
+    if run.decision is not None:
+        d = run.decision
+        candidate = report.subject if d.kept else d.candidate
+        low, high = d.difference.interval
+        told = f"There {candidate} scored {number(d.candidate_score)} and {d.fallback} {number(d.fallback_score)}: a "
+        told += f"difference of {number(d.difference.value, sign=True)} ({low:+.3f} to {high:+.3f})."
+        parts.append(paragraph(told))
+        parts.append(paragraph(f"So {candidate if d.kept else d.fallback} was kept."))
+    return card(*parts, title="How the choice was made") if parts else Markup("")
+
+
+def _table(run: Run, unit: str) -> Markup:
+    ranked = sorted(run.candidates, key=_rank)
+    titles = [
+        "candidate",
+        f"fit ({unit})",
+        "held out",
+        "95 % interval",
+        "price, tokens × parameters",
+        "outcome",
+        "note",
+    ]
+    titles.append("plan")
+    rows = [_line(candidate, run.prices.get(candidate.name)) for candidate in ranked]
+    caption = "Candidates, the kept one first, with the reason why others were not"
+    marked = [candidate.status for candidate in ranked]
+    return table(titles, rows, caption=caption, name="candidates", classes="tried tall", marked=marked)
+
+
+def _line(c: Candidate, price: float | None) -> list[object]:
+    shown = c.method and c.method not in c.name and c.method.replace("_", " ") not in c.name
+    head = Cell(joined([c.name, " ", tag("span", c.method, class_="note") if shown else ""]), c.name, csv=c.name)
+    bounds = c.interval and f"{c.interval[0]:.3f} – {c.interval[1]:.3f}"
+    below = "below the best on fit" if c.status == "rejected" and c.held_out is None else ""
+    return [
+        head,
+        Cell(number(c.fit), c.fit),
+        Cell(number(c.held_out), c.held_out),
+        Cell(bounds, c.interval[0] if c.interval else None),
+        Cell("–" if price is None else f"{price:.3g}", price),
+        Cell(chip(c.status, c.status), c.status),
+        Cell(c.note or below, kind="text"),
+        Cell(folded("plan", preformatted(c.plan.rstrip())) if c.plan else None, csv=c.plan, kind="text"),
+    ]
+
+
+def _rank(candidate: Candidate) -> tuple[int, float]:
+    order = {"kept": 0, "rejected": 1, "failed": 2}[candidate.status]
+    score = candidate.held_out if candidate.held_out is not None else candidate.fit
+    return order, -(score if score is not None else float("-inf"))

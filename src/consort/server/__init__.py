@@ -1,0 +1,1 @@
+"""Any plan behind an OpenAI-compatible endpoint: one internal request, several dialects, one scheduler."""

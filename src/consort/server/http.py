@@ -1,0 +1,179 @@
+"""HTTP as the server needs it: requests read with care, replies, and noticing that a client has gone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from consort.server.errors import ApiError
+from consort.server.limits import Limits
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Reply:
+    """A whole answer, or a stream of bytes."""
+
+    status: int
+    body: bytes = b""
+    kind: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+    chunks: AsyncIterator[bytes] | None = None
+
+
+@dataclass(slots=True)
+class Call:
+    """One HTTP request."""
+
+    scope: Scope
+    receive: Receive
+    limits: Limits
+    id: str
+    headers: dict[str, str]
+    key: str | None = None
+    rest: str = ""
+    """What follows a path that is a prefix."""
+
+    @property
+    def path(self) -> str:
+        return str(self.scope["path"])
+
+    @property
+    def method(self) -> str:
+        return str(self.scope["method"])
+
+    async def json(self) -> Any:
+        """The body as JSON. Raises ApiError: 400 for what is none, 408 for one that does not come, 413 if too long."""
+        kind = self.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+        if kind != "application/json" and not kind.endswith("+json"):
+            raise ApiError(400, f"the content type must be application/json, not {kind[:60]!r}", code="content_type")
+        body = await self.body()
+        try:
+            return json.loads(body, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            what = "is empty" if not body.strip() else f"is not JSON: {str(error)[:120]}"
+            raise ApiError(400, f"the body {what}", code="invalid_json") from None
+
+    async def body(self) -> bytes:
+        most = self.limits.body_bytes
+        too_long = ApiError(413, f"the body has more than {most} bytes", code="body_too_large")
+        told = self.headers.get("content-length", "")
+        if told.isdigit() and int(told[:20]) > most:
+            raise too_long
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self.limits.body_s):
+                while True:
+                    message = await self.receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGone
+                    part = message.get("body", b"")
+                    size += len(part)
+                    if size > most:
+                        raise too_long
+                    parts.append(part)
+                    if not message.get("more_body"):
+                        return b"".join(parts)
+        except TimeoutError:
+            what = f"the body did not come in {self.limits.body_s:g} s"
+            raise ApiError(408, what, code="body_timeout", headers={"connection": "close"}) from None
+
+
+class ClientGone(Exception):
+    """The client has closed the connection: nobody waits for an answer."""
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+async def gone(receive: Receive) -> None:
+    """Returns once the client has closed the connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def send_reply(reply: Reply, receive: Receive, send: Send) -> None:
+    """Writes a reply; a stream ends early, and its source is closed, once the client has gone."""
+    heads = [(b"content-type", reply.kind.encode())]
+    heads += [(name.encode("ascii"), value.encode("ascii", "replace")) for name, value in reply.headers.items()]
+    if reply.chunks is None:
+        heads.append((b"content-length", str(len(reply.body)).encode()))
+        await send({"type": "http.response.start", "status": reply.status, "headers": heads})
+        await send({"type": "http.response.body", "body": reply.body})
+        return
+    heads.append((b"cache-control", b"no-store"))
+    heads.append((b"x-accel-buffering", b"no"))
+    await send({"type": "http.response.start", "status": reply.status, "headers": heads})
+    writing = asyncio.ensure_future(_write(reply.chunks, send))
+    leaving = asyncio.ensure_future(gone(receive))
+    try:
+        await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not writing.done():
+            writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        if not writing.cancelled() and writing.exception() is not None:
+            raise writing.exception() or ClientGone
+    finally:
+        leaving.cancel()
+        writing.cancel()
+        await asyncio.gather(writing, leaving, return_exceptions=True)
+        await reply.chunks.aclose()  # type: ignore[attr-defined]
+
+
+async def _write(chunks: AsyncIterator[bytes], send: Send) -> None:
+    async for chunk in chunks:
+        if chunk:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def unless_gone(work: Awaitable[Any], receive: Receive) -> Any:
+    """What `work` gives; raises ClientGone, and ends it, once the client has closed the connection."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(gone(receive))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        working.cancel()
+        raise ClientGone
+    finally:
+        leaving.cancel()
+        if not working.done():
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """Header fields by name in lower case; of several of one name the last."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def ascii_header(value: str) -> str:
+    """A text as a header's value: printable ASCII, at most 1000 characters."""
+    return "".join(c if " " <= c <= "~" else "?" for c in value)[:1000]
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: tuples as lists, numbers that are none as null, anything else as its text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(inner) for inner in value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, bool | str | int) or value is None:
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return str(value)
+    return number if number == number and abs(number) != float("inf") else None

@@ -1,0 +1,1 @@
+"""Running a server: keys and budgets, metrics, records, reload, drain."""
