@@ -27,8 +27,8 @@ class Longllmlingua(Compressor):
     Documents are taken best first up to the budget and `slack` tokens more; the share of each is spread linearly over
     the ranks by `dynamic_ratio` either way. A token's score is NLL(x) - NLL(x | question). `order`: the documents as
     they stood, best first, or the best at both ends. `restriction` follows the question where documents are ranked: the
-    paper's sentence; a scorer that was never trained on such sentences ranks better without. `recover` in `compress.recover` puts original phrases back into an
-    answer.
+    paper's sentence; a scorer that was never trained on such sentences ranks better without. `compress.recover` puts
+    original phrases back into an answer.
     """
 
     needs_question = True
