@@ -57,6 +57,15 @@ def auto(
     adapters name. `budget` bounds the number of candidates. A model that cannot be run on the task (weights of NaN, too
     short a window) is left out with a note. `say` is told, line by line, what will be tried. Raises ConsortError,
     before any work, for inputs that cannot be used.
+
+    >>> import consort
+    >>> from dataclasses import replace
+    >>> from consort import lab
+    >>> task = consort.load_task(lab.path("tasks/both"))
+    >>> task = replace(task, dev=task.dev[:30], test=task.test[:30])
+    >>> found = consort.auto(["lab:mirror", "lab:order"], task=task, out="best", budget=1)
+    >>> found.comparison.count, (found.folder / "results.json").is_file()
+    (30, True)
     """
     check_place(out)
     loaded, members, builder = open_inputs(models, task, base, budget, seed, allow_remote_code, allow_task_code)

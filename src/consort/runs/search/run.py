@@ -79,8 +79,7 @@ def search(
     check_engine(engine, workers)
     document = _document(plan)
     checked = read_search(document, seed=seed, allow_remote_code=allow_remote_code)
-    named = [task] if isinstance(task, str | Path | Task) else list(task)
-    loaded = joined([t if isinstance(t, Task) else open_task(t, allow_code=allow_task_code) for t in named])
+    loaded = _joined(task, allow_task_code)
     ask = Ask(loaded, split, limit, combine, checked.seed, pack)
     builder = Builder(checked.seed, allow_remote_code)
     objective = objective_of(checked, ask, builder)
@@ -105,6 +104,11 @@ def search(
     origin = provenance(plan=document, inputs=hashed, seed=checked.seed)
     end = Concluding(Path(out), setting.plan, builder, space, ask, journal, known, origin, history, optimizer)
     return end_of.conclude(end)
+
+
+def _joined(task: str | Path | Task | Sequence[str | Path | Task], allow_code: bool) -> Task:
+    named = [task] if isinstance(task, str | Path | Task) else list(task)
+    return joined([t if isinstance(t, Task) else open_task(t, allow_code=allow_code) for t in named])
 
 
 @dataclass(frozen=True, slots=True)
