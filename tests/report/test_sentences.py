@@ -47,10 +47,7 @@ def test_verdicts(difference, word):
         (Facts(kept=True, tested=WORSE), "Chosen on held-out data, but worse on test than the best single model"),
         (Facts(kept=True, tested=WORSE, searched=True), "Chosen on dev, but worse on test than the best single model"),
         (Facts(kept=True, tested=BETTER, reference="control"), "Better on test than control"),
-        (
-            Facts(kept=True, held_out=BETTER),
-            "Better than the best single model on held-out data; there is no test split to confirm it",
-        ),
+        (Facts(kept=True, held_out=BETTER), "Better than the best single model on held-out data; test was not read"),
         (Facts(kept=True, held_out=AHEAD), "Ahead of the best single model on held-out data, but within the noise"),
         (Facts(kept=True, held_out=EQUAL), "On held-out data no better and no worse than the best single model"),
         (Facts(kept=True, held_out=BEHIND), "Behind the best single model on held-out data, but within the noise"),

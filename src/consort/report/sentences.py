@@ -53,7 +53,7 @@ ON_TEST: dict[Verdict, str] = {
     "worse": "Chosen on {chosen}, but worse on test than {reference}",
 }
 ON_HELD_OUT: dict[Verdict, str] = {
-    "better": "Better than {reference} on held-out data; there is no test split to confirm it",
+    "better": "Better than {reference} on held-out data; test was not read",
     "ahead": "Ahead of {reference} on held-out data, but within the noise",
     "equal": "On held-out data no better and no worse than {reference}",
     "behind": "Behind {reference} on held-out data, but within the noise",

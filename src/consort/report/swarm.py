@@ -166,7 +166,8 @@ def path_chart(particles: Sequence[Particle], names: Sequence[str]) -> Markup:
     x, y = at(peak)
     parts.append(_dot(x, y, 7, "ring") + _text(x, y + 20, "best", f"tick winner {_side(x)}"))
     described = f"{counted(len(shown), 'particle')}; the best lies at {peak[0]:.3f}, {peak[1]:.3f}"
-    return _svg(height, "Paths of the particles", described, parts)
+    parts.append(x_title(WIDTH / 2, height + 8, "plane of largest spread: coefficients, no unit, equal scales"))
+    return _svg(height + 16, "Paths of the particles", described, parts)
 
 
 def rank_chart(particles: Sequence[Particle]) -> Markup:

@@ -24,10 +24,9 @@ def data(report: Report, found: None) -> Markup | None:
 
 
 def _told(report: Report, task: TaskInfo) -> list[str]:
-    run, test = (
-        report.run,
-        f"Test ({task.test} examples) was read once, at the end." if task.test else "There is no test split.",
-    )
+    run, test = report.run, "There is no test split."
+    if task.test:
+        test = f"Test ({task.test} examples) was read once, at the end." if run.test else "Test was not read."
     if run.progress is not None:
         return ["The run has not ended, so test has not been read."]
     if task.held_out:
