@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consort.cli.options import Debug, Force, Json, Out, RemoteCode, Seed
-from consort.cli.output import note, print_json
+from consort.cli.output import note, print_json, result
 from consort.core.counted import counted
 from consort.core.errors import BadParameter, did_you_mean
-from consort.merge.trained import KINDS as TRAINED
 
 if TYPE_CHECKING:
     from consort.merge.collect.run import Collected
@@ -45,6 +44,7 @@ def collect(
     from consort.cli.merge import size_of
     from consort.merge.collect.run import collect as run
     from consort.merge.collect.run import read_texts
+    from consort.merge.trained import KINDS as TRAINED
     from consort.plan import build, read_plan
     from consort.weights.stats import KINDS as STATISTICS
 
@@ -67,7 +67,7 @@ def _print_collected(found: Collected, json: bool) -> None:
         told = found.description
         read = f"{counted(told.texts, 'text')}, {counted(told.tokens, 'token')}"
         note(f"{told.kind} of {counted(found.tensors, 'tensor')} of {told.model}: {read}")
-        print(found.path)
+        result(found.path)
 
 
 def _train(
@@ -82,4 +82,4 @@ def _train(
     else:
         read = counted(found.passages, "passage")
         note(f"{kind} of {', '.join(found.models)}: {read}, {found.before:.4f} -> {found.after:.4f}")
-        print(found.path)
+        result(found.path)

@@ -12,7 +12,7 @@ from consort.cli.output import note, print_json
 from consort.core.counted import counted
 from consort.core.errors import BadParameter
 
-KINDS = ("text", "graph")
+KINDS = ("text", "graph", "sql")
 STEMS = ("none", "s", "english")
 
 
@@ -32,7 +32,8 @@ def index(
     ] = "none",
     stop: Annotated[bool, typer.Option("--stop", help="Leave out English words that tell nothing.")] = False,
     kind: Annotated[
-        str, typer.Option("--kind", help="text: passages of documents | graph: triples, three columns apart by tabs.")
+        str,
+        typer.Option("--kind", help="text: passages | graph: triples, apart by tabs | sql: dumps and CSV as SQLite."),
     ] = "text",
     force: Force = False,
     json: Json = False,
@@ -44,6 +45,18 @@ def index(
         from consort.knowledge.graph import build_graph
 
         _told(build_graph(paths[:-1], Path(paths[-1]), force=force), kind, json)
+        return
+    if kind == "sql":
+        from consort.knowledge.sql_loading import build_tables
+        from consort.knowledge.tables import Tables
+
+        file = build_tables(paths[:-1], Path(paths[-1]), force=force)
+        tables = [table.name for table in Tables(file).tables]
+        if json:
+            print_json({"database": str(file), "kind": kind, "tables": tables})
+        else:
+            note(counted(len(tables), "table"))
+            print(file)
         return
     from consort.knowledge.build import Settings, build
     from consort.knowledge.words import Words

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consort.cli.options import Debug, Force, Json, RemoteCode, named, named_path
-from consort.cli.output import note, print_json, warnings_so_far
+from consort.cli.output import note, print_json, result, warnings_so_far
 from consort.core.counted import counted
 from consort.core.errors import BadParameter, BadPlan
 
@@ -88,7 +88,7 @@ def _write(
     else:
         tensors = counted(written.tensors, "tensor")
         note(f"{tensors}, {written.bytes / 1e6:.1f} MB, {written.seconds:.1f} s, seed {checked.seed}")
-        print(written.path)
+        result(written.path)
 
 
 def _of_parts(
@@ -162,4 +162,4 @@ def _print_plan(document: Any, json: bool) -> None:
         return
     from consort.data import dump_yaml
 
-    print(dump_yaml(document), end="")
+    result(dump_yaml(document), end="")

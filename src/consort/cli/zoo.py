@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from consort.cli.early import early
 from consort.cli.options import Debug, Force, Json, RemoteCode, TaskCode, named_path
 from consort.cli.output import note, print_json, print_table
 from consort.core.errors import BadParameter
@@ -31,6 +32,7 @@ Html = Annotated[
 
 
 @app.command()
+@early
 def similarity(
     models: Models,
     base: Base = None,
@@ -65,6 +67,7 @@ def similarity(
 
 
 @app.command()
+@early
 def cluster(
     models: Models,
     base: Base = None,

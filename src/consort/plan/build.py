@@ -14,6 +14,7 @@ from consort.models.placement import OPEN, Placement, held
 from consort.plan.adapter_base import base_by_word
 from consort.plan.expression import Call, Node, Part, Plan, Reference, dump, read_plan
 from consort.plan.kinds import find, is_expression
+from consort.plan.places import check_places
 from consort.plan.references import folder_of
 from consort.plan.schemes import scheme_of
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 def build(plan: Plan, wanted: str = "model", *, allow_remote_code: bool = False) -> Any:
     """The object that a plan describes; `wanted` is "model" or "checkpoint"."""
+    check_places([plan])
     return Builder(plan.seed, allow_remote_code).build(plan.root, wanted)
 
 

@@ -25,7 +25,8 @@ from consort.weights.adapters.peft_config import peft_config
 from consort.weights.adapters.placing import placed
 from consort.weights.checkpoint import BLOCK, Checkpoint, Spec, no_tensor, round_into, whole
 from consort.weights.disk.beside import files_beside
-from consort.weights.disk.folder import BESIDE, check_directory, describe_files, label, read_headers
+from consort.weights.disk.folder import describe_files
+from consort.weights.disk.folder_check import BESIDE, check_directory, label, read_headers
 from consort.weights.disk.paths import inside, present, read_json
 from consort.weights.disk.shards import Shards
 from consort.weights.tied import ends_of, untied

@@ -15,7 +15,8 @@ from torch import Tensor
 from consort.core.errors import BadCheckpoint
 from consort.core.files import machine_errors
 from consort.weights.checkpoint import CHUNK, Spec, bytes_of, ranges, round_into
-from consort.weights.disk.header import DTYPES, Extent, Header, identity
+from consort.weights.disk.dtypes import DTYPES
+from consort.weights.disk.header import Extent, Header, identity
 
 _buffers = threading.local()
 """One buffer per thread, reused for every chunk of every file: fresh memory costs more than the reading."""
