@@ -69,7 +69,6 @@ def size(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return node.end_lineno - node.lineno + 1 - said
 
 
-@pytest.mark.xfail(reason="the 25 options of consort serve")
 def test_no_function_is_long():
     functions = [
         (f"{module}.{node.name}", size(node))

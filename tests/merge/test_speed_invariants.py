@@ -16,7 +16,7 @@ from consort.merge.arithmetic import reductions as statistics
 from consort.merge.arithmetic.order_statistics import Bracket, bracketed
 from consort.merge.arithmetic.reductions import order_statistics
 from consort.merge.engine.blocks import BLOCK, InMemory, sampled_parts, spread
-from consort.merge.engine.once import Once
+from consort.merge.engine.memo import Memo
 from consort.weights.checkpoint import Memory
 from consort.weights.disk.folder import open_folder
 from consort.weights.disk.writer import write
@@ -178,7 +178,7 @@ def test_a_thread_that_waits_for_one_tensor_does_not_stop_another(tmp_path):
 
 
 def test_a_thread_keeps_its_value_while_others_ask_for_many():
-    once, calls = Once(1), []
+    once, calls = Memo(1), []
     held, done = threading.Event(), threading.Event()
 
     def holder():

@@ -47,16 +47,7 @@ def index(
         _told(build_graph(paths[:-1], Path(paths[-1]), force=force), kind, json)
         return
     if kind == "sql":
-        from consort.knowledge.sql_loading import build_tables
-        from consort.knowledge.tables import Tables
-
-        file = build_tables(paths[:-1], Path(paths[-1]), force=force)
-        tables = [table.name for table in Tables(file).tables]
-        if json:
-            print_json({"database": str(file), "kind": kind, "tables": tables})
-        else:
-            note(counted(len(tables), "table"))
-            print(file)
+        _tables(paths, force, json)
         return
     from consort.knowledge.build import Settings, build
     from consort.knowledge.words import Words
@@ -70,6 +61,19 @@ def index(
     settings = Settings(Words(stop, stem), words, overlap, described)
     folder = build(paths[:-1], Path(paths[-1]), settings=settings, embed=embed, force=force)
     _told(folder, kind, json)
+
+
+def _tables(paths: list[str], force: bool, json: bool) -> None:
+    from consort.knowledge.sql_loading import build_tables
+    from consort.knowledge.tables import Tables
+
+    file = build_tables(paths[:-1], Path(paths[-1]), force=force)
+    tables = [table.name for table in Tables(file).tables]
+    if json:
+        print_json({"database": str(file), "kind": "sql", "tables": tables})
+    else:
+        note(counted(len(tables), "table"))
+        print(file)
 
 
 def _check(paths: list[str], stem: str, kind: str) -> None:

@@ -24,7 +24,7 @@ from consort.models.base import Tokenizer
 from consort.models.tokens.dtw import costs, partners, path, spellings
 from consort.models.tokens.ends import Ids, Spelled, same_end
 from consort.models.tokens.pieces import token_bytes
-from consort.models.tokens.vocabulary_map import COUNTED, Meetings, Met, vocabulary_map
+from consort.models.tokens.vocabulary_map import COUNTED, CoOccurrences, Met, vocabulary_map
 
 SHARD = 1024
 """Documents in one file of partners."""
@@ -111,7 +111,7 @@ def _met(pivot: Tokenizer, source: Tokenizer, documents: Sequence[Document], fol
     """How often tokens met in all documents; kept beside the partners, since it takes a pass over the corpus."""
     file = folder / "met.safetensors"
     if not file.is_file():
-        counted = Meetings(pivot.vocab_size)
+        counted = CoOccurrences(pivot.vocab_size)
         for document in documents:
             ours, theirs = document.spelled(pivot), document.spelled(source)
             for i, j in _links(pivot, source, ours, theirs, options):

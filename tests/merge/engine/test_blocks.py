@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consort.merge.engine.blocks import BLOCK, block_length, ranges
-from consort.merge.engine.once import Once
+from consort.merge.engine.memo import Memo
 
 SHAPES = st.sampled_from([(3 * BLOCK + 1,), (5, BLOCK // 2 - 3), (2, BLOCK + 1), (7, 11, 13), (), (4, 1)])
 
@@ -37,7 +37,7 @@ def test_a_block_has_at_least_one_row():
 
 def test_once_computes_once_however_many_ask():
     calls, gate = [], threading.Barrier(4)
-    once: Once[int] = Once(2)
+    once: Memo[int] = Memo(2)
 
     def ask(_):
         gate.wait()
@@ -49,7 +49,7 @@ def test_once_computes_once_however_many_ask():
 
 
 def test_once_forgets_the_oldest_and_failures():
-    once: Once[int] = Once(1)
+    once: Memo[int] = Memo(1)
     with pytest.raises(ZeroDivisionError):
         once("a", lambda: 1 // 0)
     assert [once("a", lambda: 1), once("a", lambda: 2), once("b", lambda: 3), once("a", lambda: 4)] == [1, 1, 3, 4]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from consort.core.errors import Incompatible, Unsupported
 from consort.models import FakeTokenizer
 from consort.models.tokens.edit_distance import Nearest
-from consort.models.tokens.vocabulary_map import Meetings, Met, vocabulary_map
+from consort.models.tokens.vocabulary_map import CoOccurrences, Met, vocabulary_map
 
 
 class Words(FakeTokenizer):
@@ -60,7 +60,7 @@ def test_one_vocabulary_is_the_identity():
 
 
 def test_meetings_are_summed():
-    counted = Meetings(10)
+    counted = CoOccurrences(10)
     counted.add(np.array([1, 2, 1]), np.array([5, 5, 5]))
     counted.add(np.array([1]), np.array([5]))
     found = counted.met()

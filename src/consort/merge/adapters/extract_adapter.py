@@ -19,7 +19,7 @@ from consort.core.params import Range
 from consort.merge.adapters import adapter
 from consort.merge.adapters.computed import ComputedAdapter, Factors, Module, Part
 from consort.merge.adapters.low_rank import principal, projected, rank_of_energy
-from consort.merge.engine.once import Once
+from consort.merge.engine.memo import Memo
 from consort.weights.adapters.files import PREFIX, is_adapter_config
 from consort.weights.architecture.loaded import Loaded
 from consort.weights.checkpoint import CHUNK, Checkpoint, ranges
@@ -69,7 +69,7 @@ class ExtractAdapter(ComputedAdapter):
         self._linear = [name for name in self._delta.keys() if self._is_target(name)]
         if not self._linear:
             raise BadParameter("no linear weight is called so", field="targets", hint="e.g. [q_proj, v_proj]")
-        self._factors: Once[Factors] = Once(len(self._linear))
+        self._factors: Memo[Factors] = Memo(len(self._linear))
 
     @cached_property
     def modules(self) -> Sequence[Module]:

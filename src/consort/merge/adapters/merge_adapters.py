@@ -26,7 +26,7 @@ from consort.merge.adapters.computed import ComputedAdapter, Factors, Module, Pa
 from consort.merge.adapters.factorwise import Factorwise, call_of
 from consort.merge.adapters.low_rank import concatenated, truncated
 from consort.merge.adapters.shared_basis import Merge, merged_in_basis
-from consort.merge.engine.once import Once
+from consort.merge.engine.memo import Memo
 from consort.merge.registry import methods
 from consort.weights.adapters.changes import Changes, LowRank, fit_changes, read_changes
 from consort.weights.adapters.files import is_adapter_config
@@ -68,7 +68,7 @@ class MergeAdapters(ComputedAdapter):
         self._changes = [_changes(model, base) for model in self.models]
         self._base_name = _common_base(self.models, base)
         _check_alike(self.models, self._changes)
-        self._factors: Once[Factors] = Once(KEPT)
+        self._factors: Memo[Factors] = Memo(KEPT)
         self._in_basis = None if mode in ("exact", "factor") else _in_memory(method, self._weights, mode)
         self._factorwise = (
             Factorwise(self.models, self._changes, method, self._weights, base, seed) if mode == "factor" else None

@@ -28,7 +28,7 @@ from consort.merge.engine.checks import (
 )
 from consort.merge.engine.config_conflict import read_conflicts, settled
 from consort.merge.engine.matching import Available, Job, completed, dtype_named, match, merged_config, tell_dtypes
-from consort.merge.engine.once import Once
+from consort.merge.engine.memo import Memo
 from consort.merge.engine.reading import Batch, Reader, Stacks
 from consort.merge.engine.resolving import depths, resolver
 from consort.merge.registry import methods
@@ -137,7 +137,7 @@ class Merged:
         self.name = f"{method}({', '.join(c.name for c in self._merged_inputs)})"
         self._reader = self._made_reader()
         self._verified = False
-        self._once: Once[Any] = Once(1 if self._method.grain == "tensor" else KEPT)
+        self._once: Memo[Any] = Memo(1 if self._method.grain == "tensor" else KEPT)
 
     def _aligned(self, inputs: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
         """The inputs in one layout and one vocabulary, and none without what the base has."""

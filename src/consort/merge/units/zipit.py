@@ -19,8 +19,8 @@ from torch import Tensor
 
 from consort.core.errors import BadParameter, Unsupported
 from consort.merge.collect.run import GROUP_BYTES, MAX_TOKENS, at_work, read_texts
+from consort.merge.engine.memo import Memo
 from consort.merge.engine.merged import merge
-from consort.merge.engine.once import Once
 from consort.merge.units import matched
 from consort.weights.checkpoint import Checkpoint, round_into
 from consort.weights.views.assignment import assign
@@ -53,7 +53,7 @@ class Zipit(View):
             raise Unsupported("has no MLP units that are known", field=self.models[0].name, hint=hint)
         self._found: dict[str, Pairs] = {}
         self._lock = RLock()
-        self._once: Once[Tensor] = Once(2)
+        self._once: Memo[Tensor] = Memo(2)
 
     @property
     def inputs(self) -> Sequence[Checkpoint]:

@@ -30,7 +30,7 @@ from consort.models.remote.wire.answers import USUAL, answer_of, completion_of, 
 from consort.models.remote.wire.echo import Untold, echoed_logprob
 from consort.models.remote.wire.events import events_of, lines_of
 from consort.models.remote.wire.requests import CHAT, COMPLETIONS, echo_payload, payload
-from consort.models.remote.wire.stream import Heard, stream_of
+from consort.models.remote.wire.stream import StreamState, stream_of
 from consort.models.remote.wire.values import json_of
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ class RemoteModel:
     def _pieces(
         self, path: str, body: dict[str, Any], deadline: float, gone: Callable[[], bool]
     ) -> Generator[str, None, Completion]:
-        heard = Heard()
+        heard = StreamState()
         with self._read_to_its_end(heard), self.transport.stream(path, body, deadline, gone) as flow:
             if flow.kind.partition(";")[0].strip() == "application/json":
                 found = completion_of(answer_of(json_of(b"".join(flow.chunks))))
@@ -242,7 +242,7 @@ class RemoteModel:
             return (yield from stream_of(self._events(flow, heard), heard, gone))
         return heard.completion()
 
-    def _events(self, flow: Flow, heard: Heard) -> Iterator[str]:
+    def _events(self, flow: Flow, heard: StreamState) -> Iterator[str]:
         """The data of events; once the answer is whole, those of the next second."""
         for data in events_of(lines_of(flow.chunks)):
             yield data
@@ -250,7 +250,7 @@ class RemoteModel:
                 flow.deadline = min(flow.deadline, self.transport.clock() + GRACE_S)
 
     @contextmanager
-    def _read_to_its_end(self, heard: Heard) -> Iterator[None]:
+    def _read_to_its_end(self, heard: StreamState) -> Iterator[None]:
         """What goes wrong after the answer is whole is no matter."""
         try:
             yield

@@ -38,7 +38,7 @@ class Met:
     times: Ids
 
 
-class Meetings:
+class CoOccurrences:
     """Counts meetings of tokens."""
 
     def __init__(self, pivot_size: int) -> None:

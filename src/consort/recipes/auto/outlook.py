@@ -19,7 +19,7 @@ from consort.core.progress import span
 from consort.data import Task
 from consort.evaluate.measure import prompt_of
 from consort.evaluate.registry import find_metric
-from consort.recipes.auto.run import STAGES, open_inputs
+from consort.recipes.auto.inputs import STAGES, open_inputs
 from consort.recipes.auto.stage import Pool, Stage
 from consort.runs.pool import Family, Member, families
 

@@ -14,28 +14,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from consort.core.errors import BadParameter, ConsortError, EnvironmentFailure
+from consort.core.errors import ConsortError, EnvironmentFailure
 from consort.core.files import check_place
 from consort.core.journal import key_of, provenance
 from consort.data import Task
 from consort.evaluate import Decision, Result, gate
-from consort.plan.build import Builder
-from consort.plan.references import open_task
+from consort.recipes.auto.inputs import STAGES, open_inputs
+from consort.recipes.auto.inputs import check_budget as check_budget
 from consort.recipes.auto.learners import joined, keep
-from consort.recipes.auto.stage import Pool, Stage, price, run_stages
-from consort.recipes.auto.stages.learned import Learned
-from consort.recipes.auto.stages.merges import Merges
-from consort.recipes.auto.stages.together import Together
-from consort.recipes.auto.stages.zoo import Zoo
+from consort.recipes.auto.stage import Pool, price, run_stages
 from consort.recipes.auto.teams import Teams, choose, ready
 from consort.runs.begun import begin, described
-from consort.runs.pool import WINNER, Family, Member, families, open_members, repeated
+from consort.runs.pool import WINNER, Family, Member, families, repeated
 from consort.runs.results import Found, Outcome, conclude
 from consort.runs.trials import Candidate, Trials
 
 DEFAULT_BUDGET = 100
-STAGES: tuple[Stage, ...] = (Merges(), Zoo(), Together(), Learned())
-"""What is tried, in this order: one answer for the price of one first, what takes no trial last."""
 
 
 def auto(
@@ -82,32 +76,6 @@ def auto(
         found = replace(found, notes=(*repeated(models), *went_on, *notes, *found.notes))
         origin = provenance(plan=found.plan, inputs=described(trials, usable), seed=seed)
         return conclude(Path(out), trials, usable, found, origin, details=more)
-
-
-def open_inputs(
-    models: Sequence[str],
-    task: str | Path | Task,
-    base: str | None,
-    budget: int,
-    seed: int,
-    allow_remote_code: bool = False,
-    allow_task_code: bool = False,
-) -> tuple[Task, list[Member], Builder]:
-    """The task, the models and what builds their combinations. Raises ConsortError for what cannot be used."""
-    if not models:
-        raise BadParameter("no models", field="MODEL", hint="give two or more folders, lab:NAME or hf:ORG/NAME")
-    check_budget(budget)
-    loaded = task if isinstance(task, Task) else open_task(task, allow_code=allow_task_code)
-    loaded.fit_and_held_out(seed)
-    loaded.split("test")
-    builder = Builder(seed, allow_remote_code)
-    return loaded, open_members(models, builder, base), builder
-
-
-def check_budget(budget: int) -> None:
-    """Raise BadParameter for a number of candidates below one."""
-    if budget < 1:
-        raise BadParameter(f"{budget} candidates cannot be tried", field="budget", hint="give 1 or more")
 
 
 def runnable(trials: Trials, members: Sequence[Member]) -> tuple[list[Member], list[str]]:

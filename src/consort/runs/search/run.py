@@ -83,15 +83,13 @@ def search(
     ask = Ask(loaded, split, limit, combine, checked.seed, pack)
     builder = Builder(checked.seed, allow_remote_code)
     objective = objective_of(checked, ask, builder)
-    space = open_space(checked, builder, pack=pack)
-    inputs = inputs_of(checked, builder)
+    space, inputs = open_space(checked, builder, pack=pack), inputs_of(checked, builder)
     described = [describe(leaf) for c in inputs for leaf in leaves(c)]
     place = {"search": objective.key, "task": loaded.key}
     about = {"verb": "search", "task": told_task(loaded, fit=len(ask.examples)), "seed": checked.seed}
     journal, records = open_run(Path(out), place, inputs, force=force, sound=_is_sound, about=about)
     asked = {**document, "seed": checked.seed, "racing": racing, "pack": pack, "inputs": described}
-    asked["names"] = list(checked.domain.names)
-    known = continued(journal, records, asked)
+    known = continued(journal, records, {**asked, "names": list(checked.domain.names)})
     made = carried(partial(make_evaluator, document, ask, checked.seed, allow_remote_code))
     evaluator = Evaluator(space, objective)
     setting = _Setting(checked, evaluator, known, journal, identity_of(checked, builder, space))
@@ -100,10 +98,14 @@ def search(
     if not conclude:
         best = best_of(history)
         return Found(Path(out), checked.expression(best.point), best, history, optimizer, None, space)
-    hashed = [{**describe(leaf), "weights_sha256": content_hash(leaf)} for c in inputs for leaf in leaves(c)]
-    origin = provenance(plan=document, inputs=hashed, seed=checked.seed)
+    origin = provenance(plan=document, inputs=_hashed(inputs), seed=checked.seed)
     end = Concluding(Path(out), setting.plan, builder, space, ask, journal, known, origin, history, optimizer)
     return end_of.conclude(end)
+
+
+def _hashed(inputs: Sequence[Any]) -> list[dict[str, Any]]:
+    """What the inputs are, with digests of their weights."""
+    return [{**describe(leaf), "weights_sha256": content_hash(leaf)} for c in inputs for leaf in leaves(c)]
 
 
 def _joined(task: str | Path | Task | Sequence[str | Path | Task], allow_code: bool) -> Task:

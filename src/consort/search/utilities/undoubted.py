@@ -13,7 +13,7 @@ from consort.search.utilities import utility
 from consort.search.utilities.answers import AnswerObjective, on_answers
 
 
-@utility()
+@utility(example={"detectors": ["ngram_precision"]})
 class Undoubted:
     """The mean of 1 - doubt over a model's answers, in [0, 1], by one detector or several.
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from consort.core.counted import counted
 from consort.core.errors import BadCheckpoint
 from consort.core.files import machine_errors
+from consort.weights.disk.codes import TORCH_NAMES as TORCH_NAMES
 
 if TYPE_CHECKING:
     from consort.weights.checkpoint import Spec
@@ -38,13 +39,6 @@ BITS = (
     | {"F32": 32, "C64": 64, "F64": 64, "I64": 64, "U64": 64}
 )
 """Every dtype of the format, with the bits of one entry."""
-
-TORCH_NAMES = (
-    {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32"}
-    | {"I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool", "F8_E4M3": "float8_e4m3fn"}
-    | {"F8_E5M2": "float8_e5m2", "U16": "uint16", "U32": "uint32", "U64": "uint64", "C64": "complex64"}
-)
-"""The dtypes that can be read, as torch calls them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from consort.models.remote.wire.values import Answer, Broken, Choice, first_choi
 
 
 @dataclass(slots=True)
-class Heard:
+class StreamState:
     """What has come of a stream."""
 
     pieces: list[Choice] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Heard:
         return completion_of(Answer(choice, self.usage or Usage(calls=1), self.usage is not None))
 
 
-def stream_of(events: Iterator[str], heard: Heard, gone: Callable[[], bool]) -> Generator[str, None, Completion]:
+def stream_of(events: Iterator[str], heard: StreamState, gone: Callable[[], bool]) -> Generator[str, None, Completion]:
     """Pieces of text from the data of events; the completion at the end. Raises Broken if the stream breaks off."""
     done = False
     for data in events:

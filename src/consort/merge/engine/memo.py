@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 V = TypeVar("V")
 
 
-class Once(Generic[V]):
+class Memo(Generic[V]):
     """Keeps the `size` values asked for last, and the last one of every thread: more where there are more threads.
 
     A computation that fails is not kept.
