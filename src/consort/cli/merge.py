@@ -16,6 +16,7 @@ from consort.core.counted import counted
 from consort.core.errors import BadParameter, BadPlan
 
 if TYPE_CHECKING:
+    from consort.plan import Plan
     from consort.weights.checkpoint import Checkpoint
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
@@ -64,25 +65,23 @@ def merge(
 
         _print_estimate(estimate(merged, dtype, threads), json)
         return
+    settings = {"out_dtype": dtype, "shard_bytes": shard_bytes, "threads": threads, "force": force}
+    settings |= {"allow_nonfinite": allow_nonfinite, "hash_content": hash_content}
+    _write(checked, merged, out, part, join, settings, json)
+
+
+def _write(
+    checked: Plan, merged: Checkpoint, out: Path, part: str | None, join: bool, settings: dict[str, Any], json: bool
+) -> None:
+    """Write the merge, or a part of it, and say what was written."""
+    from consort.plan import dump
     from consort.weights import write
 
     extra = _mergekit_config(checked.mergekit)
     if part is not None or join:
         merged, out = _of_parts(merged, out, part, join, dump(checked), checked.seed)
         extra = extra if join else {}
-    written = write(
-        merged,
-        out,
-        out_dtype=dtype,
-        shard_bytes=shard_bytes,
-        threads=threads,
-        allow_nonfinite=allow_nonfinite,
-        force=force,
-        hash_content=hash_content,
-        plan=dump(checked),
-        seed=checked.seed,
-        extra=extra,
-    )
+    written = write(merged, out, plan=dump(checked), seed=checked.seed, extra=extra, **settings)
     if json:
         made = {"path": str(written.path), "tensors": written.tensors, "bytes": written.bytes, "seed": checked.seed}
         print_json(made | {"warnings": warnings_so_far()})

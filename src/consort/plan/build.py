@@ -30,7 +30,13 @@ def build(plan: Plan, wanted: str = "model", *, allow_remote_code: bool = False)
 
 
 def load(reference: str | Path, *, base: str | Path | Checkpoint | None = None) -> Checkpoint:
-    """A checkpoint, lazy: a model folder, an adapter folder over its base, `lab:NAME`, `hf:ORG/NAME` or a plan file."""
+    """A checkpoint, lazy: a model folder, an adapter folder over its base, `lab:NAME`, `hf:ORG/NAME` or a plan file.
+
+    >>> import consort
+    >>> base = consort.load("lab:base")
+    >>> len(base.keys()), base.config["model_type"]
+    (38, 'llama')
+    """
     if base is None:
         built: Checkpoint = build(read_plan(reference), "checkpoint")
         return built
@@ -52,6 +58,10 @@ def model(
 
     `dtype` (a name, or "auto" for the files' own), `device` (cpu, cuda, cuda:1, mps) or `device_map` (accelerate's) say
     how its weights are held, for every model of a plan that says nothing of its own.
+
+    >>> import consort
+    >>> consort.model("lab:mirror").generate(["mirror a b c ="])[0].text
+    ' c b a'
     """
     if isinstance(source, str | Path):
         read, placement = read_plan(source), Placement(dtype, device, device_map)

@@ -49,9 +49,11 @@ class Folder:
         return Shards(read_headers(self.path, SINGLE, INDEX))
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return self.shards.keys()
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         if name not in self.shards:
             raise no_tensor(self, name)
         return self.shards.spec(name)

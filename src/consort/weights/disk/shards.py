@@ -39,12 +39,14 @@ class Shards:
         self._finalizer = weakref.finalize(self, _close, self._handles)
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return list(self._places)
 
     def __contains__(self, name: object) -> bool:
         return name in self._places
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         return self._places[name][1].spec
 
     def read_into(self, name: str, start: int, stop: int, out: Tensor) -> None:
