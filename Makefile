@@ -21,6 +21,7 @@ setup: .venv/done
 
 demo: .venv/done
 	$(BIN)/consort auto lab:base $(SKILLS:%=lab:%) lab:harmful --task lab:tasks/skills --out runs/demo --force
+	@echo 'The program is $(BIN)/consort. To call it consort, as the README does:  . $(BIN)/activate'
 
 test: .venv/done
 	$(BIN)/python -m pytest -n 2 --dist loadfile

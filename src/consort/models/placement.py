@@ -90,9 +90,9 @@ def held(
 
     Raises BadParameter, MissingExtra for what can be nowhere.
 
-    >>> with held(dtype="bfloat16"):
-    ...     current().dtype
-    'bfloat16'
+    >>> with consort.held(dtype="bfloat16", device="cpu"):
+    ...     consort.model("lab:base").module.dtype
+    torch.bfloat16
     """
     placement = Placement(dtype, device, device_map).check()
     token = _HELD.set(placement.over(_HELD.get()))

@@ -77,6 +77,8 @@ class Call:
 
 Node = Reference | Call
 NOTHING = Reference("")
+MOST_INPUTS = 1_000
+"""In one list: each is opened and compared with the others."""
 MOST_NODES = 100_000
 """More than any plan that was meant: each node is a model that is checked and built."""
 
@@ -322,6 +324,9 @@ class _Reader:
             raise BadPlan(f"there are no {what} in the list", field=path, hint="write `[a, b]`")
         if not isinstance(value, Sequence) or isinstance(value, str):
             raise BadPlan(f"{value!r} is not a list of {what}", field=path, hint="write `[a, b]`")
+        if len(value) > MOST_INPUTS:
+            hint = "combine them in groups, and the results of the groups"
+            raise BadPlan(f"{len(value):,} {what} are more than {MOST_INPUTS:,}", field=path, hint=hint)
         return tuple(self._typed(param, item, f"{path}[{i}]") for i, item in enumerate(value))
 
     def _typed(self, param: Param, value: Any, path: str) -> Node | Part:

@@ -12,6 +12,9 @@ from consort.weights.checkpoint import Checkpoint
 from consort.weights.stats import check_statistics
 from consort.weights.vocabulary.align import align_vocabularies
 
+MOST_MODELS = 1_000
+"""That are merged at once: their entries lie side by side in memory."""
+
 
 @contextmanager
 def collecting(faults: list[ConsortError]) -> Iterator[None]:
@@ -25,6 +28,9 @@ def collecting(faults: list[ConsortError]) -> Iterator[None]:
 def check_inputs(method: Method, models: Sequence[Checkpoint], base: Checkpoint | None) -> None:
     """Raises BadParameter for a number of models, or a base, that the method is not for."""
     least, most = method.inputs
+    if len(models) > MOST_MODELS:
+        hint = "merge them in groups, and the results of the groups"
+        raise BadParameter(f"{len(models):,} models are more than {MOST_MODELS:,}", field="models", hint=hint)
     if len(models) < least or (most is not None and len(models) > most):
         wanted = f"{least} or more models" if most is None else f"{least} model{'s' if least > 1 else ''}"
         raise BadParameter(f"{method.name} merges {wanted}, not {len(models)}", field="models")

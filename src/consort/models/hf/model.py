@@ -50,6 +50,9 @@ class HFModel(TokenModel):
         self.batch_tokens = 4096 if self.device.type == "cpu" else 65536
         self._ends = frozenset(ends) or super().ends
 
+    def __repr__(self) -> str:
+        return f"HFModel({self.name!r})"
+
     @property
     def ends(self) -> frozenset[int]:
         return self._ends
