@@ -40,7 +40,8 @@ BASES = {
         "text": {"format": {"type": "text"}}, "tools": [{"type": "function", "name": "f"}], "metadata": {},
     },
     "/v1/messages": {
-        "model": "speculate", "max_tokens": 3, "tools": [{"name": "f", "input_schema": {}}], "system": "s", "stop_sequences": ["z"],
+        "model": "speculate", "max_tokens": 3, "tools": [{"name": "f", "input_schema": {}}],
+        "system": "s", "stop_sequences": ["z"],
         "messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}],
     },
     "/api/chat": {"model": "letters", "messages": [{"role": "user", "content": "a"}], "options": {"num_predict": 3}},
