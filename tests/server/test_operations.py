@@ -168,7 +168,8 @@ UPSTREAM = """
 import sys, time
 from consort.models.fake import FakeModel, FakeTokenizer, FakeTokenModel
 from consort.server.run import Server
-endless = FakeTokenModel.random(4, FakeTokenizer("abc ", eos=False), name="endless")
+letters = "".join(chr(i) for i in range(32, 127)) + chr(10)
+endless = FakeTokenModel.random(4, FakeTokenizer(letters, eos=False), name="endless")
 def slow(text):
     time.sleep(0.02)
     return "answer to " + text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from consort.core.version import __version__
@@ -35,8 +36,8 @@ def _any(*schemas: Schema) -> Schema:
     return {"anyOf": list(schemas)}
 
 
-def schemas(limits: Limits) -> dict[str, Schema]:
-    """The body of each request, by the route's name."""
+def schemas(limits: Limits, models: Sequence[str]) -> dict[str, Schema]:
+    """The body of each request, by the route's name; `models` are the ids that there are."""
     tokens = _count(0, limits.max_tokens)
     part = _object(["type", "text"], type={"enum": ["text"]}, text=TEXT)
     content = _any(TEXT, _list(part))
@@ -65,7 +66,7 @@ def schemas(limits: Limits) -> dict[str, Schema]:
     block = _object(["type", "text"], type={"enum": ["text"]}, text=TEXT)
     turn = _object(["role", "content"], role={"enum": ["user", "assistant"]}, content=_any(TEXT, _list(block, 1)))
     claude = {"messages": _list(turn, 1), "max_tokens": _count(1, limits.max_tokens), "system": TEXT, "stream": FLAG}
-    model = {"model": TEXT}
+    model: dict[str, Schema] = {"model": {"type": "string", "enum": list(models)}}
     options = {"options": {"type": "object"}, "stream": FLAG}
     return {
         "chat": _object(["model", "messages"], **model, **chat),
@@ -82,10 +83,10 @@ def schemas(limits: Limits) -> dict[str, Schema]:
     }
 
 
-def document(routes: Routes, limits: Limits) -> dict[str, Any]:
+def document(routes: Routes, limits: Limits, ids: Sequence[str] = ()) -> dict[str, Any]:
     """The OpenAPI 3.1 document."""
     paths: dict[str, Any] = {}
-    known = schemas(limits)
+    known = schemas(limits, ids)
     error = {"description": "An error object.", "content": {"application/json": {"schema": {"type": "object"}}}}
     for route in routes.all:
         path = route.path + ("{rest}" if route.prefix else "")

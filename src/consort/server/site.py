@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 
 async def openapi(state: State, call: Call) -> Reply:
-    """What there is to ask, as an OpenAPI document."""
-    return Reply(200, dumped(document(routes(), state.limits)))
+    """What there is to ask of the models that the caller may use, as an OpenAPI document."""
+    ids = [served.id for served in handlers.allowed(state, call)]
+    return Reply(200, dumped(document(routes(), state.limits, ids)))
 
 
 def routes() -> Routes:
