@@ -46,19 +46,11 @@ def index(
     debug: Debug = False,
 ) -> None:
     """Build an index of text, Markdown, HTML, PDF and JSON lines (`id`, `text`); what is there already is kept."""
-    if stem not in STEMS:
-        raise BadParameter(f"{stem!r} is not known", field="--stem", hint=" | ".join(STEMS))
-    if kind not in KINDS:
-        raise BadParameter(f"{kind!r} is not known", field="--kind", hint=" | ".join(KINDS))
-    if len(paths) < 2:
-        raise BadParameter("one path is not enough", field="OUT", hint="consort index SOURCE… OUT")
-    if not all(paths):
-        raise BadParameter("is empty", field="SOURCE… OUT", hint="name files or folders; `.` is the current one")
+    _check(paths, stem, kind)
     if kind == "graph":
         from consort.knowledge.graph import build_graph
 
-        folder = build_graph(paths[:-1], Path(paths[-1]), force=force)
-        _told(folder, kind, json)
+        _told(build_graph(paths[:-1], Path(paths[-1]), force=force), kind, json)
         return
     if kind == "sql":
         _load(paths, force, json)
@@ -75,6 +67,17 @@ def index(
     settings = Settings(Words(stop, stem), words, overlap, described)
     folder = build(paths[:-1], Path(paths[-1]), settings=settings, embed=embed, force=force)
     _told(folder, kind, json)
+
+
+def _check(paths: list[str], stem: str, kind: str) -> None:
+    if stem not in STEMS:
+        raise BadParameter(f"{stem!r} is not known", field="--stem", hint=" | ".join(STEMS))
+    if kind not in KINDS:
+        raise BadParameter(f"{kind!r} is not known", field="--kind", hint=" | ".join(KINDS))
+    if len(paths) < 2:
+        raise BadParameter("one path is not enough", field="OUT", hint="consort index SOURCE… OUT")
+    if not all(paths):
+        raise BadParameter("is empty", field="SOURCE… OUT", hint="name files or folders; `.` is the current one")
 
 
 def _told(folder: Path, kind: str, json: bool) -> None:

@@ -78,6 +78,7 @@ class Writes:
     name = "writes"
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         return [Completion(_sql(str(p)), usage=Usage(1, 1, 1), cost={self.name: Usage(1, 1, 1)}) for p in prompts]
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:

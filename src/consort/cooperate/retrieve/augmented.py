@@ -73,6 +73,7 @@ class Augmented:
 
     @property
     def members(self) -> Sequence[Any]:
+        """The models that it asks."""
         return (self.model, *members_of(self.retriever), *members_of(self.detector))
 
     @property
@@ -80,6 +81,7 @@ class Augmented:
         return bool(getattr(self.model, "gives_logprob", True))
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         rows = self.prepared(prompts, sampling)
         open_ = [i for i, row in enumerate(rows) if row.own is None]
         asked = [rows[i].asked for i in open_]
