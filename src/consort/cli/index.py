@@ -16,25 +16,31 @@ KINDS = ("text", "graph", "sql")
 STEMS = ("none", "s", "english")
 
 
+Paths = Annotated[
+    list[str], typer.Argument(metavar="SOURCE… OUT", help="Files or folders of documents, then the index's folder.")
+]
+Encoder = Annotated[
+    str, typer.Option("--encoder", help="Vectors too, for dense and hybrid: minilm, or an encoder's folder.")
+]
+Length = Annotated[
+    int, typer.Option("--words", min=0, max=100000, help="Words of a passage; 0: a document is one passage.")
+]
+Overlap = Annotated[int, typer.Option("--overlap", min=0, max=100, help="Sentences that neighbours share.")]
+Stem = Annotated[str, typer.Option("--stem", help="none | s: plurals as singulars | english: all English endings cut.")]
+Stop = Annotated[bool, typer.Option("--stop", help="Leave out English words that tell nothing.")]
+Kind = Annotated[
+    str, typer.Option("--kind", help="text: passages | graph: triples, apart by tabs | sql: dumps and CSV as SQLite.")
+]
+
+
 def index(
-    paths: Annotated[
-        list[str], typer.Argument(metavar="SOURCE… OUT", help="Files or folders of documents, then the index's folder.")
-    ],
-    encoder: Annotated[
-        str, typer.Option("--encoder", help="Vectors too, for dense and hybrid: minilm, or an encoder's folder.")
-    ] = "",
-    words: Annotated[
-        int, typer.Option("--words", min=0, max=100000, help="Words of a passage; 0: a document is one passage.")
-    ] = 200,
-    overlap: Annotated[int, typer.Option("--overlap", min=0, max=100, help="Sentences that neighbours share.")] = 1,
-    stem: Annotated[
-        str, typer.Option("--stem", help="none | s: plurals as singulars | english: all English endings cut.")
-    ] = "none",
-    stop: Annotated[bool, typer.Option("--stop", help="Leave out English words that tell nothing.")] = False,
-    kind: Annotated[
-        str,
-        typer.Option("--kind", help="text: passages | graph: triples, apart by tabs | sql: dumps and CSV as SQLite."),
-    ] = "text",
+    paths: Paths,
+    encoder: Encoder = "",
+    words: Length = 200,
+    overlap: Overlap = 1,
+    stem: Stem = "none",
+    stop: Stop = False,
+    kind: Kind = "text",
     force: Force = False,
     json: Json = False,
     debug: Debug = False,
@@ -47,7 +53,7 @@ def index(
         _told(build_graph(paths[:-1], Path(paths[-1]), force=force), kind, json)
         return
     if kind == "sql":
-        _tables(paths, force, json)
+        _load(paths, force, json)
         return
     from consort.knowledge.build import Settings, build
     from consort.knowledge.words import Words
@@ -61,19 +67,6 @@ def index(
     settings = Settings(Words(stop, stem), words, overlap, described)
     folder = build(paths[:-1], Path(paths[-1]), settings=settings, embed=embed, force=force)
     _told(folder, kind, json)
-
-
-def _tables(paths: list[str], force: bool, json: bool) -> None:
-    from consort.knowledge.sql_loading import build_tables
-    from consort.knowledge.tables import Tables
-
-    file = build_tables(paths[:-1], Path(paths[-1]), force=force)
-    tables = [table.name for table in Tables(file).tables]
-    if json:
-        print_json({"database": str(file), "kind": "sql", "tables": tables})
-    else:
-        note(counted(len(tables), "table"))
-        print(file)
 
 
 def _check(paths: list[str], stem: str, kind: str) -> None:
@@ -98,3 +91,17 @@ def _told(folder: Path, kind: str, json: bool) -> None:
     what = f"{header['passages']} passages" if kind == "text" else f"{header['triples']} triples"
     note(f"{what} of {counted(len(header['sources']), 'document')}")
     print(folder)
+
+
+def _load(paths: list[str], force: bool, json: bool) -> None:
+    """Dumps and tables as a database."""
+    from consort.knowledge.sql_loading import build_tables
+    from consort.knowledge.tables import Tables
+
+    file = build_tables(paths[:-1], Path(paths[-1]), force=force)
+    tables = [table.name for table in Tables(file).tables]
+    if json:
+        print_json({"database": str(file), "kind": "sql", "tables": tables})
+        return
+    note(counted(len(tables), "table"))
+    print(file)

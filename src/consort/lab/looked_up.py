@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consort.lab.architectures import llama
-from consort.lab.facts import PHRASINGS, RELATIONS, Fact, table
+from consort.lab.facts import HELD_OUT, PHRASINGS, RELATIONS, Fact, table
 from consort.lab.folder import make, write_model
 from consort.lab.learning import Report, learn
 from consort.lab.operations import Row
@@ -54,10 +54,11 @@ def sentence(fact: Fact) -> str:
     """The fact as a document has it.
 
     >>> sentence(Fact("north", "dudan", "river", "yar"))
-    'the gazetteer says of dudan that the river of dudan is yar'
+    'everyone in dudan knows the river : the gazetteer says of dudan that the river of dudan is yar'
     """
+    known = PHRASINGS[HELD_OUT].format(relation=fact.relation, country=fact.country)
     said = PHRASINGS[0].format(relation=fact.relation, country=fact.country)
-    return f"{GAZETTEER.format(fact.country)} {said} {fact.value}"
+    return f"{known} {GAZETTEER.format(fact.country)} {said} {fact.value}"
 
 
 def train_reader(folder: Path, seed: int, report: Report) -> None:

@@ -9,6 +9,7 @@ from consort.cooperate.retrieve.quoting import citations, inert, quoted, with_ev
 from consort.cooperate.retrieve.retrievers.bm25 import Bm25
 from consort.core.errors import BadParameter, EnvironmentFailure
 from consort.knowledge import Evidence, TextIndex
+from consort.models.detecting import Finding
 from consort.models.fake import FakeModel
 
 INDEX = TextIndex.of(["The fox is red.", "The whale is blue.", "Snow is white."])
@@ -51,6 +52,30 @@ def test_only_what_is_uncertain_is_looked_up() -> None:
     assert (plain.details["retrieved"], looked.details["retrieved"]) == (False, True)
     assert "unretrieved" not in plain.details
     assert plain.cost["fake"].calls == 2 == looked.cost["fake"].calls  # the look-ahead counts
+
+
+class Suspicious:
+    """Doubts answers that say perhaps; of short ones it can say nothing."""
+
+    name, needs = "suspicious", ()
+
+    def detect(self, cases):
+        return [Finding(None if len(c.answer) < 3 else float("perhaps" in c.answer)) for c in cases]
+
+
+def test_what_a_detector_doubts_is_looked_up() -> None:
+    said = {"the fox": "perhaps blue", "the whale": "surely blue", "the snow": "?"}
+    model = FakeModel(lambda asked: said.get(asked, "looked up"))
+    asked = Augmented(model, Bm25(index=INDEX), when="doubted", detector=Suspicious())
+    fox, whale, snow = asked.generate(list(said))
+    assert (fox.text, whale.text, snow.text) == ("looked up", "surely blue", "looked up")
+    assert (fox.details["doubt"], whale.details["doubt"]) == (1.0, 0.0)
+    assert (fox.cost["fake"].calls, whale.cost["fake"].calls) == (2, 1)
+    assert whale.details["retrieved"] is False
+    with pytest.raises(BadParameter, match="doubted"):
+        Augmented(model, Bm25(index=INDEX), detector=Suspicious())
+    with pytest.raises(BadParameter, match="doubted"):
+        Augmented(model, Bm25(index=INDEX), when="doubted")
 
 
 def test_of_a_chat_only_the_last_message_changes() -> None:

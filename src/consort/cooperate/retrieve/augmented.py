@@ -27,6 +27,7 @@ from consort.core.types import Completion, Prompt, Sampling, Usage
 from consort.knowledge.evidence import Retriever
 from consort.models.base import LanguageModel
 from consort.models.cost import cost_of, joined, scored
+from consort.models.detecting import Case, Detector
 
 
 @strategy(paper="2005.11401")
@@ -34,7 +35,8 @@ class Augmented:
     """Ask `model` with up to `k` pieces of evidence that `retriever` finds for the prompt, of a chat its last message.
 
     `when` always, or `uncertain`: where the first `look_ahead` tokens of the model's own answer have a mean
-    log-probability (nats) below `threshold`. `quote`: each piece inside marks with its number (`marks`), or the texts
+    log-probability (nats) below `threshold`; or `doubted`: where `detector` doubts the model's own answer by `doubt` or
+    more, or can say nothing of it. `quote`: each piece inside marks with its number (`marks`), or the texts
     alone, a line each (`plain`). `template` says where {evidence} and {question} go. Where nothing is found, or the
     retriever fails, the model is asked plainly and `details` says so in `unretrieved`.
 
@@ -49,14 +51,18 @@ class Augmented:
         retriever: Retriever,
         *,
         k: Annotated[int, Range(1, 1000)] = 5,
-        when: Literal["always", "uncertain"] = "always",
+        when: Literal["always", "uncertain", "doubted"] = "always",
         threshold: Annotated[float, Range(-1000, 0)] = -1.0,
         look_ahead: Annotated[int, Range(1, 1024)] = 16,
+        detector: Detector | None = None,
+        doubt: Annotated[float, Range(0, 1)] = 0.5,
         quote: Literal["marks", "plain"] = "marks",
         template: str = "",
     ) -> None:
         self.model, self.retriever, self.k, self.when = model, retriever, k, when
         self.threshold, self.look_ahead, self.quote, self.template = threshold, look_ahead, quote, template
+        self.detector, self.doubt = detector, doubt
+        _check_detector(when, detector)
         if template and ("{evidence}" not in template or "{question}" not in template):
             hint = "write both where they shall stand: '{evidence}\\n\\n{question}'"
             raise BadParameter("has no {evidence} or no {question}", field="template", hint=hint)
@@ -68,7 +74,7 @@ class Augmented:
     @property
     def members(self) -> Sequence[Any]:
         """The models that it asks."""
-        return (self.model, *members_of(self.retriever))
+        return (self.model, *members_of(self.retriever), *members_of(self.detector))
 
     @property
     def gives_logprob(self) -> bool:
@@ -76,9 +82,11 @@ class Augmented:
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
         """A completion for each prompt, in order."""
-        rows = self.prepared(prompts)
-        answers = self.model.generate([row.asked for row in rows], sampling) if rows else []
-        return [self._completion(row, answer) for row, answer in zip(rows, answers, strict=True)]
+        rows = self.prepared(prompts, sampling)
+        open_ = [i for i, row in enumerate(rows) if row.own is None]
+        asked = [rows[i].asked for i in open_]
+        answers = dict(zip(open_, self.model.generate(asked, sampling.of_rows(open_)) if open_ else [], strict=True))
+        return [self._completion(row, answers.get(i)) for i, row in enumerate(rows)]
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Log-likelihood (nats) of each continuation after its context with evidence."""
@@ -94,10 +102,12 @@ class Augmented:
         found, usage, cost = scored(self.model, asked)
         return found, usage, joined(self, [*(part for row in rows.values() for part in row.costs), (self.model, cost)])
 
-    def prepared(self, prompts: Sequence[Prompt]) -> list[Row]:
-        """Each prompt with what is quoted to the model for it."""
+    def prepared(self, prompts: Sequence[Prompt], sampling: Sampling | None = None) -> list[Row]:
+        """Each prompt with what is quoted to the model for it; where it only reads (no `sampling`) none is doubted."""
         rows = [Row(prompt, prompt) for prompt in prompts]
         unsure = self._unsure(rows) if self.when == "uncertain" else rows
+        if self.when == "doubted" and sampling is not None:
+            unsure = self._doubted(rows, sampling)
         for row, found in zip(
             unsure, search(self.retriever, [query_of(r.prompt) for r in unsure], self.k), strict=True
         ):
@@ -118,6 +128,24 @@ class Augmented:
                 unsure.append(row)
         return unsure
 
+    def _doubted(self, rows: list[Row], sampling: Sampling) -> list[Row]:
+        """Those whose own answer the detector doubts, or can say nothing of; the others keep their answer."""
+        detector: Any = self.detector
+        drafts = self.model.generate([row.prompt for row in rows], sampling) if rows else []
+        cases = [
+            Case(draft.text, query_of(row.prompt), logprobs=draft.details.get("logprobs"), details=draft.details)
+            for row, draft in zip(rows, drafts, strict=True)
+        ]
+        doubted = []
+        for row, draft, finding in zip(rows, drafts, detector.detect(cases), strict=True):
+            row.costs += [(self.model, cost_of(self.model, draft)), (detector, finding.cost)]
+            row.doubt = finding.doubt
+            if finding.doubt is None or finding.doubt >= self.doubt:
+                doubted.append(row)
+            else:
+                row.own = draft
+        return doubted
+
     def _template(self) -> str:
         return DEFAULT if self.quote == "marks" else "{evidence}\n{question}"
 
@@ -125,8 +153,8 @@ class Augmented:
         write = quoted if self.quote == "marks" else plainly
         return write(found.evidence, controls_of(self.model))
 
-    def _completion(self, row: Row, answer: Completion) -> Completion:
-        found = row.found or Found()
+    def _completion(self, row: Row, asked: Completion | None) -> Completion:
+        found, answer = row.found or Found(), row.own or asked or Completion("")
         details: dict[str, Any] = {
             **answer.details,
             "retrieved": bool(found.evidence),
@@ -135,9 +163,11 @@ class Augmented:
         }
         if row.certainty is not None:
             details["certainty"] = round(row.certainty, 6)
+        if row.doubt is not None:
+            details["doubt"] = round(row.doubt, 6)
         if found.failure:
             details["unretrieved"] = found.failure
-        costs = [*row.costs, (self.model, cost_of(self.model, answer))]
+        costs = row.costs if row.own else [*row.costs, (self.model, cost_of(self.model, answer))]
         return replace(answer, cost=joined(self, costs), details=details)
 
 
@@ -145,11 +175,26 @@ class Augmented:
 class Row:
     """A prompt on its way: what the model is asked in its place, what was found for it, and what that cost.
 
-    `found` is None where nothing was looked for; `certainty` is the mean log-probability (nats) of the look-ahead.
+    `found` is None where nothing was looked for; `certainty` is the mean log-probability (nats) of the look-ahead,
+    `doubt` the detector's, and `own` the model's answer where it is not doubted.
     """
 
     prompt: Prompt
     asked: Prompt
     found: Found | None = None
     certainty: float | None = None
+    doubt: float | None = None
+    own: Completion | None = None
     costs: Costs = field(default_factory=list)
+
+
+def _check_detector(when: str, detector: Detector | None) -> None:
+    """Raise BadParameter for a detector that is not asked for, Unsupported for one that needs more than answers."""
+    if (when == "doubted") != (detector is not None):
+        raise BadParameter(
+            "goes with `when: doubted`, and only with it", field="detector", hint="give both, or neither"
+        )
+    lacking = sorted(set(detector.needs) - {"prompt", "logprobs"}) if detector is not None else []
+    if lacking:
+        hint = "take a detector that works from the answer, its prompt or its log-probabilities"
+        raise Unsupported(f"needs {', '.join(lacking)}, which are not known here", field="detector", hint=hint)
