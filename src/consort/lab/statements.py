@@ -168,13 +168,18 @@ def plant(rng: random.Random, error: Error | None) -> Planted:
             break
     said = [facts[i] for i in picked]
     at = rng.choice(fitting) if error else -1
-    meant = [fact.text(rng) for fact in said]
+    meant = [_plain(rng, fact) for fact in said]
     told = list(meant)
     if error:
         wrong = _wrong(rng, said[at], error, {fact.country for fact in facts})
-        told[at] = wrong.text(rng)
-    source = " ".join(fact.text(rng) for fact in facts)
+        told[at] = _plain(rng, wrong)
+    source = " ".join(_plain(rng, fact) for fact in facts)
     return Planted(source, " ".join(told), " ".join(meant), error, at)
+
+
+def _plain(rng: random.Random, fact: Statement) -> str:
+    """A statement in a phrasing that is one sentence, and no question with its answer."""
+    return fact.phrased(rng.choice([phrasing for phrasing in fact.phrasings if "?" not in phrasing]))
 
 
 def _wrong(rng: random.Random, fact: Statement, error: Error, countries: set[str]) -> Statement:
