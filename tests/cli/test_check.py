@@ -62,7 +62,7 @@ def test_a_second_run_asks_nothing_again(answers, tmp_path, monkeypatch):
 
 def test_a_fitted_blend_is_a_plan_that_check_reads(answers, tmp_path):
     plan = tmp_path / "blend.yml"
-    plan.write_text("blend: {detectors: [{ngram_precision: {n: 2}}, length]}\n")
+    plan.write_text("detector.blend: {detectors: [{ngram_precision: {n: 2}}, length]}\n")
     done = run("fit", plan, tmp_path / "out", "--table", answers, "--json")
     assert done.exit_code == 0 and json.loads(done.stdout)["best_single"] == "ngram_precision"
     told = json.loads(run("check", answers, "--detector", tmp_path / "out" / "plan.yml", "--json").stdout)

@@ -36,8 +36,8 @@ def test_every_file_is_what_the_manifest_says():
 
 def test_the_zoo_is_small_and_complete():
     assert sum(f.stat().st_size for f in lab.path().rglob("*") if f.is_file()) <= 40 * MEGABYTE
-    assert lab.names() == sorted([*EXPERTS, *ADAPTERS, *B_EXPERTS, *OTHERS, "reward"])
-    assert lab.tasks() == ["b-skills", "both", "facts", "reward", "skills", "text", "weave"]
+    assert lab.names() == sorted([*EXPERTS, *ADAPTERS, *B_EXPERTS, *OTHERS, "nli", "reward"])
+    assert lab.tasks() == ["b-skills", "both", "facts", "planted", "reward", "skills", "text", "weave"]
 
 
 def test_a_misspelt_name_is_answered_with_the_nearest():

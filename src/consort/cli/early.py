@@ -26,6 +26,7 @@ def look(arguments: dict[str, Any]) -> None:
     """Raise what can be known of the arguments of a verb without opening them; standard input is left alone."""
     from consort.plan.expression import read_plan
     from consort.plan.places import check_places
+    from consort.plan.reading import is_of_kind, read_kind
     from consort.plan.search.plan import read_search
 
     plans = []
@@ -33,6 +34,8 @@ def look(arguments: dict[str, Any]) -> None:
         if (document := _search_in(text)) is not None:
             found = read_search(document)
             plans += [found.plan_of(expression) for expression in (*found.experts, found.base) if expression]
+        elif is_of_kind(text, "detector"):  # `consort fit` reads those too
+            plans.append(read_kind(text, "detector"))
         else:
             plans.append(read_plan(text))
     check_places(plans)

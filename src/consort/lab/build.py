@@ -15,6 +15,7 @@ from consort.lab.core_family import train_base, train_expert, train_harmful, tra
 from consort.lab.facts import train_pivot, train_teacher
 from consort.lab.learning import Report
 from consort.lab.manifest import NAME, read_seed, write_manifest
+from consort.lab.nli import train_nli
 from consort.lab.operations import SKILLS
 from consort.lab.prose import train_draft, train_target
 from consort.lab.reward import train_reward
@@ -60,6 +61,7 @@ PARTS: Mapping[str, Callable[[Path, int, Report], None]] = {
     "facts": _facts,
     "prose": _prose,
     "reward": train_reward,
+    "nli": train_nli,
 }
 """The parts of a zoo in the order in which they are trained; `lora` and `reward` start from the base of `core`."""
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from consort.lab.architectures import fresh
-from consort.lab.folder import CONTEXT, final_name, make, state_file, write_model
+from consort.lab.folder import CONTEXT, final_name, make, state_file, wrap, write_model
 from consort.lab.learning import Report
 from consort.lab.statements import Item, draw_items
 from consort.lab.tokenizers import BOS, EOS, byte_pairs
@@ -47,6 +47,9 @@ def train_nli(zoo: Path, seed: int, report: Report) -> None:
         )
         about = "Says whether one sentence about an invented country follows from others, contradicts them, or neither."
         write_model(folder, model, tokenizer, tags=("nli",), about=about)
+        wrapped = wrap(tokenizer)
+        wrapped.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+        wrapped.save_pretrained(folder)
 
     make(zoo / "nli", write)
 

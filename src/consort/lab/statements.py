@@ -77,10 +77,14 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """A source and an answer about it; `error` tells what was planted in which sentence, None where nothing was."""
+    """A source and an answer about it; `error` tells what was planted in which sentence, None where nothing was.
+
+    `meant` is the answer without the error.
+    """
 
     source: str
     answer: str
+    meant: str
     error: Error | None
     sentence: int = -1
 
@@ -164,10 +168,18 @@ def plant(rng: random.Random, error: Error | None) -> Planted:
             break
     said = [facts[i] for i in picked]
     at = rng.choice(fitting) if error else -1
+    meant = [_plain(rng, fact) for fact in said]
+    told = list(meant)
     if error:
-        said[at] = _wrong(rng, said[at], error, {fact.country for fact in facts})
-    source = " ".join(fact.text(rng) for fact in facts)
-    return Planted(source, " ".join(fact.text(rng) for fact in said), error, at)
+        wrong = _wrong(rng, said[at], error, {fact.country for fact in facts})
+        told[at] = _plain(rng, wrong)
+    source = " ".join(_plain(rng, fact) for fact in facts)
+    return Planted(source, " ".join(told), " ".join(meant), error, at)
+
+
+def _plain(rng: random.Random, fact: Statement) -> str:
+    """A statement in a phrasing that is one sentence, and no question with its answer."""
+    return fact.phrased(rng.choice([phrasing for phrasing in fact.phrasings if "?" not in phrasing]))
 
 
 def _wrong(rng: random.Random, fact: Statement, error: Error, countries: set[str]) -> Statement:

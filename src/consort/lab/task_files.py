@@ -15,9 +15,10 @@ from consort.lab.operations import SKILLS, WEAVE, Operation, Part, Row, balanced
 from consort.lab.prose import stories
 from consort.lab.reward import draw_pair
 from consort.lab.second_family import B_SKILLS
+from consort.lab.statements import ERRORS, plant
 
 Line = Mapping[str, object]
-Parts = Mapping[Part, Sequence[Line]]
+Parts = Mapping[str, Sequence[Line]]
 
 
 def write_tasks(folder: Path, seed: int) -> None:
@@ -28,6 +29,7 @@ def write_tasks(folder: Path, seed: int) -> None:
     write_task(folder / "both", skill_parts({**SKILLS, **B_SKILLS}, seed))
     write_task(folder / "facts", fact_parts(seed))
     write_task(folder / "reward", {part: choices(part, count, seed) for part, count in _SIZES}, metric="choice")
+    write_task(folder / "planted", planted_parts(seed), metric="token_f1")
     texts: Parts = {part: [{"text": text} for text in stories(count, part, seed)] for part, count in _SIZES}
     write_task(folder / "text", texts, metric="perplexity")
 
@@ -86,6 +88,22 @@ def choices(part: Part, count: int, seed: int) -> list[Line]:
         both[answer] = pair.chosen
         lines.append({"prompt": pair.prompt, "choices": both, "answer": answer, "group": pair.group})
     return lines
+
+
+def planted_parts(seed: int) -> Parts:
+    """`answers`: answers about sources, half of them with one planted error, as `consort check` reads them.
+
+    `dev` and `test`, as a task: the source, and what is said of it without the error.
+    """
+    rng = random.Random(f"{seed}:planted")
+    kinds = [ERRORS[i // 2 % len(ERRORS)] if i % 2 else None for i in range(300)]
+    planted = [plant(rng, error) for error in kinds]
+    pairs: list[Line] = [{"prompt": one.source, "target": one.meant, "group": one.error or "right"} for one in planted]
+    answers: list[Line] = [
+        {"answer": one.answer, "source": one.source, "right": one.error is None, "details": {"error": one.error}}
+        for one in planted
+    ]
+    return {"dev": pairs[:100], "test": pairs[100:], "answers": answers}
 
 
 def read_rows(path: Path) -> list[Row]:
