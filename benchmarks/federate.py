@@ -4,7 +4,7 @@
 
 `skills`: five clients, each with one skill (LoRA). Every line is exact match on the five skills' test examples; "alone"
 is the best client, "centralised" read as many examples in one place. `poison`: five clients with all skills each, one
-of which sends its change times -10, NaN, or plus 1000. `memory`: peak of a server with 5 and 100 clients of a 4 MB
+of which sends its change times -10, NaN, or plus 1000; one round of 60 steps. `memory`: peak of a server with 5 and 100 clients of a 4 MB
 adapter. `speed`: four clients, three rounds. `private`: a lab model behind placeholders.
 """
 
@@ -141,7 +141,7 @@ def poison(seeds: Sequence[int]) -> None:
         lab = Lab(seed, fixed=True)
         rows = rows_of(WORDS, ROWS, seed)
         random.Random(seed).shuffle(rows)
-        clients = [lab.remembered(lab.client(f"c{i}", rows[i::5])) for i in range(5)]
+        clients = [lab.remembered(lab.client(f"c{i}", rows[i::5], replace(TRAIN, steps=60))) for i in range(5)]
         for rule in rules:
             name = rule if isinstance(rule, str) else next(iter(rule))
             found = []
@@ -151,7 +151,7 @@ def poison(seeds: Sequence[int]) -> None:
                     honest = liar.fit(state, task)
                     return replace(honest, state={n: attack(honest.state[n], state[n]) for n in honest.state})
 
-                found.append(lab.score(lab.run([*clients[:4], CallableClient("c4", lie)], rule, rounds=3)))
+                found.append(lab.score(lab.run([*clients[:4], CallableClient("c4", lie)], rule, rounds=1)))
             worst = found[0] - min(found[1:])
             told = "" if name == "fedavg" else "  met" if worst <= 0.05 else "  MISSED"
             print(f"{name:<16}{seed:>5}" + "".join(f"{v:9.3f}" for v in found) + f"{worst:+12.3f}{told}", flush=True)
