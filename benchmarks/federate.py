@@ -1,11 +1,11 @@
 """Federated adapters on the lab's skills, poisoned clients, memory and time of the server; three seeds.
 
-    python benchmarks/federate.py [skills | poison | memory | speed | private]... [--seeds 0,1,2] [--quick]
+    python benchmarks/federate.py [skills | poison | memory | speed | private]... [--seeds=0,1,2]
 
-`skills`: five clients, each with one skill (LoRA). Every line is exact match on the five skills' test examples; "alone"
-is the best client, "centralised" read as many examples in one place. `poison`: five clients with all skills each, one
-of which sends its change times -10, NaN, or plus 1000; one round of 60 steps. `memory`: peak of a server with 5 and 100 clients of a 4 MB
-adapter. `speed`: four clients, three rounds. `private`: a lab model behind placeholders.
+`skills`: five clients, each with one skill (LoRA). Every line is exact match on the five skills' test examples;
+"alone" is the best client, "centralised" read as many examples in one place. `poison`: five clients with all skills
+each, one of which sends its change times -10, NaN, or plus 1000; one round of 60 steps. `memory`: peak of a server with
+5 and 100 clients of a 4 MB adapter. `speed`: four clients, three rounds. `private`: a model behind placeholders.
 """
 
 from __future__ import annotations
