@@ -32,7 +32,7 @@ from consort.cli import (
     zoo,
 )
 from consort.cli.early import early
-from consort.cli.options import placed
+from consort.cli.options import placed, pushed
 
 app = typer.Typer(
     help="Many language models made to work as one: merge, ensemble, cooperate; measured and saved.",
@@ -42,17 +42,17 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("auto")(placed(early(auto.auto)))
-app.command("merge")(early(merge.merge))
+app.command("auto")(pushed(placed(early(auto.auto))))
+app.command("merge")(pushed(early(merge.merge)))
 app.command("check")(check.check)
 app.command("generate")(placed(early(generate.generate)))
 app.command("score")(placed(early(score.score)))
-app.command("search")(placed(early(search.search)))
+app.command("search")(pushed(placed(early(search.search))))
 app.command("eval")(placed(early(evaluate.evaluate)))
 app.command("collect")(early(collect.collect))
 app.command("compress")(compress.compress)
 app.command("fit")(placed(early(fit.fit)))
-app.command("fuse")(fuse.fuse)
+app.command("fuse")(pushed(fuse.fuse))
 app.command("index")(index.index)
 app.command("init")(init.init)
 app.command("serve")(placed(serve.serve))

@@ -7,6 +7,7 @@ from pathlib import Path
 from consort.core.errors import BadCheckpoint, BadData, ConsortError
 from consort.core.visible import visible
 from consort.data import Task, load_task
+from consort.data.lm_eval_task import is_lm_eval, lm_eval_task
 from consort.lab import path as lab_path
 from consort.plan.schemes import HUB, LAB, TABLE, scheme_of
 from consort.weights.disk.quantised import is_quantised_folder
@@ -56,6 +57,8 @@ def open_task(text: str | Path, *, allow_code: bool = False) -> Task:
         if column:
             raise BadData("names one model's answers", field=str(text), hint=f"a task is a whole table: {TABLE}{file}")
         return open_table(file).task()
+    if is_lm_eval(str(text)):
+        return lm_eval_task(str(text), allow_code=allow_code)
     return load_task(task_path(text), allow_code=allow_code)
 
 

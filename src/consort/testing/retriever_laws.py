@@ -2,8 +2,8 @@
 
 `check(NAME)` runs every law over a registered retriever. What it searches follows from its signature: an `index` of
 passages, a `graph` of facts, a `database` of rows, a `retriever`, a `model`; other arguments that it needs are what its
-decorator gives as `example`. A law is a function of what makes a retriever of documents, which raises AssertionError
-where it is broken; documents are three words each, a fact as well as a passage.
+decorator gives as `example`, "law" for what the laws have. A law is a function of what makes a retriever of documents,
+which raises AssertionError where it is broken; documents are three words each, a fact as well as a passage.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Built:
         return made
 
     def _argument(self, p: Param, example: dict[str, Any], documents: Documents) -> Any:
-        if p.name in example:
+        if p.name in example and example[p.name] != "law":
             return example[p.name]
         if p.type == "index":
             return _index(tuple(documents), self.stored)

@@ -26,8 +26,9 @@ class Hybrid(Compressor):
         *,
         rate: Annotated[float, Range(0, 1)] = 0.5,
         coarse: Annotated[float, Range(1, 100)] = 2.0,
+        restriction: str = " We can get the answer to this question in the given documents.",
     ) -> None:
-        self.scorer, self.rate, self.coarse = scorer_of(scorer, "hybrid"), rate, coarse
+        self.scorer, self.rate, self.coarse, self.restriction = scorer_of(scorer, "hybrid"), rate, coarse, restriction
 
     @property
     def members(self) -> tuple[Any, ...]:
@@ -41,12 +42,15 @@ class Hybrid(Compressor):
         first = Bm25().shorten(replace(job, budget=Budget(tokens=most), most=most))
         left = [one for one in first if one.text]
         if not left:  # no sentence is so short
-            return Longllmlingua(self.scorer, order="original").shorten(job)
+            return self._fine().shorten(job)
         fine = replace(job, texts=[one.text for one in left], sizes=[one.tokens_after for one in left])
         fine.roles = [job.roles[one.part] for one in left]
-        done = Longllmlingua(self.scorer, order="original", slack=0).shorten(fine)
+        done = self._fine(slack=0).shorten(fine)
         found = {left[one.part].part: _onto(left[one.part], one) for one in done}
         return [found.get(i, replace(one, text="", kept=(), tokens_after=0)) for i, one in enumerate(first)]
+
+    def _fine(self, slack: int = 100) -> Longllmlingua:
+        return Longllmlingua(self.scorer, order="original", slack=slack, restriction=self.restriction)
 
 
 def _onto(coarse: Compression, fine: Compression) -> Compression:

@@ -19,8 +19,6 @@ from consort.cooperate.compress.relevance import likelihoods
 from consort.core.params import Range
 from consort.models.token_model import TokenModel
 
-RESTRICTION = " We can get the answer to this question in the given documents."
-
 
 @compressor(paper="2310.06839")
 class Longllmlingua(Compressor):
@@ -28,8 +26,9 @@ class Longllmlingua(Compressor):
 
     Documents are taken best first up to the budget and `slack` tokens more; the share of each is spread linearly over
     the ranks by `dynamic_ratio` either way. A token's score is NLL(x) - NLL(x | question). `order`: the documents as
-    they stood, best first, or the best at both ends. `recover` in `compress.recover` puts original phrases back into an
-    answer.
+    they stood, best first, or the best at both ends. `restriction` follows the question where documents are ranked: the
+    paper's sentence; a scorer that was never trained on such sentences ranks better without. `compress.recover` puts
+    original phrases back into an answer.
     """
 
     needs_question = True
@@ -45,10 +44,11 @@ class Longllmlingua(Compressor):
         dynamic_ratio: Annotated[float, Range(0, 1)] = 0.3,
         order: Literal["original", "sort", "two_stage"] = "sort",
         contrast: bool = True,
+        restriction: str = " We can get the answer to this question in the given documents.",
     ) -> None:
         self.scorer, self.rate, self.unit = scorer_of(scorer, "longllmlingua"), rate, unit
         self.iterative_size, self.slack, self.dynamic_ratio = iterative_size, slack, dynamic_ratio
-        self.order, self.contrast = order, contrast
+        self.order, self.contrast, self.restriction = order, contrast, restriction
 
     @property
     def members(self) -> tuple[Any, ...]:
@@ -57,7 +57,7 @@ class Longllmlingua(Compressor):
 
     def shorten(self, job: Job) -> list[Compression]:
         question = (job.question or "").strip()
-        relevance = likelihoods(self.scorer, job.texts, question + RESTRICTION, job)
+        relevance = likelihoods(self.scorer, job.texts, question + self.restriction, job)
         ranking = sorted(range(len(relevance)), key=lambda i: (-relevance[i], i))
         job.notes["ranking"] = ranking
         stays = [True] * len(job.texts)
