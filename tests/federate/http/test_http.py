@@ -213,10 +213,12 @@ def test_a_server_that_comes_back_finds_its_clients(tmp_path, start, quadratic_c
     hub.start()
     port = hub._server.server_address[1]
     for client in clients:
-        thread = threading.Thread(
-            target=lambda c=client: Joined(hub.url, tokens[c.id], patience_s=20).work(c, pause_s=0.02), daemon=True
-        )
-        thread.start()
+
+        def work(client=client, url=hub.url):
+            with contextlib.suppress(Exception), Joined(url, tokens[client.id], patience_s=20) as joined:
+                joined.work(client, pause_s=0.02)
+
+        threading.Thread(target=work, daemon=True).start()
     Federation(start, hub.clients, "scaffold", Rounds(rounds=1, workers=2), tmp_path / "run").run()
     hub._server.shutdown()
     hub._server.server_close()
