@@ -7,7 +7,7 @@ TORCH := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 LINKS := $(if $(wildcard $(PIP_FIND_LINKS)/.),$(PIP_FIND_LINKS))
 export HF_HUB_OFFLINE := 1
 
-.PHONY: setup demo test check bench docs clean
+.PHONY: setup demo test check bench docs clean matrix matrix-oldest matrix-newest
 
 setup: .venv/done
 
@@ -40,6 +40,31 @@ bench: .venv/done
 	$(BIN)/python benchmarks/routing.py
 	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/fuse.py
+
+# architectures at work, merged and stacked: on the installed transformers, the oldest that is allowed, the newest there is
+OLDEST := 5.0.0
+MATRIX = tests/compatibility -q -p no:cacheprovider
+MATRIX_NEEDS := pytest pytest-xdist hypothesis peft accelerate
+
+matrix: .venv/done
+	$(BIN)/python -m pytest $(MATRIX) -n 2
+
+matrix-oldest: build/transformers-$(OLDEST)/done
+	build/transformers-$(OLDEST)/bin/python -m pytest $(MATRIX)
+
+matrix-newest: build/transformers-newest/done
+	build/transformers-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "transformers<6"
+	build/transformers-newest/bin/python -m pytest $(MATRIX)
+
+build/transformers-$(OLDEST)/done: pyproject.toml
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) -e . $(MATRIX_NEEDS) "transformers==$(OLDEST)"
+	@touch $@
+
+build/transformers-newest/done: pyproject.toml
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) -e . $(MATRIX_NEEDS)
+	@touch $@
 
 docs: .venv/done
 	$(BIN)/python docs/build.py

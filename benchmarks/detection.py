@@ -113,6 +113,7 @@ def frank(data: Path, name: str) -> dict[str, Any]:
 def trivial() -> dict[str, Any]:
     """Detectors that need no checkpoint."""
     grams = {f"ngram_precision {n}": detectors.get("ngram_precision")(n=n) for n in (1, 2, 3, 4)}
+    grams["ngram_precision 1 of 5 letters"] = detectors.get("ngram_precision")(n=1, letters=5)
     others = ("copy_length", "mismatch")
     return {"length": detectors.get("length")(), **grams, **{n: detectors.get(n)() for n in others}}
 

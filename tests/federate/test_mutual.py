@@ -26,7 +26,8 @@ PUBLIC = [answered(f"the capital of {name} is", " quen") for name in ("dorotan",
 
 
 def party(model: str, name: str | None = None) -> Party:
-    bench = Bench(open_checkpoint(path(model)), Trainable(rank=2))
+    what = "full" if model == "teacher-north" else "lora"  # its layers are no nn.Linear
+    bench = Bench(open_checkpoint(path(model)), Trainable(what=what, rank=2))
     return Party(name or model, bench, PUBLIC[:2], STEPS, STEPS)
 
 

@@ -66,7 +66,7 @@ def test_a_saved_adapter_is_the_trained_model(base, tmp_path) -> None:
     changed = [name for name in wanted.keys() if not torch.equal(wanted[name].float(), base[name].float())]
     assert len(changed) == 28
     for name in changed[:4]:
-        assert (laid[name].float() - wanted[name].float()).abs().max() < 1e-5
+        assert (laid[name].float() - wanted[name].float()).abs().max() < 1e-4  # the base is in 16 bits
 
 
 @pytest.mark.parametrize("rule", ["svd_lora", "fedex_lora", "flora_stack", "ties"])

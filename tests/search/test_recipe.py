@@ -14,7 +14,7 @@ from consort.cli.app import app
 from consort.core.errors import BadData, BadPlan, ConsortError, Incompatible, OutputExists
 from consort.data import load_task
 from consort.lab import path
-from consort.recipes.model_swarms.baselines import Nearest, Voters
+from consort.recipes.model_swarms.baselines import nearest_of, vote_of
 from consort.recipes.model_swarms.study import analysis, model_swarms, personal_bests, run_of_winner
 from consort.runs.search.objective import joined
 from consort.runs.search.run import search
@@ -134,9 +134,11 @@ def test_votes_and_nearest_experts():
         def generate(self, prompts, sampling=None):
             return [Completion(self.text) for _ in prompts]
 
-    team = Voters([lambda t=t: Says(t) for t in ("A", "A", "B", "B")], [0.6, 0.2, 0.5, 0.5])
+    team = vote_of([lambda t=t: Says(t) for t in ("A", "A", "B", "B")], [0.6, 0.2, 0.5, 0.5])
     assert team.generate(["q"])[0].text == "B"
-    near = Nearest([Says("x"), Says("y")], ["add one", "turn round"], [[1, 0], [0, 1]])
+    most = vote_of([lambda t=t: Says(t) for t in ("A", "A", "B")], [-5.0, -4.0, 9.0])
+    assert most.generate(["q"])[0].text == "A"
+    near = nearest_of([Says("x"), Says("y")], ["add one", "turn round"], [[1, 0], [0, 1]])
     assert [a.text for a in near.generate(["turn it", "add it"])] == ["y", "x"]
 
 

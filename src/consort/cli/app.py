@@ -19,6 +19,7 @@ from consort.cli import (
     fuse,
     generate,
     index,
+    init,
     lab,
     laws,
     merge,
@@ -30,29 +31,31 @@ from consort.cli import (
     status,
     zoo,
 )
-from consort.cli.options import placed
+from consort.cli.early import early
+from consort.cli.options import placed, pushed
 
 app = typer.Typer(
     help="Many language models made to work as one: merge, ensemble, cooperate; measured and saved.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("auto")(placed(auto.auto))
-app.command("merge")(merge.merge)
+app.command("auto")(pushed(placed(early(auto.auto))))
+app.command("merge")(pushed(early(merge.merge)))
 app.command("check")(check.check)
-app.command("generate")(placed(generate.generate))
-app.command("score")(placed(score.score))
-app.command("search")(placed(search.search))
-app.command("eval")(placed(evaluate.evaluate))
-app.command("collect")(collect.collect)
+app.command("generate")(placed(early(generate.generate)))
+app.command("score")(placed(early(score.score)))
+app.command("search")(pushed(placed(early(search.search))))
+app.command("eval")(placed(early(evaluate.evaluate)))
+app.command("collect")(early(collect.collect))
 app.command("compress")(compress.compress)
-app.command("fit")(placed(fit.fit))
-app.command("fuse")(fuse.fuse)
+app.command("fit")(placed(early(fit.fit)))
+app.command("fuse")(pushed(fuse.fuse))
 app.command("index")(index.index)
-app.command("serve")(serve.serve)
+app.command("init")(init.init)
+app.command("serve")(placed(serve.serve))
 app.command("methods")(methods.methods)
 app.command("laws")(laws.laws)
 app.command("doctor")(doctor.doctor)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from consort.cli.options import Debug, Force, Json, Out, RemoteCode, Seed, Task, TaskCode
-from consort.cli.output import note, print_results, print_table
-from consort.core.errors import UnknownName, did_you_mean
+from consort.cli.output import note, print_json, print_results, print_table
+from consort.core.errors import BadParameter, UnknownName, did_you_mean
 
 if TYPE_CHECKING:
     from consort.runs.results import Outcome
@@ -26,6 +26,9 @@ def auto(
         str, typer.Option("--recipe", help="auto | model_glue: clusters by similarity, harm left out, then a router.")
     ] = "auto",
     budget: Annotated[int, typer.Option("--budget", min=1, help="Candidates to run at most.")] = 100,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be tried, with time and memory; run and write nothing.")
+    ] = False,
     seed: Seed = 0,
     force: Force = False,
     allow_remote_code: RemoteCode = False,
@@ -36,17 +39,14 @@ def auto(
     """Find the best combination of models for a task; never worse than the best single on held-out examples."""
     from consort.evaluate import comparison_table
 
-    outcome = _found(recipe)(
-        models,
-        task=task,
-        out=out,
-        base=base,
-        budget=budget,
-        seed=seed,
-        force=force,
-        allow_remote_code=allow_remote_code,
-        allow_task_code=allow_task_code,
-    )
+    run = _found(recipe)
+    told: dict[str, Any] = {"task": task, "base": base, "budget": budget, "seed": seed}
+    told |= {"allow_remote_code": allow_remote_code, "allow_task_code": allow_task_code}
+    if dry_run:
+        _foretell(recipe, models, told, json)
+        return
+    said = {"say": note} if recipe == "auto" and not json else {}
+    outcome = run(models, out=out, force=force, **told, **said)
     if json:
         print_results(outcome.folder)
         return
@@ -56,6 +56,20 @@ def auto(
     for line in outcome.notes:
         note(f"note: {line}")
     note(f"winner: {outcome.place}   report: {outcome.folder / 'report.html'}")
+
+
+def _foretell(recipe: str, models: list[str], told: dict[str, Any], json: bool) -> None:
+    """What a run would try, printed."""
+    if recipe != "auto":
+        raise BadParameter("cannot be foretold", field=f"--recipe {recipe}", hint="leave out --recipe or --dry-run")
+    from consort.recipes.auto.outlook import outlook
+
+    found = outlook(models, **told)
+    if json:
+        print_json(found.to_json())
+        return
+    for line in found.lines:
+        print(line)
 
 
 def _found(recipe: str) -> Callable[..., Outcome]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ import typer
 
 from consort.cli.output import Warnings, one_line
 from consort.core.errors import ConsortError, EnvironmentFailure
+from consort.core.visible import in_json
 
 INTERRUPTED = 130
 NO_ARGUMENTS = "NoArgsIsHelpError"
@@ -29,6 +31,9 @@ def run(arguments: list[str]) -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     # threads that spin while they wait made small models twenty times slower on a busy machine (LOG.md)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what has been computed is not lost to a character
+            stream.reconfigure(errors="backslashreplace")
     from consort.cli.app import app
 
     try:
@@ -74,7 +79,7 @@ def _refuse(error: Exception, arguments: list[str]) -> int:
         return 1
     if "--json" in arguments:
         fields = {"type": type(known).__name__, "message": known.message, "field": known.field, "hint": known.hint}
-        print(json.dumps({"error": fields}, ensure_ascii=False), file=sys.stderr)
+        print(in_json(json.dumps({"error": fields}, ensure_ascii=False)), file=sys.stderr)
     else:
         print(f"error: {one_line(str(known))}", file=sys.stderr)
         print(f"hint: {one_line(known.hint or 'see consort --help')}", file=sys.stderr)

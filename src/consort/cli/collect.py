@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from consort.cli.options import Debug, Force, Json, Out, RemoteCode, Seed
-from consort.cli.output import note, print_json
+from consort.cli.output import note, print_json, result
 from consort.core.counted import counted
 from consort.core.errors import BadParameter, did_you_mean
-from consort.merge.trained import KINDS as TRAINED
+
+if TYPE_CHECKING:
+    from consort.merge.collect.run import Collected
 
 
 def collect(
@@ -42,6 +44,7 @@ def collect(
     from consort.cli.merge import size_of
     from consort.merge.collect.run import collect as run
     from consort.merge.collect.run import read_texts
+    from consort.merge.trained import KINDS as TRAINED
     from consort.plan import build, read_plan
     from consort.weights.stats import KINDS as STATISTICS
 
@@ -53,24 +56,18 @@ def collect(
         options = {"steps": steps, "lr": lr, "grain": grain, "adaptive": adaptive}
         _train(kind, checkpoint, texts, out, limit, {**options, "seed": seed, "max_tokens": max_tokens}, force, json)
         return
-    found = run(
-        kind,
-        checkpoint,
-        read_texts(texts, limit),
-        out,
-        labels=labels,  # type: ignore[arg-type]
-        seed=seed,
-        max_tokens=max_tokens,
-        max_bytes=size_of(memory),
-        force=force,
-    )
+    settings: dict[str, Any] = {"labels": labels, "seed": seed, "max_tokens": max_tokens, "max_bytes": size_of(memory)}
+    _print_collected(run(kind, checkpoint, read_texts(texts, limit), out, force=force, **settings), json)
+
+
+def _print_collected(found: Collected, json: bool) -> None:
     if json:
         print_json({"path": str(found.path), "tensors": found.tensors} | asdict(found.description))
     else:
         told = found.description
         read = f"{counted(told.texts, 'text')}, {counted(told.tokens, 'token')}"
         note(f"{told.kind} of {counted(found.tensors, 'tensor')} of {told.model}: {read}")
-        print(found.path)
+        result(found.path)
 
 
 def _train(
@@ -85,4 +82,4 @@ def _train(
     else:
         read = counted(found.passages, "passage")
         note(f"{kind} of {', '.join(found.models)}: {read}, {found.before:.4f} -> {found.after:.4f}")
-        print(found.path)
+        result(found.path)

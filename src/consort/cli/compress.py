@@ -63,13 +63,17 @@ def compress(
     if json:
         print_json(_document(made, parts, done))
         return
+    _print_shortened(parts, done, show)
+    before, after = sum(one.tokens_before for one in done), sum(one.tokens_after for one in done)
+    unit = "words and marks" if (counted_by or made.own_reader) is None else "tokens"
+    note(f"{made.name}: {after} of {before} {unit}")
+
+
+def _print_shortened(parts: list[Part], done: list[Compression], show: bool) -> None:
     if show:
         print(shown(parts, done, STRUCK if sys.stdout.isatty() else MARKED))
     else:
         sys.stdout.write("".join(one.text for one in done))
-    before, after = sum(one.tokens_before for one in done), sum(one.tokens_after for one in done)
-    unit = "words and marks" if (counted_by or made.own_reader) is None else "tokens"
-    note(f"{made.name}: {after} of {before} {unit}")
 
 
 def _budget(budget: str | None, rate: float | None, tokens: int | None, threshold: float | None) -> Budget | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-from importlib import metadata
 from typing import Any
 
 from consort.cli.options import Debug, Json
@@ -31,6 +30,8 @@ def doctor(json: Json = False, debug: Debug = False) -> None:
 
 def examine() -> dict[str, Any]:
     """The same as plain values."""
+    from importlib import metadata
+
     return {
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES},
         "cores": cores(),
@@ -42,6 +43,8 @@ def examine() -> dict[str, Any]:
 
 def extras() -> dict[str, list[str]]:
     """The packages of each extra of the installed consort, but of those for its developers."""
+    from importlib import metadata
+
     found: dict[str, list[str]] = {}
     for requirement in metadata.requires("consort") or []:
         said = re.fullmatch(r"([\w.-]+).*; *extra == ['\"](\w+)['\"]", requirement)
@@ -51,6 +54,8 @@ def extras() -> dict[str, list[str]]:
 
 
 def _installed(package: str) -> bool:
+    from importlib import metadata
+
     try:
         return bool(metadata.version(package))
     except metadata.PackageNotFoundError:

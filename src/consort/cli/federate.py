@@ -64,6 +64,7 @@ def run(
     from consort.plan.build import Builder
     from consort.plan.expression import parse
     from consort.plan.references import open_task
+    from consort.report import write_report
 
     builder = Builder(checked.settings.seed, allow_remote_code)
     outcome = federate(
@@ -75,6 +76,7 @@ def run(
         told=_told,
         said=note,
     )
+    write_report(out, out / "report.html")
     if json:
         from consort.cli.output import print_results
 

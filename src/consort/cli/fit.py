@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from consort.cli.options import Debug, Force, Json, RemoteCode, Seed, TaskCode, named_path
 from consort.cli.output import note, print_json, print_results
 from consort.core.errors import BadParameter
+
+if TYPE_CHECKING:
+    from consort.runs.fitted import Outcome
 
 RULES = ("mean", "strict")
 
@@ -50,6 +53,10 @@ def fit(
         allow_remote_code=allow_remote_code,
         allow_task_code=allow_task_code,
     )
+    _print_fitted(outcome, json)
+
+
+def _print_fitted(outcome: Outcome, json: bool) -> None:
     if json:
         print_results(outcome.folder)
         return

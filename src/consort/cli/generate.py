@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from consort.cli.options import Debug, Json, RemoteCode, Seed, System, Temperature, TopP
-from consort.cli.output import print_json
+from consort.cli.output import print_json, result
 from consort.core.errors import BadData, BadParameter
 from consort.core.files import read_stdin
 from consort.core.types import Completion, Sampling, Usage
@@ -45,11 +45,11 @@ def generate(
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     if prompts is None and not json and sys.stdout.isatty() and hasattr(model, "stream"):
         for piece in model.stream(asked[0], sampling):
-            print(piece, end="", flush=True)
-        print()
+            result(piece, end="")
+        result("")
         return
     for completion in model.generate(asked, sampling):
-        print_json(document(completion)) if json else print(completion.text)
+        print_json(document(completion)) if json else result(completion.text)
         for name, why in completion.details.get("failed", {}).items():
             log.warning("%s gave no answer: %s", name, why)
 

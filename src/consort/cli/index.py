@@ -12,7 +12,7 @@ from consort.cli.output import note, print_json
 from consort.core.counted import counted
 from consort.core.errors import BadParameter
 
-KINDS = ("text", "graph")
+KINDS = ("text", "graph", "sql")
 STEMS = ("none", "s", "english")
 
 
@@ -32,26 +32,31 @@ def index(
     ] = "none",
     stop: Annotated[bool, typer.Option("--stop", help="Leave out English words that tell nothing.")] = False,
     kind: Annotated[
-        str, typer.Option("--kind", help="text: passages of documents | graph: triples, three columns apart by tabs.")
+        str,
+        typer.Option("--kind", help="text: passages | graph: triples, apart by tabs | sql: dumps and CSV as SQLite."),
     ] = "text",
     force: Force = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Build an index of text, Markdown, HTML, PDF and JSON lines (`id`, `text`); what is there already is kept."""
-    if stem not in STEMS:
-        raise BadParameter(f"{stem!r} is not known", field="--stem", hint=" | ".join(STEMS))
-    if kind not in KINDS:
-        raise BadParameter(f"{kind!r} is not known", field="--kind", hint=" | ".join(KINDS))
-    if len(paths) < 2:
-        raise BadParameter("one path is not enough", field="OUT", hint="consort index SOURCE… OUT")
-    if not all(paths):
-        raise BadParameter("is empty", field="SOURCE… OUT", hint="name files or folders; `.` is the current one")
+    _check(paths, stem, kind)
     if kind == "graph":
         from consort.knowledge.graph import build_graph
 
-        folder = build_graph(paths[:-1], Path(paths[-1]), force=force)
-        _told(folder, kind, json)
+        _told(build_graph(paths[:-1], Path(paths[-1]), force=force), kind, json)
+        return
+    if kind == "sql":
+        from consort.knowledge.sql_loading import build_tables
+        from consort.knowledge.tables import Tables
+
+        file = build_tables(paths[:-1], Path(paths[-1]), force=force)
+        tables = [table.name for table in Tables(file).tables]
+        if json:
+            print_json({"database": str(file), "kind": kind, "tables": tables})
+        else:
+            note(counted(len(tables), "table"))
+            print(file)
         return
     from consort.knowledge.build import Settings, build
     from consort.knowledge.words import Words
@@ -65,6 +70,17 @@ def index(
     settings = Settings(Words(stop, stem), words, overlap, described)
     folder = build(paths[:-1], Path(paths[-1]), settings=settings, embed=embed, force=force)
     _told(folder, kind, json)
+
+
+def _check(paths: list[str], stem: str, kind: str) -> None:
+    if stem not in STEMS:
+        raise BadParameter(f"{stem!r} is not known", field="--stem", hint=" | ".join(STEMS))
+    if kind not in KINDS:
+        raise BadParameter(f"{kind!r} is not known", field="--kind", hint=" | ".join(KINDS))
+    if len(paths) < 2:
+        raise BadParameter("one path is not enough", field="OUT", hint="consort index SOURCE… OUT")
+    if not all(paths):
+        raise BadParameter("is empty", field="SOURCE… OUT", hint="name files or folders; `.` is the current one")
 
 
 def _told(folder: Path, kind: str, json: bool) -> None:

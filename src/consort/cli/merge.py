@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consort.cli.options import Debug, Force, Json, RemoteCode, named, named_path
-from consort.cli.output import note, print_json, warnings_so_far
+from consort.cli.output import note, print_json, result, warnings_so_far
 from consort.core.counted import counted
 from consort.core.errors import BadParameter, BadPlan
 
 if TYPE_CHECKING:
+    from consort.plan import Plan
     from consort.weights.checkpoint import Checkpoint
 
 DTYPES = ("float32", "float16", "bfloat16", "float64")
@@ -64,32 +65,30 @@ def merge(
 
         _print_estimate(estimate(merged, dtype, threads), json)
         return
+    settings = {"out_dtype": dtype, "shard_bytes": shard_bytes, "threads": threads, "force": force}
+    settings |= {"allow_nonfinite": allow_nonfinite, "hash_content": hash_content}
+    _write(checked, merged, out, part, join, settings, json)
+
+
+def _write(
+    checked: Plan, merged: Checkpoint, out: Path, part: str | None, join: bool, settings: dict[str, Any], json: bool
+) -> None:
+    """Write the merge, or a part of it, and say what was written."""
+    from consort.plan import dump
     from consort.weights import write
 
     extra = _mergekit_config(checked.mergekit)
     if part is not None or join:
         merged, out = _of_parts(merged, out, part, join, dump(checked), checked.seed)
         extra = extra if join else {}
-    written = write(
-        merged,
-        out,
-        out_dtype=dtype,
-        shard_bytes=shard_bytes,
-        threads=threads,
-        allow_nonfinite=allow_nonfinite,
-        force=force,
-        hash_content=hash_content,
-        plan=dump(checked),
-        seed=checked.seed,
-        extra=extra,
-    )
+    written = write(merged, out, plan=dump(checked), seed=checked.seed, extra=extra, **settings)
     if json:
         made = {"path": str(written.path), "tensors": written.tensors, "bytes": written.bytes, "seed": checked.seed}
         print_json(made | {"warnings": warnings_so_far()})
     else:
         tensors = counted(written.tensors, "tensor")
         note(f"{tensors}, {written.bytes / 1e6:.1f} MB, {written.seconds:.1f} s, seed {checked.seed}")
-        print(written.path)
+        result(written.path)
 
 
 def _of_parts(
@@ -163,4 +162,4 @@ def _print_plan(document: Any, json: bool) -> None:
         return
     from consort.data import dump_yaml
 
-    print(dump_yaml(document), end="")
+    result(dump_yaml(document), end="")

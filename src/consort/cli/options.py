@@ -58,7 +58,7 @@ System = Annotated[
     typer.Argument(metavar="PLAN|MODEL", parser=named, help="A plan file, '-', a model folder, lab:NAME, hf:ORG/NAME."),
 ]
 Task = Annotated[
-    str, typer.Option("--task", help="A task: JSONL file, YAML file, folder with task.yml, or lab:tasks/NAME.")
+    str, typer.Option("--task", help="A file of rows, a YAML file or folder of a task, lab:tasks/NAME, lm-eval:NAME.")
 ]
 TaskCode = Annotated[
     bool,
@@ -81,29 +81,65 @@ DeviceMap = Annotated[
 ]
 
 
+Push = Annotated[
+    str | None, typer.Option("--push", metavar="ORG/NAME", help="Upload the result to this repository of a hub.")
+]
+
+
 def placed(verb: Callable[..., None]) -> Callable[..., None]:
     """The verb with options that say how its models are held: --dtype, --device, --device-map."""
+
+    def run(given: dict[str, Any], arguments: dict[str, Any]) -> None:
+        from consort.models.placement import held, parsed_map
+
+        if given["device_map"] is not None:
+            given["device_map"] = parsed_map(given["device_map"])
+        with held(**given):
+            verb(**arguments)
+
+    return _with_options(verb, {"dtype": Dtype, "device": Device, "device_map": DeviceMap}, run)
+
+
+def pushed(verb: Callable[..., None]) -> Callable[..., None]:
+    """The verb, which writes the folder `out`, with the option --push, which uploads it."""
+
+    def run(given: dict[str, Any], arguments: dict[str, Any]) -> None:
+        from consort.cli.output import note
+
+        repository = given["push"]
+        if repository is not None:
+            from consort.runs.push import check_repository
+
+            check_repository(repository)
+        verb(**arguments)
+        if repository is not None and not (arguments.get("dry_run") or arguments.get("print_plan")):
+            from consort.runs.push import push_to_hub
+
+            note(f"{repository}: {push_to_hub(arguments['out'], repository)}")
+
+    return _with_options(verb, {"push": Push}, run)
+
+
+def _with_options(
+    verb: Callable[..., None], added: dict[str, Any], run: Callable[[dict[str, Any], dict[str, Any]], None]
+) -> Callable[..., None]:
+    """A verb with more options: `run` gets their values and the verb's own arguments."""
     signature = inspect.signature(verb, eval_str=True)
-    added = {"dtype": Dtype, "device": Device, "device_map": DeviceMap}
     options = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
         for name, kind in added.items()
     ]
 
     @wraps(verb)
-    def run(*, dtype: str | None, device: str | None, device_map: str | None, **arguments: Any) -> None:
-        from consort.models.placement import held, parsed_map
-
+    def whole(**arguments: Any) -> None:
         try:
-            given = None if device_map is None else parsed_map(device_map)
-            with held(dtype=dtype, device=device, device_map=given):
-                verb(**arguments)
+            run({name: arguments.pop(name) for name in added}, arguments)
         except ConsortError as error:
             if error.field in added:
                 error.field = f"--{error.field.replace('_', '-')}"
             raise
 
     plain = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in signature.parameters.values()]
-    run.__signature__ = signature.replace(parameters=[*plain, *options])  # type: ignore[attr-defined]
-    run.__annotations__ = {**verb.__annotations__, **added}
-    return run
+    whole.__signature__ = signature.replace(parameters=[*plain, *options])  # type: ignore[attr-defined]
+    whole.__annotations__ = {**verb.__annotations__, **added}
+    return whole

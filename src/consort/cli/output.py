@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 from unicodedata import combining, east_asian_width
 
+from consort.core.visible import in_json, visible
+
 
 def print_json(value: Any) -> None:
     """One document on one line of its own; NaN is refused, because it is not JSON."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    print(in_json(json.dumps(value, ensure_ascii=False, allow_nan=False)))
 
 
 def print_results(folder: Path) -> None:
@@ -26,6 +28,7 @@ def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", numbers: bool = True
 ) -> None:
     """Aligned columns; with `numbers` all but the first to the right. Lines are cut to a terminal, never when piped."""
+    columns, rows, title = list(map(visible, columns)), [list(map(visible, row)) for row in rows], visible(title)
     if not sys.stdout.isatty():
         print(plain_table(columns, rows, title=title, numbers=numbers))
         return
@@ -93,10 +96,15 @@ def warnings_so_far() -> list[str]:
 
 
 def one_line(text: str) -> str:
-    """Text without line breaks; of a word of more than 500 characters, such as a number, the beginning."""
-    return " ".join(re.sub(r"\S{500,}", lambda word: f"{word[0][:60]}…", text).split())
+    """Text without line breaks, made visible; of a word of over 500 characters, such as a number, the beginning."""
+    return visible(" ".join(re.sub(r"\S{500,}", lambda word: f"{word[0][:60]}…", text).split()))
 
 
 def note(text: str) -> None:
     """A line for the person at the terminal; stderr."""
-    print(text, file=sys.stderr)
+    print(visible(text), file=sys.stderr)
+
+
+def result(text: object, end: str = "\n") -> None:
+    """A result: as it is for the next program, made visible for a person at a terminal."""
+    print(visible(str(text)) if sys.stdout.isatty() else text, end=end, flush=True)

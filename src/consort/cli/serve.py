@@ -13,7 +13,7 @@ _MODELS = "A plan file or a model, or NAME=PLAN; several are served side by side
 
 
 def serve(
-    sources: Annotated[list[str], typer.Argument(metavar="PLAN|MODEL…", help=_MODELS)],
+    sources: Annotated[list[str], typer.Argument(metavar="PLAN|MODEL", help=_MODELS)],
     host: Annotated[str, typer.Option("--host", help="Where to listen; one that others can reach needs a key.")] = (
         "127.0.0.1"
     ),
@@ -73,5 +73,10 @@ def serve(
         log_prompts=log_prompts,
         allow_remote_code=allow_remote_code,
     )
+    if workers > 1:
+        from consort.server.operations.workers import run_workers
+
+        run_workers(server, workers)
+        return
     server.prepare()
     server.run()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from consort.cli.early import early
 from consort.cli.options import Debug, Force, Json, RemoteCode, TaskCode, named_path
 from consort.cli.output import note, print_json, print_table
 from consort.core.errors import BadParameter
@@ -31,6 +32,7 @@ Html = Annotated[
 
 
 @app.command()
+@early
 def similarity(
     models: Models,
     base: Base = None,
@@ -65,6 +67,7 @@ def similarity(
 
 
 @app.command()
+@early
 def cluster(
     models: Models,
     base: Base = None,
@@ -93,13 +96,7 @@ def cluster(
     examples = _task(task, allow_task_code)
     members, found = _compared(models, base, parts, cache, out, force, allow_remote_code)
     scores = None if examples is None else [_score(member, examples) for member in members]
-    groups = cluster_of(
-        getattr(found, on),
-        names=found.names,
-        scores=scores,
-        threshold=threshold,
-        method=method,
-    )
+    groups = cluster_of(getattr(found, on), names=found.names, scores=scores, threshold=threshold, method=method)
     below = next((i for i, m in enumerate(members) if m.reference == base), None)
     harmful = [] if scores is None else find_harmful(found, scores, base=below)
     document = {
@@ -115,13 +112,17 @@ def cluster(
     if json:
         print_json(document)
         return
+    _print_clusters(found.names, groups, harmful)
+
+
+def _print_clusters(names: Sequence[str], groups: Sequence[Any], harmful: Sequence[Any]) -> None:
     rows = [
-        [str(number), found.names[group.representative], ", ".join(found.names[i] for i in group.members)]
+        [str(number), names[group.representative], ", ".join(names[i] for i in group.members)]
         for number, group in enumerate(groups, 1)
     ]
     print_table(["cluster", "representative", "models"], rows, numbers=False)
     for s in harmful:
-        note(f"{found.names[s.model]} does harm: {s.reason}")
+        note(f"{names[s.model]} does harm: {s.reason}")
 
 
 def _compared(

@@ -18,12 +18,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+HINT = "hint: "
+
 
 class ConsortError(Exception):
     """Base class; `except ConsortError` catches everything that is not a defect of consort.
 
     `field` names the file, key or argument at fault; `hint` says what would be right; `faults` are the errors that this
-    one stands for, where several were found.
+    one stands for, where several were found. A traceback that nobody caught ends with the hint.
+
+    >>> import consort
+    >>> try:
+    ...     consort.merge("tiez", [])
+    ... except consort.ConsortError as error:
+    ...     print(error, "|", error.hint)
+    tiez: no merge named 'tiez' | did you mean 'ties'?
     """
 
     exit_code = 2
@@ -34,9 +43,21 @@ class ConsortError(Exception):
         self.field = field
         self.hint = hint
         self.faults: tuple[ConsortError, ...] = ()
+        self._notes: list[str] = []
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.field else self.message
+
+    @property
+    def __notes__(self) -> list[str]:
+        """What a traceback ends with: the hint, then what was added."""
+        added = [note for note in self._notes if not note.startswith(HINT)]
+        self._notes[:] = [*([f"{HINT}{self.hint}"] if self.hint else []), *added]
+        return self._notes
+
+    @__notes__.setter
+    def __notes__(self, notes: list[str]) -> None:
+        self._notes[:] = notes
 
     def within(self, where: str) -> ConsortError:
         """The same error, its field prefixed by the place that `where` names; returns self."""

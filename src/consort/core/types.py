@@ -63,6 +63,10 @@ class Sampling:
     equal prompts came before and the position of the token, so never on the batch; `seeds` gives each prompt its own
     seed instead, and then equal prompts of equal seed have equal answers. `grammar`: only tokens with which the answer
     can still become what is asked for are drawn (needs `llguidance`).
+
+    >>> from consort import Sampling
+    >>> Sampling(max_tokens=8, temperature=0.7, seed=1).adjusts
+    False
     """
 
     max_tokens: int = 64
@@ -122,6 +126,10 @@ class Completion:
     `logprob` is the summed log-probability (nats) of `tokens` before sampling transforms, None where it is unknown.
     `finish_reason` is "stop", "length" or "cancelled". `details` is what a strategy wants to tell (who was chosen,
     scores).
+
+    >>> from consort import Completion
+    >>> Completion("4", finish_reason="stop").text
+    '4'
     """
 
     text: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
 HIDDEN = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}
@@ -16,6 +17,15 @@ def visible(text: str) -> str:
     'red \\x1b[31m, turned \\u202e'
     """
     return "".join(c if c in KEPT or unicodedata.category(c) not in HIDDEN else _escape(c) for c in text)
+
+
+def in_json(text: str) -> str:
+    r"""The same JSON document with such characters written as JSON escapes them; its values stay what they are.
+
+    >>> in_json('{"name": "\u202ex"}') == '{"name": "' + chr(92) + 'u202ex"}'
+    True
+    """
+    return "".join(c if c in KEPT or unicodedata.category(c) not in HIDDEN else json.dumps(c)[1:-1] for c in text)
 
 
 def _escape(character: str) -> str:

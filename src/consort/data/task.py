@@ -104,6 +104,12 @@ def load_task(path: Path | str, *, allow_code: bool = False) -> Task:
 
     Raises BadData (with file and line), UnknownName for a metric, BadParameter for an option out of range. The same
     prompt in dev and test is reported as a warning in the log.
+
+    >>> import consort
+    >>> from consort import lab
+    >>> task = consort.load_task(lab.path("tasks/skills"))
+    >>> task.metric, len(task.dev), len(task.test)
+    ('exact_match', 400, 800)
     """
     task = _read(str(path), allow_code)
     if not task.dev and not task.test:

@@ -92,6 +92,14 @@ def compare(
     compared per token within one vocabulary and in bits per byte across vocabularies; `unit` "score" across
     vocabularies raises Incompatible, as do texts with unknown tokens and results of different tasks, splits or
     examples.
+
+    >>> import consort
+    >>> from consort import lab
+    >>> task = consort.load_task(lab.path("tasks/skills"))
+    >>> results = [consort.evaluate(consort.model(f"lab:{name}"), task, limit=20) for name in ("base", "mirror")]
+    >>> found = consort.compare(results)
+    >>> found.reference, len(found.systems)
+    ('lab:mirror', 2)
     """
     unit = _unit(results, unit)
     tables = [_table(r, unit) for r in results]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from pathlib import PurePath
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from consort.core.counted import counted
 from consort.core.errors import BadData, BadParameter
 from consort.core.types import Example, Objective
 from consort.data.task import Task, key_of_examples
@@ -21,6 +23,17 @@ from consort.evaluate.result import Result, plain_details
 log = logging.getLogger(__name__)
 
 BATCH = 64
+
+
+def _check_is_model(model: Any) -> None:
+    """Raises BadParameter for a list of models, a reference or a checkpoint in a model's place."""
+    if isinstance(model, str | PurePath):
+        raise BadParameter(f"{str(model)!r} is a reference", field="model", hint=f"consort.model({str(model)!r})")
+    if isinstance(model, Sequence):
+        hint = "evaluate them one by one, then consort.compare(results); or a strategy over them"
+        raise BadParameter(f"{counted(len(model), 'model')} in a list are no model", field="model", hint=hint)
+    if hasattr(model, "spec"):
+        raise BadParameter(f"{model.name} is a checkpoint", field="model", hint="consort.model(checkpoint) opens it")
 
 
 def evaluate(
@@ -36,8 +49,16 @@ def evaluate(
     """The score of `model` on a split of `task` ("dev", "test", or "fit" and "held_out", the parts of dev by `seed`).
 
     `limit` takes the first examples only. `batch` is how many are given to the model at once. The interval's resamples
-    are drawn by `seed`. Raises Unsupported, BadData or UnknownName before the model is asked.
+    are drawn by `seed`. Raises Unsupported, BadData or UnknownName before the model is asked, and BadParameter for what
+    is no model.
+
+    >>> import consort
+    >>> from consort import lab
+    >>> task = consort.load_task(lab.path("tasks/skills"))
+    >>> consort.evaluate(consort.model("lab:mirror"), task, limit=20).count
+    20
     """
+    _check_is_model(model)
     if limit is not None and limit < 1:
         raise BadParameter(f"{limit} examples cannot be measured", field="limit", hint="give 1 or more")
     metric = find_metric(task.metric, task.metric_options)

@@ -28,6 +28,7 @@ from consort.distil.rows import Online, Source
 from consort.distil.targets import Fusion, Target, Texts
 from consort.federate.aggregators import AGGREGATORS
 from consort.federate.local import LocalRule
+from consort.federate.low_rank import modules_of
 from consort.federate.sampling import seed_of
 from consort.federate.state import State, Update, hash_of, read_state, write_state
 from consort.federate.training.bench import Bench
@@ -207,7 +208,7 @@ def taught(
 
 
 def _averaged(clients: Sequence[Party], states: Mapping[str, dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
-    """Clients of one base and one form of adapter get the mean of their products."""
+    """Clients of one base and one form of adapter get the mean of their products, or of all their weights."""
     groups: dict[str, list[Party]] = {}
     for party in clients:
         groups.setdefault(hash_of(party.bench.first) + party.bench.base.name, []).append(party)
@@ -215,6 +216,7 @@ def _averaged(clients: Sequence[Party], states: Mapping[str, dict[str, Tensor]])
     for group in groups.values():
         if len(group) > 1:
             updates = [Update(party.name, states[party.name], max(1, len(party.own))) for party in group]
-            mean, _ = AGGREGATORS.get("svd_lora")()(group[0].bench.first, updates)
+            rule = AGGREGATORS.get("svd_lora" if modules_of(group[0].bench.first) else "fedavg")()
+            mean, _ = rule(group[0].bench.first, updates)
             found |= {party.name: dict(mean) for party in group}
     return found

@@ -7,16 +7,18 @@ import secrets
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import consort
 from consort.core.errors import BadData, ConsortError
-from consort.core.files import check_place, machine_errors, write_atomic, write_json
+from consort.core.files import check_place, machine_errors, write_atomic
 from consort.core.journal import Journal, provenance
+from consort.core.progress import watched
+from consort.core.results import write_results
 from consort.data import dump_yaml
 from consort.data.task import Task
 from consort.evaluate import Comparison, Result, compare, evaluate
@@ -33,8 +35,10 @@ from consort.models.hf.loading import load_model
 from consort.weights import describe
 from consort.weights.checkpoint import Checkpoint
 
-MODEL, PLAN, RESULTS, STATE = "model", "plan.yml", "results.json", "state.safetensors"
+MODEL, PLAN, STATE = "model", "plan.yml", "state.safetensors"
 FEDERATED, BASE = "federated", "base"
+LONGEST_S = 86400.0
+"""How long a client elsewhere is waited for where the plan names no deadline."""
 TOKEN = "CONSORT_TOKEN"
 """The environment variable that tells a client its token."""
 
@@ -106,11 +110,18 @@ def _run(
     journal = Journal(out, key, force=force, sound=lambda line: True)
     journal.open()
     with ExitStack() as stack:
+        watch = stack.enter_context(watched(out, "federate"))
         clients = _clients(setup, bench, out, stack, said)
+        watch.phase("rounds", setup.rounds.rounds)
+
+        def passed(line: Mapping[str, Any]) -> None:
+            watch.tell(line["round"] + 1.0)
+            told(line)
+
         workers = setup.rounds.workers if plan.settings.where == "here" else len(clients)
         rounds = replace(setup.rounds, workers=max(workers, setup.rounds.workers))
         federation = Federation(
-            bench.first, clients, setup.rule, rounds, out, setup.privacy, setup.secure, told, label=setup.label
+            bench.first, clients, setup.rule, rounds, out, setup.privacy, setup.secure, passed, label=setup.label
         )
         federated = federation.run()
         with machine_errors(out):
@@ -120,16 +131,21 @@ def _run(
     others = {}
     if plan.settings.baselines and plan.settings.where == "here" and task is not None:
         others = baselines(setup, bench, out, said)
-    comparison = None if task is None else compared(bench, federated.state, others, task, plan.settings.seed)
+    results = [] if task is None else measured_all(bench, federated.state, others, task, plan.settings.seed)
+    comparison = compared(results, plan.settings.seed) if results else None
     outcome = Outcome(out, federated, kind, comparison)
-    write_json(out / RESULTS, document(setup, bench.base, outcome))
+    write_results(out, "federate", content_of(setup, bench.base, outcome, results, task))
     return outcome
 
 
-def compared(bench: Bench, state: State, others: Mapping[str, State], task: Task, seed: int) -> Comparison:
-    """The federated model, the base and the baselines on test; the reference is the best client alone, or the base."""
+def measured_all(bench: Bench, state: State, others: Mapping[str, State], task: Task, seed: int) -> list[Result]:
+    """The federated model, the base and the baselines on test."""
     results = [measured(bench, FEDERATED, state, task, seed), measured(bench, BASE, None, task, seed)]
-    results += [measured(bench, name, other, task, seed) for name, other in others.items()]
+    return results + [measured(bench, name, other, task, seed) for name, other in others.items()]
+
+
+def compared(results: Sequence[Result], seed: int) -> Comparison:
+    """All against the best client alone, or, without one, against the base."""
     alone = [result for result in results if result.model.startswith("alone: ")]
     best = max(alone, key=lambda result: result.score, default=results[1])
     return compare(results, reference=best.model, seed=seed)
@@ -151,11 +167,11 @@ def _clients(setup: Setup, bench: Bench, out: Path, stack: ExitStack, said: Call
     if where == "here":
         files = setup.files(out)
         return [setup.client(name, bench, file, out / "memory" / name) for name, file in files.items()]
-    deadline = setup.rounds.deadline_s
+    deadline = setup.rounds.deadline_s or LONGEST_S
     if where == "processes":
         tokens = {name: secrets.token_urlsafe() for name in setup.plan.clients}
         hub = stack.enter_context(_hub(setup, bench, out, tokens, "127.0.0.1", 0, deadline))
-        stack.enter_context(_processes(hub.url, tokens, setup.files(out), out))
+        stack.enter_context(_processes(hub, tokens, setup.files(out), out))
         return hub.clients
     serve = setup.serve
     assert serve is not None  # the plan was checked
@@ -213,33 +229,43 @@ def read_tokens(path: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 @contextmanager
-def _processes(url: str, tokens: Mapping[str, str], files: Mapping[str, Path], out: Path) -> Iterator[None]:
-    """A process for each client, on this machine; they are ended with the run."""
-    started = []
+def _processes(hub: Hub, tokens: Mapping[str, str], files: Mapping[str, Path], out: Path) -> Iterator[None]:
+    """A process for each client, on this machine; they are ended with the run. One that dies is left out."""
+    started: dict[str, subprocess.Popen[bytes]] = {}
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.2):
+            for name, process in list(started.items()):
+                if process.poll() is not None and not hub.is_done.is_set():
+                    hub.boxes[name].lied(f"its process ended: see {log_of(out, name)}")
+
     try:
         for name, token in tokens.items():
-            command = [sys.executable, "-m", "consort", "federate", "join", url, "--data", str(files[name])]
+            command = [sys.executable, "-m", "consort", "federate", "join", hub.url, "--data", str(files[name])]
             command += ["--folder", str(out / "memory" / name)]
             environment = {**os.environ, TOKEN: token}
-            log = stack_log(out, name)
+            log = log_of(out, name)
             with open(log, "wb") as file:
-                started.append(
-                    subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+                started[name] = subprocess.Popen(
+                    command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file
                 )
+        threading.Thread(target=watch, daemon=True).start()
         yield
-        for process in started:
+        for process in started.values():
             try:
                 process.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 process.terminate()
     finally:
-        for process in started:
+        over.set()
+        for process in started.values():
             if process.poll() is None:
                 process.terminate()
             process.wait()
 
 
-def stack_log(out: Path, name: str) -> Path:
+def log_of(out: Path, name: str) -> Path:
     """What a client's process says."""
     folder = out / "logs"
     with machine_errors(folder):
@@ -247,19 +273,36 @@ def stack_log(out: Path, name: str) -> Path:
     return folder / f"{name}.txt"
 
 
-def document(setup: Setup, base: Checkpoint, outcome: Outcome) -> dict[str, Any]:
+def content_of(
+    setup: Setup, base: Checkpoint, outcome: Outcome, results: Sequence[Result], task: Task | None
+) -> dict[str, Any]:
     """The content of results.json."""
     federated, plan = outcome.federated, setup.plan.to_json()
-    return {
-        "consort": consort.__version__,
-        "kind": "federate",
-        "plan": plan,
+    comparison = outcome.comparison
+    content: dict[str, Any] = {
         "seed": setup.seed,
-        "aggregator": setup.rule.to_plan(),
-        "rounds": list(federated.history),
-        "stopped": federated.stopped,
-        "hash": federated.hash,
-        "result": {"kind": outcome.kind, "path": MODEL},
-        "comparison": None if outcome.comparison is None else outcome.comparison.to_json(),
+        "base": base.name,
+        "notes": [f"stopped by the {federated.stopped}"] if federated.stopped != "rounds" else [],
+        "winner": {
+            "name": FEDERATED,
+            "kind": "federated",
+            "plan": plan,
+            "path": MODEL,
+            "against": None if comparison is None else comparison.reference,
+        },
+        "test": [result.to_json() for result in results],
+        "details": {
+            "federation": {
+                "aggregator": setup.rule.to_plan(),
+                "rounds": list(federated.history),
+                "stopped": federated.stopped,
+                "hash": federated.hash,
+                "result": outcome.kind,
+            }
+        },
         "provenance": provenance(plan=plan, inputs=[describe(base)], seed=setup.seed),
     }
+    if task is not None:
+        sizes = {"dev": len(task.dev), "test": len(task.test)}
+        content["task"] = {"name": task.name, "metric": task.metric, "key": task.key, **sizes}
+    return content

@@ -64,15 +64,11 @@ def refusal(why: str) -> BadData:
 
 
 def _check_tree(sql: str, dialect: str) -> None:
-    import logging
-
-    import sqlglot
     from sqlglot import expressions as kinds
     from sqlglot.errors import SqlglotError
 
-    logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
     try:
-        statements = [one for one in sqlglot.parse(sql, read=dialect) if one is not None]
+        statements = [one for one in _parsed(sql, dialect) if one is not None]
     except (SqlglotError, RecursionError, ValueError, TypeError, AttributeError, IndexError, KeyError) as fault:
         raise refusal(f"cannot be read as SQL ({type(fault).__name__})") from None
     if len(statements) != 1:
@@ -84,6 +80,26 @@ def _check_tree(sql: str, dialect: str) -> None:
         raise refusal(f"is a {type(root).__name__.upper()}, not a SELECT")
     for node in root.walk():
         _check_node(node, dialect)
+
+
+def _parsed(sql: str, dialect: str) -> list[Any]:
+    """The statements of a text.
+
+    sqlglot takes a % behind LIMIT for PERCENT; a + may stand for it, for only which parts there are is looked at.
+    """
+    import logging
+
+    import sqlglot
+    from sqlglot.errors import SqlglotError
+
+    logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
+    try:
+        return list(sqlglot.parse(sql, read=dialect))
+    except SqlglotError:
+        plain = "".join("+" if mark == "%" else own for mark, own in zip(_masked(sql), sql, strict=True))
+        if plain == sql:
+            raise
+        return list(sqlglot.parse(plain, read=dialect))
 
 
 def _check_node(node: Any, dialect: str) -> None:

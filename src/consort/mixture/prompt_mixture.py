@@ -61,6 +61,7 @@ class PromptMixture:
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return (*self.models, self.reference)
 
     @property
@@ -68,6 +69,7 @@ class PromptMixture:
         return all(getattr(model, "gives_logprob", True) for model in self.models)
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         scores, reading = self.route(prompts)
         chosen = [int(row.argmax()) for row in scores]
         answers: list[Completion] = [Completion("")] * len(prompts)

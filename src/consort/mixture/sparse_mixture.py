@@ -95,9 +95,11 @@ class SparseMixture:
         return tuple({id(model): model for model in found}.values())
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return list(self._parts)
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         if name not in self._parts:
             raise no_tensor(self, name)
         source, there, _ = self._parts[name]

@@ -40,6 +40,7 @@ class FakeModel:
         return self.logprob is not None
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         check_list(prompts)
         check(sampling)
         return [self._complete(prompt, sampling) for prompt in prompts]

@@ -32,6 +32,7 @@ class TokenModel(ABC):
 
     @property
     def members(self) -> Sequence[Any]:
+        """The models that it asks."""
         return ()
 
     @property

@@ -14,6 +14,7 @@ from consort.models.placement import OPEN, Placement, held
 from consort.plan.adapter_base import base_by_word
 from consort.plan.expression import Call, Node, Part, Plan, Reference, dump, read_plan
 from consort.plan.kinds import find, is_expression
+from consort.plan.places import check_places
 from consort.plan.references import folder_of
 from consort.plan.schemes import scheme_of
 
@@ -24,11 +25,18 @@ if TYPE_CHECKING:
 
 def build(plan: Plan, wanted: str = "model", *, allow_remote_code: bool = False) -> Any:
     """The object that a plan describes; `wanted` is "model" or "checkpoint"."""
+    check_places([plan])
     return Builder(plan.seed, allow_remote_code).build(plan.root, wanted)
 
 
 def load(reference: str | Path, *, base: str | Path | Checkpoint | None = None) -> Checkpoint:
-    """A checkpoint, lazy: a model folder, an adapter folder over its base, `lab:NAME`, `hf:ORG/NAME` or a plan file."""
+    """A checkpoint, lazy: a model folder, an adapter folder over its base, `lab:NAME`, `hf:ORG/NAME` or a plan file.
+
+    >>> import consort
+    >>> base = consort.load("lab:base")
+    >>> len(base.keys()), base.config["model_type"]
+    (38, 'llama')
+    """
     if base is None:
         built: Checkpoint = build(read_plan(reference), "checkpoint")
         return built
@@ -50,6 +58,10 @@ def model(
 
     `dtype` (a name, or "auto" for the files' own), `device` (cpu, cuda, cuda:1, mps) or `device_map` (accelerate's) say
     how its weights are held, for every model of a plan that says nothing of its own.
+
+    >>> import consort
+    >>> consort.model("lab:mirror").generate(["mirror a b c ="])[0].text
+    ' c b a'
     """
     if isinstance(source, str | Path):
         read, placement = read_plan(source), Placement(dtype, device, device_map)

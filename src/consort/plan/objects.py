@@ -18,6 +18,11 @@ def to_plan(value: Any) -> Any:
 
     Strategies keep their arguments under the parameters' own names, so no strategy needs code for this. Raises
     Unsupported for objects that no plan can name (tensors in memory, fakes).
+
+    >>> import consort
+    >>> models = [consort.load("lab:mirror"), consort.load("lab:order")]
+    >>> consort.to_plan(consort.merge("linear", models, weight=[0.7, 0.3]))
+    {'linear': {'models': ['lab:mirror', 'lab:order'], 'weight': [0.7, 0.3]}}
     """
     found = _registered(value)
     if found:
@@ -30,7 +35,8 @@ def to_plan(value: Any) -> Any:
     if getattr(value, "source", None) is not None:
         described = reference_of(value.source) if isinstance(value.source, str | Path) else to_plan(value.source)
         options = {"tokenizer": value.tokenizer_choice} if value.tokenizer_choice else {}
-        return _with_options(described, options | value.placement.to_json())
+        placed = getattr(value, "placement", None)  # endpoints and tables of answers are held nowhere
+        return _with_options(described, options | (placed.to_json() if placed else {}))
     if getattr(value, "path", None) is not None:
         return reference_of(value.path)
     paths = [getattr(getattr(value, name, None), "path", None) for name in ("adapter", "base")]

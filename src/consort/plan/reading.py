@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from consort.core.catalogue import EXPRESSED
 from consort.core.errors import BadPlan
 from consort.core.files import read_stdin
 from consort.data.yaml import load_documents
@@ -38,7 +39,10 @@ def build_kind(source: str | Path, kind: str, *, allow_remote_code: bool = False
 
 
 def is_of_kind(source: str | Path, kind: str) -> bool:
-    """Whether a plan file's expression is a name of this kind; False for what is no plan file."""
+    """Whether a plan file's expression is a name of this kind; False for what is no plan file.
+
+    A name that a model or a checkpoint has too means that one, unless it is written `kind.name`.
+    """
     text = str(source)
     if text == "-" or not (text.endswith((".yml", ".yaml")) and Path(text).is_file()):
         return False
@@ -48,7 +52,9 @@ def is_of_kind(source: str | Path, kind: str) -> bool:
     value = documents[0] if len(documents) == 1 else None
     value = value.get("plan", value) if isinstance(value, Mapping) else value
     name = next(iter(value), None) if isinstance(value, Mapping) and len(value) == 1 else value
-    return isinstance(name, str) and any(name.removeprefix(f"{kind}.") in one for one in makers_of(kind))
+    if not isinstance(name, str) or any(name in one for made in EXPRESSED for one in makers_of(made)):
+        return False
+    return any(name.removeprefix(f"{kind}.") in one for one in makers_of(kind))
 
 
 def _read(documents: list[Any], kind: str) -> Plan:

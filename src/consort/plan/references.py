@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from consort.core.errors import BadCheckpoint, BadData, ConsortError
+from consort.core.visible import visible
 from consort.data import Task, load_task
+from consort.data.lm_eval_task import is_lm_eval, lm_eval_task
 from consort.lab import path as lab_path
 from consort.plan.schemes import HUB, LAB, TABLE, scheme_of
-from consort.weights.disk.paths import read_json
-from consort.weights.disk.quantised import is_quantised_config
+from consort.weights.disk.quantised import is_quantised_folder
 
 JOINED = "+"
 """`BASE+ADAPTER` is an adapter's folder over its base."""
@@ -33,8 +34,7 @@ def is_quantised(text: str) -> bool:
     if text.startswith(HUB) or scheme_of(text).model is not None:
         return False
     try:
-        file = scheme_of(text).folder(text) / "config.json"
-        return is_quantised_config(read_json(file)) if file.is_file() else False
+        return is_quantised_folder(scheme_of(text).folder(text))
     except ConsortError:  # whoever opens it says what is wrong with it
         return False
 
@@ -57,6 +57,8 @@ def open_task(text: str | Path, *, allow_code: bool = False) -> Task:
         if column:
             raise BadData("names one model's answers", field=str(text), hint=f"a task is a whole table: {TABLE}{file}")
         return open_table(file).task()
+    if is_lm_eval(str(text)):
+        return lm_eval_task(str(text), allow_code=allow_code)
     return load_task(task_path(text), allow_code=allow_code)
 
 
@@ -88,7 +90,7 @@ def check_place(text: str) -> None:
 def label_of(text: str) -> str:
     """The short name of a reference, as reports call it."""
     adapter = base_and_adapter(text)[1]
-    return scheme_of(adapter).label(adapter)
+    return visible(scheme_of(adapter).label(adapter))
 
 
 def absolute(text: str) -> str:

@@ -10,6 +10,10 @@ from typing import Any
 
 from consort.core.errors import BadCheckpoint, BadData, UnknownName, Unsupported
 from consort.lab import path as lab_path
+from consort.weights.adapters.files import ADAPTER_CONFIG, is_adapter
+from consort.weights.disk.folder_check import check_folder
+from consort.weights.disk.paths import read_json
+from consort.weights.disk.quantised import is_quantised_folder
 
 LAB = "lab:"
 REMOTE = "openai:"
@@ -50,6 +54,15 @@ def _local(text: str) -> Path:
         what = "is a file, not a model folder" if folder.exists() else "does not exist"
         raise BadCheckpoint(what, field=text, hint=KNOWN)
     return model_of_run(folder) or folder
+
+
+def _check_local(text: str) -> None:
+    """What the files of a folder show of being no model, before anything that could read one is imported."""
+    folder = _local(text)
+    if is_adapter(folder):
+        read_json(folder / ADAPTER_CONFIG)
+    elif not is_quantised_folder(folder):
+        check_folder(folder, allow_remote_code=True)  # whoever opens it knows whether its code may run
 
 
 def model_of_run(folder: Path) -> Path | None:
@@ -135,7 +148,7 @@ def _there(folder: Callable[[str], Path]) -> Callable[[str], None]:
     return check
 
 
-LOCAL = Scheme("", _local, _there(_local), _last_part, _absolute_path)
+LOCAL = Scheme("", _local, _check_local, _last_part, _absolute_path)
 SCHEMES = (
     Scheme(LAB, _bundled, _there(_bundled), _last_part, _same),
     Scheme(HUB, _from_hub, _unchecked, _last_part, _same),

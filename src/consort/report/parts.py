@@ -99,10 +99,11 @@ def table(
 ) -> Markup:
     """A table that sorts, filters and is saved as `name`.csv; the first cell of each row is its head.
 
-    A cell is text, markup, a number or a `Cell`; None shows a dash. `marked` are classes of the rows, in order; `note`
-    stands after the caption.
+    A cell is text, markup, a number or a `Cell`; None shows a dash. Cells of kind "text" stand at the left.
+    `marked` are classes of the rows, in order; `note` stands after the caption.
     """
-    head = tag("thead", tag("tr", joined(tag("th", title, scope="col") for title in titles)))
+    texts = [isinstance(cell, Cell) and cell.kind.startswith("text") for cell in rows[0]] if rows else []
+    head = tag("thead", tag("tr", joined(_head(t, "text" if is_text else "") for t, is_text in _paired(titles, texts))))
     kinds = [*marked, *[""] * (len(rows) - len(marked))]
     body = tag("tbody", joined(_row(row, kind) for row, kind in zip(rows, kinds, strict=True)))
     inner = tag("caption", joined([caption, note])) + head + body
@@ -161,6 +162,15 @@ def shaded(content: str, share: float, title: str = "") -> Markup:
 def number(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
     """A number as the report shows it; a dash for None."""
     return "–" if value is None else f"{value:{'+' if sign else ''}.{digits}f}"
+
+
+def _paired(titles: Sequence[Any], texts: Sequence[bool]) -> list[tuple[Any, bool]]:
+    return list(zip(titles, [*texts, *[False] * (len(titles) - len(texts))], strict=True))
+
+
+def _head(title: Any, kind: str) -> Markup:
+    cell = title if isinstance(title, Cell) else Cell(title)
+    return tag("th", cell.shown, scope="col", class_=kind or cell.kind, data_csv=cell.csv or "")
 
 
 def _row(row: Sequence[Any], kind: str) -> Markup:

@@ -132,7 +132,7 @@ def _row(name: str, report: Report) -> list[object]:
         Cell(run.task.name if run.task else None, kind="text narrow"),
         report.metric,
         state,
-        Cell(report.subject or best or None, kind="text narrow"),
+        Cell(report.subject or best or None, kind="text"),
         Cell(number(_score(report) if winner is not None else score), _score(report)),
         Cell(None if low_high is None else f"{low_high[0]:.3f} – {low_high[1]:.3f}", low_high[0] if low_high else None),
         Cell(reference.result.model if reference is not None else None, kind="text narrow"),

@@ -16,7 +16,7 @@ from consort.report.schema import Part
 Table = Sequence[Sequence[float | None]]
 NAMES = 132
 """Width left for the names of models."""
-LEGIBLE = 26.0
+LEGIBLE = 30.0
 """Side of a square from which on its number fits into it."""
 
 
@@ -53,12 +53,13 @@ def similarity_map(names: Sequence[str], table: Table, *, title: str) -> Markup:
     side = min(44.0, (WIDTH - NAMES - EDGE) / max(1, len(names)))
     known = [v for i, row in enumerate(table) for j, v in enumerate(row) if v is not None and i != j]
     low, high = min(known, default=0.0), max(known, default=1.0)
+    digits = 2 if high - low > 0.05 else 3 if high - low > 0.005 else 4
     parts = []
     for i, name in enumerate(names):
         parts.append(_text(NAMES - 6, 26 + (i + 0.5) * side + 4, f"{_cut(name, 16)} {i + 1}", "tick end"))
         parts.append(_text(NAMES + (i + 0.5) * side, 20, f"{i + 1}", "tick middle"))
         parts += [
-            _square(NAMES + j * side, 26 + i * side, side, value, low, high)
+            _square(NAMES + j * side, 26 + i * side, side, value, (low, high), digits)
             for j, value in enumerate(table[i])
             if value is not None
         ]
@@ -158,7 +159,8 @@ def zoo_page(found: Mapping[str, Any], charts: Sequence[tuple[Markup, str]], *, 
     return str(head + Markup("<h1>{}</h1>").format(text(title)) + figures + listed + data)
 
 
-def _square(x: float, y: float, side: float, value: float, low: float, high: float) -> Markup:
+def _square(x: float, y: float, side: float, value: float, bounds: tuple[float, float], digits: int) -> Markup:
+    low, high = bounds
     shade = 0.08 + 0.92 * min(1.0, max(0.0, (value - low) / ((high - low) or 1.0)))
     square = '<rect class="cell" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" opacity="{:.2f}">'
     square += "<title>{:.4f}</title></rect>"
@@ -166,10 +168,12 @@ def _square(x: float, y: float, side: float, value: float, low: float, high: flo
     if side < LEGIBLE:
         return drawn
     kind = "in-cell strong middle" if shade > 0.55 else "in-cell middle"
-    return drawn + _text(x + (side - 1) / 2, y + side / 2 + 3.5, _short(value), kind)
+    return drawn + _text(x + (side - 1) / 2, y + side / 2 + 3.5, _short(value, digits), kind)
 
 
-def _short(value: float) -> str:
-    """Two digits, without the zero before the point: ".97", "-.31", "1"."""
-    rounded = f"{value:.2f}"
-    return "1" if rounded == "1.00" else rounded.replace("0.", ".", 1)
+def _short(value: float, digits: int) -> str:
+    """Some digits, without the zero before the point: ".97", "-.31"; "1" where it is one but for rounding."""
+    if value > 1 - 1e-6:
+        return "1"
+    rounded = f"{value:.{digits}f}"
+    return rounded.replace("0.", ".", 1) if abs(value) < 1 else rounded

@@ -18,9 +18,10 @@ from consort.cooperate.detect.base import bounded
 from consort.cooperate.detect.quality import auprc, auroc, calibration_error, interval
 from consort.cooperate.detect.sentences import sentences
 from consort.cooperate.detect.words import words_of
-from consort.core.files import sha256_of, write_json
+from consort.core.files import sha256_of
 from consort.core.journal import Journal, key_of
 from consort.core.progress import track
+from consort.core.results import write_results
 from consort.core.types import Usage, add_cost
 from consort.models.detecting import Doubted, Finding, Quote
 from consort.plan.build import Builder
@@ -72,8 +73,8 @@ def check(
     findings = [found[i] for i in range(len(rows))]
     summary = summarised(built, rows, findings, seed=seed, seconds=perf_counter() - begun)
     if journal is not None:
-        document = {"verb": "check", "answers": [_told(r, f) for r, f in zip(rows, findings, strict=True)], **summary}
-        write_json(journal.folder / "results.json", document)
+        told = [_told(r, f) for r, f in zip(rows, findings, strict=True)]
+        write_results(journal.folder, "check", {"seed": seed, "details": {"checked": {**summary, "answers": told}}})
     return Checked(rows, findings, summary)
 
 

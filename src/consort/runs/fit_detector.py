@@ -10,6 +10,7 @@ from consort.cooperate.detect.answers import load_answers
 from consort.core.errors import BadData, BadParameter
 from consort.core.files import sha256_of, write_atomic, write_json
 from consort.core.journal import Journal, key_of
+from consort.core.results import write_results
 from consort.data import dump_yaml
 from consort.plan.build import Builder
 from consort.plan.expression import Plan, dump, renamed
@@ -47,6 +48,6 @@ def fit_detector(
     write_atomic(
         folder / "plan.yml", dump_yaml({"seed": read.seed, "plan": dump(renamed(Plan(learned), absolute).root)})
     )
-    document = {"kept": True, "detector": detector.name, "data": str(table), **report}
-    write_json(folder / "results.json", document)
-    return document
+    told = {"kept": True, "detector": detector.name, "data": str(table), **report}
+    write_results(folder, "fit", {"seed": seed, "details": {"fit": told}})
+    return told

@@ -14,6 +14,7 @@ from consort.data import Task
 from consort.evaluate import Comparison, Decision, Result, compare
 from consort.plan.expression import Reference, parse
 from consort.plan.references import has_weights
+from consort.report.sentences import Facts, headline
 from consort.runs.folder import MODEL_FOLDER, PLAN_FILE, REPORT_FILE, plan_text
 from consort.runs.pool import UNIFORM, WINNER, Family, Member
 from consort.runs.trials import Candidate, Trials
@@ -37,13 +38,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The run's folder, the winner's plan, why it won on held-out, and how all compare on test."""
+    """The run's folder, the winner's plan, why it won on held-out, how all compare on test, how many were tried."""
 
     folder: Path
     plan: Any
     decision: Decision | None
     comparison: Comparison
     notes: tuple[str, ...]
+    tried: int = 0
 
     @property
     def place(self) -> Path:
@@ -52,20 +54,19 @@ class Outcome:
 
     @property
     def headline(self) -> str:
-        """One sentence: the winner against the best single."""
+        """One sentence: the winner against the best single, no stronger than the interval (`report.sentences`)."""
         winner = next(s for s in self.comparison.systems if s.result.model == WINNER)
-        if isinstance(self.plan, str):
-            return f"no combination was better on held-out examples; the winner is the single model {self.plan}"
-        if winner.difference is None:
-            return "the winner is a combination"
-        low, high = winner.difference.interval
-        against = f"the best single model, {self.comparison.reference},"
-        value = f"{winner.difference.value:+.3f} [{low:+.3f}, {high:+.3f}] on test"
-        if low > 0:
-            return f"the winner is better than {against} {value}"
-        if high < 0:
-            return f"the winner was better on held-out examples, but is worse than {against} {value}"
-        return f"the winner is within the noise of {against} {value}"
+        is_single = isinstance(self.plan, str)
+        tested = None if is_single else winner.difference
+        held_out = None if self.decision is None else self.decision.difference
+        reference = f"the best single model, {self.comparison.reference}"
+        said = headline(Facts(not is_single, reference, tested, held_out, self.tried))
+        if is_single:
+            return f"{said}: {self.plan}"
+        if tested is None:
+            return said
+        low, high = tested.interval
+        return f"{said}: {tested.value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def is_checkpoint(plan: Any) -> bool:
@@ -115,7 +116,7 @@ def conclude(
     write_results(out, verb, content)
     write_atomic(out / PLAN_FILE, plan_text(found.plan, trials.seed))
     write_report(out, out / REPORT_FILE)
-    return Outcome(out, found.plan, found.decision, comparison, found.notes)
+    return Outcome(out, found.plan, found.decision, comparison, found.notes, len(found.candidates))
 
 
 def content_of(

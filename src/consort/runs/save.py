@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 
 def save(checkpoint: Checkpoint, out: str | Path, **options: Any) -> Written:
-    """Stream `checkpoint` to the folder `out`; `options` are those of `consort.weights.write`."""
+    """Stream `checkpoint` to the folder `out`; `options` are those of `consort.weights.write`.
+
+    >>> import consort
+    >>> merged = consort.merge("linear", [consort.load("lab:mirror"), consort.load("lab:order")])
+    >>> written = consort.save(merged, "merged")
+    >>> written.path.name, consort.load("merged").keys() == merged.keys()
+    ('merged', True)
+    """
     from consort.weights import write
 
     check_place(out)

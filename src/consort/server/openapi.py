@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from consort.core.version import __version__
-from consort.models.remote.wire.objects import dumped
-from consort.server.http import Call, Reply
 from consort.server.limits import Limits
 
 if TYPE_CHECKING:
-    from consort.server.app import State
     from consort.server.routes import Routes
 
 Schema = dict[str, Any]
@@ -104,9 +101,3 @@ def document(routes: Routes, limits: Limits) -> dict[str, Any]:
         paths.setdefault(path, {})[route.method.lower()] = made
     info = {"title": "consort", "version": __version__, "description": "Any plan as a model."}
     return {"openapi": "3.1.0", "info": info, "paths": paths}
-
-
-async def openapi(state: State, call: Call) -> Reply:
-    from consort.server.site import routes
-
-    return Reply(200, dumped(document(routes(), state.limits)))

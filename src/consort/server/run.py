@@ -130,6 +130,12 @@ class Server:
             self.socket = listen(options.host, options.port)
         self.state = self._state(keys)
 
+    def release(self) -> None:
+        """Let go of what a child process must open for itself; the socket stays."""
+        if self.state.keys is not None:
+            self.state.keys.close()
+        self.state = None
+
     def _state(self, keys: Any) -> Any:
         from consort.server.app import LOCAL_HOSTS, State
         from consort.server.cache import Cache
@@ -257,6 +263,7 @@ class Server:
         self.state.worker.close()
         if self.state.keys is not None:
             self.state.keys.close()
+        self.state.records.close()
 
     def __enter__(self) -> Server:
         """Serve in a thread; returns once the models are loaded. Raises what loading raises."""
@@ -318,6 +325,13 @@ def serve(model: Any, **options: Any) -> None:
 
     `model`: a model, a reference or a path of a plan, or a mapping of ids to models. Options are those of the command:
     host, port, api_key_env, queue, deadline_s, …
+
+    >>> import consort
+    >>> try:
+    ...     consort.serve("no/such/model", port=0)  # one that is there is served until the program is stopped
+    ... except consort.ConsortError as error:
+    ...     print(error)
+    no/such/model: does not exist
     """
     if isinstance(model, str | Path):
         Server([os.fspath(model)], **options).run()

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from consort.models.remote.wire.objects import dumped
 from consort.server import handlers, pages, view
-from consort.server import openapi as openapi_document
 from consort.server.dialects import messages, ollama, openai, responses
+from consort.server.http import Call, Reply
+from consort.server.openapi import document
 from consort.server.routes import Route, Routes
+
+if TYPE_CHECKING:
+    from consort.server.app import State
+
+
+async def openapi(state: State, call: Call) -> Reply:
+    """What there is to ask, as an OpenAPI document."""
+    return Reply(200, dumped(document(routes(), state.limits)))
 
 
 def routes() -> Routes:
@@ -16,7 +28,7 @@ def routes() -> Routes:
             Route("/static/", "GET", "static", pages.static, prefix=True, summary="What the page needs."),
             Route("/consort/models", "GET", "trees", pages.tree, summary="What each model is made of."),
             Route("/consort/view", "POST", "view", view.view, counts=True, summary="Who said what, token by token."),
-            Route("/openapi.json", "GET", "openapi", openapi_document.openapi, summary="This document."),
+            Route("/openapi.json", "GET", "openapi", openapi, summary="This document."),
             Route("/health", "GET", "health", handlers.health, summary="Whether the server lives."),
             Route("/ready", "GET", "ready", handlers.ready, summary="Whether its models are loaded."),
             Route("/metrics", "GET", "metrics", handlers.metrics, summary="Prometheus metrics."),

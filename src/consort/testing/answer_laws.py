@@ -37,6 +37,7 @@ class Said:
         self.spent = Usage()
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         found = []
         for prompt in prompts:
             asked = prompt if isinstance(prompt, str) else prompt[-1]["content"]
@@ -55,6 +56,7 @@ class Down:
         self.name = name
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         raise EnvironmentFailure("does not answer in time", field=self.name)
 
 

@@ -67,6 +67,7 @@ def a_cascade_stops_where_it_is_sure(name: str) -> None:
         gives_logprob = True
 
         def generate(self, prompts, sampling=None):  # type: ignore[no-untyped-def]
+            """A completion for each prompt, in order."""
             return [answer([0.0, 0.0]) for _ in prompts]
 
     sure = sure_of(name)

@@ -73,6 +73,12 @@ class ExactNli:
         return (1.0, 0.0, 0.0) if other <= one else (0.0, 1.0, 0.0)
 
 
+def _answers(prompt: str) -> str:
+    """One question about the whole of a text; the answer is the text."""
+    quotes = re.findall(r"```\n(.*?)\n```", prompt, re.DOTALL)
+    return '["What is said?"]' if "JSON" in prompt else str(quotes[0])
+
+
 class Facts:
     """Stands for a retriever: the same two pieces for every query, or for none."""
 
@@ -92,6 +98,7 @@ STANDS_FOR: Mapping[str, Callable[[], Any]] = {
     "facts": lambda: Facts(),
     "agrees": lambda: FakeModel(lambda prompt: '["Is it red?"]' if "JSON" in prompt else "No", name="agrees"),
     "programs": lambda: FakeModel(lambda prompt: 'a = Verify("red is the town")\nb = Predict(a)', name="programs"),
+    "asks": lambda: FakeModel(_answers, name="asks"),
     "letters": lambda: letters_model(0),
 }
 

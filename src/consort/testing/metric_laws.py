@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import numpy as np
@@ -39,6 +42,29 @@ ODD = ("", " ", "\U0001f9ed", "a 1 b 2\n" * 50, "The answer is (C).")
 ENOUGH = 1e-6
 
 
+def metric_of(name: str) -> Metric:
+    """The metric with the options of its decorator's `example`."""
+    made: Metric = METRICS.get(name)
+    return made.with_options(options_of(name)) if options_of(name) else made
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """What it is tried with: its `example`, and a database of the numbers 1 to 3 where it has a `database`."""
+    entry = METRICS.entry(name)
+    needed = {"database": database()} if any(p.name == "database" for p in entry.params) else {}
+    return {**needed, **entry.options.get("example", {})}
+
+
+@cache
+def database() -> str:
+    """A file of SQLite with a table `numbers` of one column, x."""
+    file = Path(mkdtemp(prefix="consort-law-")) / "numbers.sqlite"
+    with closing(sqlite3.connect(file)) as made, made:
+        made.execute("CREATE TABLE numbers (x INTEGER)")
+        made.executemany("INSERT INTO numbers VALUES (?)", [(1,), (2,), (3,)])
+    return str(file)
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """A row of a task, what the metric is given beside an answer, and a right and a wrong answer."""
@@ -51,7 +77,7 @@ class Case:
 
 def cases_of(name: str) -> list[Case]:
     """What a metric is tried on."""
-    metric, declared = METRICS.get(name), METRICS.entry(name).options.get("cases", ({},))
+    metric, declared = metric_of(name), METRICS.entry(name).options.get("cases", ({},))
     return [_case(metric, given) for given in declared]
 
 
@@ -83,7 +109,7 @@ def _inputs(metric: Metric, case: Case) -> list[Any]:
 
 def rows_are_finite_numbers(name: str) -> None:
     """A row has as many numbers as the metric says, all finite, whatever the answer."""
-    metric: Metric = METRICS.get(name)
+    metric = metric_of(name)
     for case in cases_of(name):
         for given in _inputs(metric, case):
             row = metric.statistics(given, case.beside)
@@ -93,7 +119,7 @@ def rows_are_finite_numbers(name: str) -> None:
 
 def scores_are_in_their_span(name: str) -> None:
     """The score of one example lies in the range that the metric says."""
-    metric: Metric = METRICS.get(name)
+    metric = metric_of(name)
     applies(metric.span, "it says no range of scores")
     low, high = metric.span or (0.0, 0.0)
     for case in cases_of(name):
@@ -104,7 +130,7 @@ def scores_are_in_their_span(name: str) -> None:
 
 def rows_depend_on_nothing_else(name: str) -> None:
     """Asked again, and after other answers, it says the same."""
-    metric: Metric = METRICS.get(name)
+    metric = metric_of(name)
     for case in cases_of(name):
         given = _inputs(metric, case)
         first = [metric.statistics(one, case.beside) for one in given]
@@ -114,7 +140,7 @@ def rows_depend_on_nothing_else(name: str) -> None:
 
 def right_answers_are_worth_more(name: str) -> None:
     """Larger is better."""
-    metric: Metric = METRICS.get(name)
+    metric = metric_of(name)
     for case in cases_of(name):
         right, wrong = score_of(metric, [case.right], case.beside), score_of(metric, [case.wrong], case.beside)
         assert right > wrong, f"{case.right!r} scores {right}, {case.wrong!r} {wrong}"
@@ -122,7 +148,7 @@ def right_answers_are_worth_more(name: str) -> None:
 
 def sums_make_the_score(name: str) -> None:
     """Of the same answer twice the score is that of once; of many sums at once, one by one (what a bootstrap does)."""
-    metric: Metric = METRICS.get(name)
+    metric = metric_of(name)
     for case in cases_of(name):
         once = score_of(metric, [case.right], case.beside)
         twice = score_of(metric, [case.right] * 2, case.beside)
@@ -139,12 +165,13 @@ def a_task_is_graded(name: str) -> None:
     from consort.evaluate import evaluate
     from consort.models.fake import FakeModel
 
-    metric: Metric = METRICS.get(name)
+    metric = metric_of(name)
     applies(metric.asks == "generate", f"it asks a model for {metric.asks}, not for answers alone")
+    named = json.dumps({name: options_of(name)}) if options_of(name) else name
     with TemporaryDirectory() as folder:
         for case in cases_of(name):
             (Path(folder) / "rows.jsonl").write_text(json.dumps(dict(case.row)) + "\n", "utf-8")
-            (Path(folder) / "task.yml").write_text(f"test: rows.jsonl\nmetric: {name}\nmax_tokens: 1000\n", "utf-8")
+            (Path(folder) / "task.yml").write_text(f"test: rows.jsonl\nmetric: {named}\nmax_tokens: 1000\n", "utf-8")
             task = load_task(folder, allow_code=True)
             right, wrong = (evaluate(FakeModel(_said(text)), task).score for text in (case.right, case.wrong))
             assert right > wrong, f"{case.right!r} scores {right} in a task, {case.wrong!r} {wrong}"

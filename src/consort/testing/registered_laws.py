@@ -88,7 +88,9 @@ def refused(registry: Registry[Any], name: str, parameter: str, value: Any) -> N
 def made(registry: Registry[Any], name: str, given: Mapping[str, Any]) -> Any:
     """What Python makes of a name and arguments; a merge, whose engine binds them, is one of small tensors."""
     if not registry.inputs:
-        return registry.get(name)(**given)
+        item = registry.get(name)
+        applies(callable(item), "it is no constructor, and takes no arguments")
+        return item(**given)
     from consort.testing import merge_laws
 
     method = registry.get(name)

@@ -2,8 +2,8 @@
 
 `check(NAME)` runs every law over a registered retriever. What it searches follows from its signature: an `index` of
 passages, a `graph` of facts, a `database` of rows, a `retriever`, a `model`; other arguments that it needs are what its
-decorator gives as `example`. A law is a function of what makes a retriever of documents, which raises AssertionError
-where it is broken; documents are three words each, a fact as well as a passage.
+decorator gives as `example`, "law" for what the laws have. A law is a function of what makes a retriever of documents,
+which raises AssertionError where it is broken; documents are three words each, a fact as well as a passage.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Built:
         return made
 
     def _argument(self, p: Param, example: dict[str, Any], documents: Documents) -> Any:
-        if p.name in example:
+        if p.name in example and example[p.name] != "law":
             return example[p.name]
         if p.type == "index":
             return _index(tuple(documents), self.stored)
@@ -78,6 +78,7 @@ class Writes:
     name = "writes"
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         return [Completion(_sql(str(p)), usage=Usage(1, 1, 1), cost={self.name: Usage(1, 1, 1)}) for p in prompts]
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:

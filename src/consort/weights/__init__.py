@@ -29,7 +29,7 @@ _HOMES = {
     "describe": "disk.card",
     "differences": "family",
     "interleave": "views.stack",
-    "is_adapter": "disk.opening",
+    "is_adapter": "adapters.files",
     "layer_count": "family",
     "layer_of": "family",
     "leaves": "checkpoint",

@@ -94,9 +94,11 @@ class Memory:
         self._files = dict(files or {})
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return list(self._tensors)
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         tensor = self[name]
         return Spec(tuple(tensor.shape), tensor.dtype)
 

@@ -13,7 +13,6 @@ from consort.search.swarm.analysis import (
     level,
     rank_of,
     summary,
-    vote,
     weak_to_strong,
     weaker_half,
 )
@@ -29,11 +28,6 @@ def test_levels_surge_and_emergence():
     assert correctness_emergence((1, 1), [True, True]) is None
     with pytest.raises(BadParameter):
         level(5, 4)
-
-
-def test_a_tied_vote_goes_to_the_voters_of_more_utility():
-    assert vote(["A", "A", "B", "B"], [0.6, 0.2, 0.5, 0.5]) == "B"
-    assert vote(["A", "B", "B"], [0.9, 0.1, 0.1]) == "B"
 
 
 def test_where_the_best_started():

@@ -37,6 +37,7 @@ class CacheCompressed(TokenModel):
 
     @property
     def members(self) -> Sequence[Any]:
+        """The models that it asks."""
         return (self.model,)
 
     @property

@@ -63,6 +63,7 @@ class Compressed:
 
     @property
     def members(self) -> Sequence[Any]:
+        """The models that it asks."""
         found = {id(member): member for member in (self.model, *self.compressor.members)}
         return tuple(found.values())
 

@@ -89,6 +89,7 @@ class Private:
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return (self.remote, *(() if self.local is None else (self.local,)))
 
     @property

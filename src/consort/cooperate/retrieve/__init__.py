@@ -12,6 +12,8 @@ retrieve: Registry[type] = Registry("retrieve", "consort.cooperate.retrieve", de
 strategy = retrieve.registrar()
 """The decorator that makes a class of this package a model: `augmented: {model: a, retriever: …}` in plans."""
 
-_NAMES, __getattr__ = lazy_names(__name__, {"Augmented": "augmented"})
+_NAMES, __getattr__ = lazy_names(
+    __name__, {"Augmented": "augmented", "MultiHop": "multi_hop", "TextToSql": "text_to_sql"}
+)
 
 __all__ = sorted([*_NAMES, "retrieve", "strategy"])

@@ -67,6 +67,7 @@ class Augmented:
 
     @property
     def members(self) -> Sequence[Any]:
+        """The models that it asks."""
         return (self.model, *members_of(self.retriever))
 
     @property
@@ -74,6 +75,7 @@ class Augmented:
         return bool(getattr(self.model, "gives_logprob", True))
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         rows = self.prepared(prompts)
         answers = self.model.generate([row.asked for row in rows], sampling) if rows else []
         return [self._completion(row, answer) for row, answer in zip(rows, answers, strict=True)]

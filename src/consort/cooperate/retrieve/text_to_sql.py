@@ -53,6 +53,7 @@ class TextToSql:
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return (self.model,)
 
     @property
@@ -65,6 +66,7 @@ class TextToSql:
         return controls_of(self.model)
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         attempts = written(
             self.model, self.tables, [query_of(prompt) for prompt in prompts], sampling=sampling, repairs=self.repairs,
             samples=self.samples, template=self.template, controls=self.controls,

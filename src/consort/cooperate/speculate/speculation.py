@@ -73,6 +73,7 @@ class Speculate(TokenModel):
 
     @property
     def members(self) -> Sequence[TokenModel]:
+        """The models that it asks."""
         given = [self.target, *([] if self.draft is None else [self.draft]), *self.guesser.members]
         return tuple({id(model): model for model in given}.values())
 

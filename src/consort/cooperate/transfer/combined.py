@@ -58,6 +58,7 @@ class Combined(TokenModel):
 
     @property
     def members(self) -> Sequence[TokenModel]:
+        """The models that it asks."""
         return self.models
 
     @property

@@ -46,6 +46,7 @@ class ContrastiveSearch(TokenModel):
 
     @property
     def members(self) -> Sequence[TokenModel]:
+        """The models that it asks."""
         return (self.model,)
 
     @property

@@ -56,6 +56,7 @@ class Fudge(Guided):
 
     @property
     def members(self) -> Sequence[TokenModel]:
+        """The models that it asks."""
         return (self.model, self.verifier_model)
 
     def verifier(self, batch: int) -> Verifier:

@@ -66,6 +66,7 @@ class Gedi(TokenModel):
 
     @property
     def members(self) -> Sequence[TokenModel]:
+        """The models that it asks."""
         return (self.model, self.guide)
 
     @property

@@ -41,6 +41,7 @@ class Guided(TokenModel):
 
     @property
     def members(self) -> Sequence[TokenModel]:
+        """The models that it asks."""
         return (self.model,)
 
     @property

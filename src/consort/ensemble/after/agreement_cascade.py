@@ -54,9 +54,11 @@ class AgreementCascade:
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return self.models
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         rows = [_Row() for _ in prompts]
         cheap = len(self.models) - 1
         first = max(0, min(self.needed, cheap - self.needed + 1))

@@ -64,6 +64,7 @@ class AutoMix:
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return (self.small, self.large)
 
     @property
@@ -72,6 +73,7 @@ class AutoMix:
         return self.members
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         ledgers = [Ledger() for _ in prompts]
         [outcomes] = ask_side_by_side([(self.small, prompts, sampling)])
         said = [ledger.enter(self.labels[0], self.small, h) for ledger, h in zip(ledgers, outcomes, strict=True)]

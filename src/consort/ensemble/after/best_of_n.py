@@ -42,9 +42,11 @@ class BestOfN:
 
     @property
     def members(self) -> Sequence[object]:
+        """The models that it asks."""
         return (*self.models, self.judge)
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         self.judge.open()  # a folder that cannot be used is said before anyone is asked
         rows = gather(
             self.models, self.labels, prompts, sampling, samples=self.samples, temperature=self.temperature

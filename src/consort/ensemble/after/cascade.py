@@ -65,6 +65,7 @@ class Cascade:
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return self.models
 
     @property
@@ -72,6 +73,7 @@ class Cascade:
         return all(getattr(model, "gives_logprob", True) for model in self.models)
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         rows = [_Row(prompt) for prompt in prompts]
         for level, model in enumerate(self.models):
             pending = [i for i, row in enumerate(rows) if row.answer is None]

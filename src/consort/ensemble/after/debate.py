@@ -53,9 +53,11 @@ class Debate:
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return self.models
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         ledgers = [Ledger() for _ in prompts]
         said: list[list[Completion | None]] = [[None] * len(self.models) for _ in prompts]
         lasted = [0] * len(prompts)

@@ -69,6 +69,7 @@ class FrugalGPT:
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return self.models
 
     @property
@@ -77,6 +78,7 @@ class FrugalGPT:
         return sorted(set(self._chain()[0]))
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         chain, thresholds = self._chain()
         rows = [_Row() for _ in prompts]
         for level, m in enumerate(chain):

@@ -70,9 +70,11 @@ class GenFuser:
 
     @property
     def members(self) -> Sequence[object]:
+        """The models that it asks."""
         return (*self.models, *(() if self.judge is None else (self.judge,)), self.writer)
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         for judge in (self.judge, self.writer):  # a folder that cannot be used is said before anyone is asked
             if isinstance(judge, PairJudge | SeqToSeq):
                 judge.open()

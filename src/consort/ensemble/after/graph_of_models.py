@@ -58,6 +58,7 @@ class GraphOfModels:
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return self.models
 
     @property
@@ -65,6 +66,8 @@ class GraphOfModels:
         return bool(getattr(self.models[self.order[-1]], "gives_logprob", True))
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
+
         def ask(node: int, given: Sequence[Prompt]) -> list[Completion]:
             return self.models[node].generate(given, sampling)
 

@@ -59,9 +59,11 @@ class LinearRanker:
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return self.models
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         learned_of(self, KIND)  # not fitted: said before anyone is asked
         found = []
         for row in gather(self.models, self.labels, prompts, sampling):

@@ -44,9 +44,11 @@ class Mbr:
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return self.models
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         outcomes = ask_side_by_side([(model, prompts, sampling) for model in self.models])
         found = []
         for row in range(len(prompts)):

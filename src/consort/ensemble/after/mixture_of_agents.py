@@ -60,9 +60,11 @@ class MixtureOfAgents:
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return (*self.models, self.aggregator)
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         ledgers = [Ledger() for _ in prompts]
         said: list[dict[str, Completion]] = [{} for _ in prompts]
         for layer in range(self.layers):

@@ -65,6 +65,7 @@ class MixtureOfThought:
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return (self.weak, self.strong)
 
     @property
@@ -86,6 +87,7 @@ class MixtureOfThought:
         return [range(s * self.samples, (s + 1) * self.samples) for s in range(len(self.styles))]
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         ledgers = [Ledger() for _ in prompts]
         said = self._sampled(prompts, sampling, ledgers)
         sets = [[[None if c is None else self.read(c.text) for c in style] for style in row] for row in said]

@@ -53,9 +53,11 @@ class SlmMux:
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return self.models
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         asked, warm = draws(prompts, sampling, self.samples, self.temperature)
         outcomes = ask_side_by_side([(model, asked, warm) for model in self.models])
         found = []

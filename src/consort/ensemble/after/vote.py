@@ -60,6 +60,7 @@ class Vote:
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return self.models
 
     @property
@@ -79,6 +80,7 @@ class Vote:
         return list(values["voters"]), [float(values["weights"][m]) for m in values["voters"]]
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         voters, weights = self.voters()
         outcomes = ask_side_by_side([(self.models[m], prompts, sampling) for m in voters])
         found = []

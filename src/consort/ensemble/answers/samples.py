@@ -29,9 +29,11 @@ class Sample:
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return (self.model,)
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         asked, warm = samples_of(prompts, sampling, [self.number], self.temperature)
         return self.model.generate([in_style(prompt, self.style) for prompt in asked], warm)
 

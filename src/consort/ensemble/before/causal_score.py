@@ -61,6 +61,7 @@ class CausalScore(Router):
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return (*self.models, self.scorer)
 
     def learn(self, rows: Rows, observed: Observed, seed: int) -> Learned:

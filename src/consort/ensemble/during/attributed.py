@@ -40,6 +40,7 @@ class Attributed(TokenModel):
 
     @property
     def members(self) -> Sequence[TokenModel]:
+        """The models that it asks."""
         return (self.model,)
 
     @property
@@ -52,6 +53,7 @@ class Attributed(TokenModel):
     def generate(
         self, prompts: Sequence[Prompt], sampling: Sampling = Sampling(), *, cancel: Cancel | None = None
     ) -> list[Completion]:
+        """A completion for each prompt, in order."""
         return self._told(prompts, self.model.generate(prompts, sampling, cancel=cancel))
 
     def stream(

@@ -64,6 +64,7 @@ class FrugalFusion:
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return self.models
 
     @cached_property
@@ -79,6 +80,7 @@ class FrugalFusion:
         return Solved(prompts, texts, np.array(right))
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         seen: list[dict[int, Completion]] = [{} for _ in prompts]
         going = set(range(len(prompts)))
         while going:

@@ -48,9 +48,11 @@ class SpecFuse:
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return self.models
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         check(sampling, len(prompts))
         if sampling.grammar is not None:
             hint = "an average of the models does"

@@ -70,6 +70,7 @@ class Router(ABC):
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return self.models
 
     @property
@@ -177,6 +178,7 @@ class Router(ABC):
         return Replay(observed.quality[at], cost, tuple(map(int, chosen)))
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         if not prompts:
             return []
         scores, spent = self.judged([text_of(prompt) for prompt in prompts])

@@ -15,7 +15,18 @@ _MADE: dict[str, Any] = {}
 """What task files name, made."""
 
 
-@metric(asks="completion", unit=True)
+@metric(
+    asks="completion",
+    unit=True,
+    example={"detector": "ngram_precision"},
+    cases=(
+        {
+            "prompt": "the cat sat on the mat",
+            "right": {"text": "the cat sat on the mat"},
+            "wrong": {"text": "dogs bark at night"},
+        },
+    ),
+)
 def detector(
     completion: Completion,
     example: Example,

@@ -14,7 +14,17 @@ from consort.knowledge.sql_text import statement_in
 from consort.knowledge.tables import Tables
 
 
-@metric(needs=("target",), unit=True)
+@metric(
+    needs=("target",),
+    unit=True,
+    cases=(
+        {
+            "target": "SELECT sum(x) FROM numbers",
+            "right": "SELECT x + 3 FROM numbers WHERE x = 3",
+            "wrong": "SELECT x FROM numbers",
+        },
+    ),
+)
 def sql_execution(
     answer: str,
     example: Example,

@@ -87,9 +87,11 @@ class ComputedAdapter(ABC):
         return {**parts, **self.replaced}
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return list(self._parts)
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         return self._part(name).spec
 
     def __getitem__(self, name: str) -> Tensor:

@@ -79,9 +79,11 @@ class Canonical:
         return (self.adapter,)
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return list(self._source)
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         return Spec(self.adapter.spec(self._source[name][0]).shape, torch.float32)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -113,9 +115,11 @@ class Zero:
         return () if self.base is None else (self.base,)
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return self.like.keys()
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         return self.like.spec(name)
 
     def __getitem__(self, name: str) -> Tensor:

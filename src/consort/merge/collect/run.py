@@ -27,7 +27,7 @@ from consort.merge.arithmetic.randomness import stream_key, uniform
 from consort.merge.collect.collectors import fisher, grams
 from consort.weights.checkpoint import Checkpoint, leaves
 from consort.weights.disk.card import OnDisk
-from consort.weights.disk.folder import CONFIG, INDEX, SINGLE
+from consort.weights.disk.folder_check import CONFIG, INDEX, SINGLE
 from consort.weights.stats import KINDS, Description, fingerprint, write_shard
 
 if TYPE_CHECKING:

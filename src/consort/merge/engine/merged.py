@@ -68,6 +68,12 @@ def merge(
     The output has dtype `out_dtype`, else `dtype`, else the promotion of the inputs'. `seed` decides every draw.
     An entry that is NaN or infinite in an input is NaN in the merge: no vote and no threshold hides it.
     Raises UnknownName, BadParameter and Incompatible.
+
+    >>> import consort
+    >>> base, mirror, order = (consort.load(f"lab:{name}") for name in ("base", "mirror", "order"))
+    >>> merged = consort.merge("ties", [mirror, order], base=base, density=0.3)
+    >>> merged.name, tuple(merged["model.norm.weight"].shape)
+    ('ties(mirror, order, base)', (128,))
     """
     return Merged(
         name,
@@ -116,10 +122,7 @@ class Merged:
             wanted = dtype_named(out_dtype, "out_dtype") or dtype_named(dtype, "dtype")
         self._merged_inputs: tuple[Checkpoint, ...] = (*self.models, *(() if base is None else (base,)))
         with collecting(faults):
-            inputs = in_one_layout(self._merged_inputs)
-            under_all = None if base is None else inputs[-1]
-            aligned_inputs = align_vocabularies(inputs[: len(self.models)], under_all, tokenizer)
-            self._merged_inputs = tuple(self._completed(aligned_inputs))
+            self._merged_inputs = self._aligned(self._merged_inputs)
         with collecting(faults):
             chosen = self._chosen()
             self._jobs = match(
@@ -135,6 +138,12 @@ class Merged:
         self._reader = self._made_reader()
         self._verified = False
         self._once: Once[Any] = Once(1 if self._method.grain == "tensor" else KEPT)
+
+    def _aligned(self, inputs: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
+        """The inputs in one layout and one vocabulary, and none without what the base has."""
+        inputs = in_one_layout(inputs)
+        under = None if self.base is None else inputs[-1]
+        return tuple(self._completed(align_vocabularies(inputs[: len(self.models)], under, self.tokenizer)))
 
     def _made_reader(self) -> Reader:
         """What reads the inputs, laid out alike; statistics must belong to them."""
@@ -184,9 +193,11 @@ class Merged:
         return self._merged_inputs[-1 if self.base is not None else 0]
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return list(self._jobs)
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         return self._job(name).spec
 
     def files(self) -> Mapping[str, Path | bytes]:

@@ -27,9 +27,11 @@ class Completed:
         return (self.model, self.base)
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return [*self.model.keys(), *self._lent]
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         return self._of(name).spec(name)
 
     def __getitem__(self, name: str) -> Tensor:

@@ -26,7 +26,7 @@ from consort.merge.trained.store import stamps, write_found
 from consort.merge.trained.surgery import operate
 from consort.merge.trained.weighing import Deltas
 from consort.weights.checkpoint import Checkpoint
-from consort.weights.disk.folder import CONFIG, SINGLE
+from consort.weights.disk.folder_check import CONFIG, SINGLE
 
 STATE = "training.safetensors"
 GRAINS = ("tensor", "model")

@@ -14,7 +14,7 @@ from torch import Tensor
 from consort.core.errors import BadCheckpoint, Incompatible
 from consort.core.files import write_json
 from consort.weights.checkpoint import Checkpoint
-from consort.weights.disk.folder import CONFIG, SINGLE
+from consort.weights.disk.folder_check import CONFIG, SINGLE
 from consort.weights.disk.paths import inside, read_json
 from consort.weights.stats import MODEL_TYPE, fingerprint, write_shard
 

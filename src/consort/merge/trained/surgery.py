@@ -146,6 +146,7 @@ class Surgery(TokenModel):
 
     @property
     def members(self) -> Sequence[TokenModel]:
+        """The models that it asks."""
         return (self.model,)
 
     @property

@@ -98,6 +98,7 @@ class AsBytes(TokenModel):
 
     @property
     def members(self) -> Sequence[TokenModel]:
+        """The models that it asks."""
         return (self.model,)
 
     def open(self, batch: int = 1) -> Session:

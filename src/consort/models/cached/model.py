@@ -145,6 +145,7 @@ class TableModel:
         self.name, self.source = model, f"{PREFIX}{table.path}#{model}"
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         check_list(prompts)
         return [self._answer(prompt, sampling) for prompt in prompts]
 

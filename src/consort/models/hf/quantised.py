@@ -15,7 +15,7 @@ from consort.core.errors import BadCheckpoint, MissingExtra, listing
 from consort.models.hf.build import Placing, causal_class, drop_with, load_errors, placed
 from consort.models.hf.quiet import quiet
 from consort.models.tokens.tokenizer import one_line
-from consort.weights.disk.folder import BESIDE, CONFIG, label
+from consort.weights.disk.folder_check import BESIDE, CONFIG, label
 from consort.weights.disk.paths import inside, present, read_json
 from consort.weights.disk.quantised import is_quantised_config
 

@@ -45,6 +45,7 @@ class LlmJudge:
 
     @property
     def members(self) -> Sequence[LanguageModel]:
+        """The models that it asks."""
         return (self.model,)
 
     def open(self) -> None:

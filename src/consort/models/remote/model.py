@@ -185,6 +185,8 @@ class RemoteModel:
             raise refusal.error from None
 
     def _each(self, one: Callable[[int], T], count: int) -> list[T]:
+        if count == 1:  # a thread for it would only cost its start
+            return [one(0)]
         with ThreadPoolExecutor(max_workers=max(1, min(self.concurrency, count))) as pool:
             return list(pool.map(one, range(count)))
 

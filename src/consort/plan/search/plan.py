@@ -23,7 +23,7 @@ from typing import Any
 from consort.core.errors import BadPlan, did_you_mean
 from consort.core.files import read_stdin
 from consort.data.yaml import load_documents
-from consort.plan.expression import Call, Node, dump, parse
+from consort.plan.expression import Call, Node, Plan, dump, parse
 from consort.plan.search.optimizer import read_optimizer
 from consort.plan.search.space import opened, read_space
 from consort.plan.search.utility import read_utility
@@ -69,6 +69,10 @@ class SearchPlan:
     def resolved(self, expression: Any) -> Any:
         """A plain expression with the plan's own model names resolved."""
         return dump(self.node(expression))
+
+    def plan_of(self, expression: Any) -> Plan:
+        """A plain expression as a plan of its own."""
+        return Plan(self.node(expression))
 
     def node(self, expression: Any) -> Node:
         """A plain expression, checked, with the plan's own model names."""

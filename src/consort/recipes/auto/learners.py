@@ -42,6 +42,7 @@ class StubModel:
         self.name = name
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         raise Unsupported("its answers are known and it is not asked", field=self.name)
 
 

@@ -9,7 +9,7 @@ so a killed run continues where it was.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,21 +49,31 @@ def auto(
     force: bool = False,
     allow_remote_code: bool = False,
     allow_task_code: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Find the best combination of `models` (references) for `task` and write it to the folder `out`.
 
     `base` is the one of the models that the others were tuned from; by default the one that their cards, configs or
     adapters name. `budget` bounds the number of candidates. A model that cannot be run on the task (weights of NaN, too
-    short a window) is left out with a note. Raises ConsortError, before any work, for inputs that cannot be used.
+    short a window) is left out with a note. `say` is told, line by line, what will be tried. Raises ConsortError,
+    before any work, for inputs that cannot be used.
+
+    >>> import consort
+    >>> from dataclasses import replace
+    >>> from consort import lab
+    >>> task = consort.load_task(lab.path("tasks/both"))
+    >>> task = replace(task, dev=task.dev[:30], test=task.test[:30])
+    >>> found = consort.auto(["lab:mirror", "lab:order"], task=task, out="best", budget=1)
+    >>> found.comparison.count, (found.folder / "results.json").is_file()
+    (30, True)
     """
-    if not models:
-        raise BadParameter("no models", field="MODEL", hint="give two or more folders, lab:NAME or hf:ORG/NAME")
-    check_budget(budget)
     check_place(out)
-    loaded = task if isinstance(task, Task) else open_task(task, allow_code=allow_task_code)
-    loaded.fit_and_held_out(seed)
-    loaded.split("test")
-    members = open_members(models, builder := Builder(seed, allow_remote_code), base)
+    loaded, members, builder = open_inputs(models, task, base, budget, seed, allow_remote_code, allow_task_code)
+    if say is not None:
+        from consort.recipes.auto.outlook import ahead
+
+        for line in ahead(members, loaded, base=base, budget=budget, seed=seed).lines:
+            say(line)
     begun = begin("auto", Path(out), members, loaded, builder, base=base, budget=budget, seed=seed, force=force)
     with begun as (trials, went_on):
         usable, notes = runnable(trials, members)
@@ -72,6 +82,26 @@ def auto(
         found = replace(found, notes=(*repeated(models), *went_on, *notes, *found.notes))
         origin = provenance(plan=found.plan, inputs=described(trials, usable), seed=seed)
         return conclude(Path(out), trials, usable, found, origin, details=more)
+
+
+def open_inputs(
+    models: Sequence[str],
+    task: str | Path | Task,
+    base: str | None,
+    budget: int,
+    seed: int,
+    allow_remote_code: bool = False,
+    allow_task_code: bool = False,
+) -> tuple[Task, list[Member], Builder]:
+    """The task, the models and what builds their combinations. Raises ConsortError for what cannot be used."""
+    if not models:
+        raise BadParameter("no models", field="MODEL", hint="give two or more folders, lab:NAME or hf:ORG/NAME")
+    check_budget(budget)
+    loaded = task if isinstance(task, Task) else open_task(task, allow_code=allow_task_code)
+    loaded.fit_and_held_out(seed)
+    loaded.split("test")
+    builder = Builder(seed, allow_remote_code)
+    return loaded, open_members(models, builder, base), builder
 
 
 def check_budget(budget: int) -> None:

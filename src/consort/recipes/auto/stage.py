@@ -2,6 +2,7 @@
 
 class Stage(Protocol):
     name: str
+    tries: str                                              # what it tries, for people
     def needs(self, pool) -> int                            # trials that earlier stages leave it
     def propose(self, pool, share) -> (proposals, notes)    # at most `share` new trials
 """
@@ -93,9 +94,10 @@ class Pool:
 
 
 class Stage(Protocol):
-    """One way to make a better system of the models of a pool."""
+    """One way to make a better system of the models of a pool; `tries` says which, before it begins."""
 
     name: str
+    tries: str
 
     def needs(self, pool: Pool) -> int:
         """How many trials earlier stages leave it."""

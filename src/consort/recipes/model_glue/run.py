@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
+from typing import Any
 
 from consort.core.counted import counted
 from consort.core.errors import BadParameter
@@ -62,18 +63,8 @@ def model_glue(
     members = open_members(models, builder := Builder(seed, allow_remote_code), base)
     for member in members:
         weights_of(member)
-    begun = begin(
-        "model_glue",
-        Path(out),
-        members,
-        loaded,
-        builder,
-        base=base,
-        budget=budget,
-        seed=seed,
-        force=force,
-        threshold=threshold,
-    )
+    asked: dict[str, Any] = {"base": base, "budget": budget, "seed": seed, "force": force, "threshold": threshold}
+    begun = begin("model_glue", Path(out), members, loaded, builder, **asked)
     with begun as (trials, went_on):
         usable, notes = runnable(trials, members)
         trials.watch.phase("merging the zoo", trials.budget)

@@ -19,7 +19,7 @@ from consort.evaluate import Result, evaluate
 from consort.plan.build import Builder
 from consort.plan.expression import parse
 from consort.plan.references import task_path
-from consort.recipes.model_swarms.baselines import Nearest, Voters
+from consort.recipes.model_swarms.baselines import nearest_of, vote_of
 from consort.runs.results import told_task
 from consort.runs.search.result import Found
 from consort.runs.search.run import search
@@ -231,7 +231,7 @@ def _swarm_votes(setting: Setting, name: str, budget: int) -> Line:
         return Line(name, note="left out: there is no swarm")
     steps = sorted(personal_bests(found), key=lambda s: -s.outcome.score)[:VOTERS]
     members = [partial(found.space.model, step.point) for step in steps]
-    return setting.measure(name, Voters(members, [step.outcome.score for step in steps]), budget)
+    return setting.measure(name, vote_of(members, [step.outcome.score for step in steps]), budget)
 
 
 def _data_merge(setting: Setting, name: str, budget: int) -> Line:
@@ -240,7 +240,7 @@ def _data_merge(setting: Setting, name: str, budget: int) -> Line:
 
 def _votes(setting: Setting, name: str, budget: int) -> Line:
     members = [partial(setting.builder.build, parse(e).root, "model") for e in setting.experts]
-    voters = Voters(members, [setting.singles[e] for e in setting.experts])
+    voters = vote_of(members, [setting.singles[e] for e in setting.experts])
     return setting.measure(name, voters, len(setting.experts))
 
 
@@ -277,7 +277,7 @@ def _clusters(setting: Setting, name: str, budget: int) -> Line:
     models = [setting.builder.build(parse(e).root, "model") for e in setting.experts]
     rows = [[row[0] for row in utility.rows(model, range(utility.size))] for model in models]
     prompts = [str(e.prompt) for part in utility.parts for e in part.examples]
-    return setting.measure(name, Nearest(models, prompts, rows), len(models), "the nearest expert answers")
+    return setting.measure(name, nearest_of(models, prompts, rows), len(models), "the nearest expert answers")
 
 
 def _optimizer(optimizer: Callable[[int], Any], **options: Any) -> Callable[[Setting, str, int], Line]:

@@ -33,7 +33,7 @@ def answers(report: Report, found: None) -> Markup | None:
     if report.examples:
         titles += [*(["group"] if any(e.group for e in report.examples) else []), "prompt", "target"]
     for system in systems:
-        titles += [system.result.model, f"score: {system.result.model}"]
+        titles += [system.result.model, Cell("score", csv=f"score: {system.result.model}")]
     rows = [_line(report, systems, scores, i) for i in shown]
     caption = f"On {differ} of {counted(count, 'example')} the systems' scores differ; those come first."
     more = f" The first {len(shown)} are shown, all are in results.json." if len(shown) < count else ""

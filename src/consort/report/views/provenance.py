@@ -8,10 +8,8 @@ from typing import Any
 from markupsafe import Markup
 
 from consort.report.model import Report
-from consort.report.parts import Cell, facts, joined, table, tag
+from consort.report.parts import Cell, facts, folded, joined, table, tag
 from consort.report.views.registry import view
-
-COLUMNS = ("content_sha256", "sha256", "bytes", "dtype", "revision")
 
 
 @view(title="Where it comes from", on="run", order=90)
@@ -35,8 +33,14 @@ def _inputs(inputs: Any) -> Markup:
     rows = []
     for entry in inputs:
         known = entry if isinstance(entry, Mapping) else {"name": entry}
-        rest = {k: v for k, v in known.items() if k not in ("name", "weights_sha256")}
-        more = joined(tag("span", joined([f"{k} ", tag("code", v)]), class_="pair") for k, v in rest.items())
+        rest = {k: v for k, v in known.items() if k not in ("name", "weights_sha256", "sha256")}
+        more = joined(tag("span", joined([f"{k} ", tag("code", _plain(v))]), class_="pair") for k, v in rest.items())
+        files = known.get("sha256")
+        if isinstance(files, Mapping):
+            lines = [tag("div", joined([f"{name} ", tag("code", digest)])) for name, digest in files.items()]
+            more += folded(f"SHA-256 of {len(lines)} parts of files", joined(lines))
+        elif files:
+            more += tag("span", joined(["sha256 ", tag("code", files)]), class_="pair")
         weights = known.get("weights_sha256")
         rows.append(
             [
@@ -46,4 +50,16 @@ def _inputs(inputs: Any) -> Markup:
             ]
         )
     caption = "Inputs; equal hashes of weights are equal weights, whatever the files are called or cut into"
-    return table(["input", "SHA-256 of the weights", "and"], rows, caption=caption, name="inputs", classes="inputs")
+    return table(
+        ["input", "SHA-256 of the weights", "what else is known"],
+        rows,
+        caption=caption,
+        name="inputs",
+        classes="inputs",
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else value

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+import yaml
 from markupsafe import Markup
 
 from consort.core.counted import counted
@@ -90,17 +93,16 @@ def _table(run: Run, unit: str) -> Markup:
         "note",
     ]
     titles.append("plan")
-    rows = [_line(candidate, run.prices.get(candidate.name)) for candidate in ranked]
+    rows = [_line(candidate, run.prices.get(candidate.name), _why(candidate, run)) for candidate in ranked]
     caption = "Candidates, the kept one first, with the reason why others were not"
     marked = [candidate.status for candidate in ranked]
     return table(titles, rows, caption=caption, name="candidates", classes="tried tall", marked=marked)
 
 
-def _line(c: Candidate, price: float | None) -> list[object]:
-    shown = c.method and c.method not in c.name and c.method.replace("_", " ") not in c.name
-    head = Cell(joined([c.name, " ", tag("span", c.method, class_="note") if shown else ""]), c.name, csv=c.name)
+def _line(c: Candidate, price: float | None, why: str) -> list[object]:
+    made = tag("div", _in_one_line(c.plan), class_="note made") if c.plan else Markup("")
+    head = Cell(joined([c.name, made]), c.name, csv=c.name)
     bounds = c.interval and f"{c.interval[0]:.3f} – {c.interval[1]:.3f}"
-    below = "below the best on fit" if c.status == "rejected" and c.held_out is None else ""
     return [
         head,
         Cell(number(c.fit), c.fit),
@@ -108,9 +110,37 @@ def _line(c: Candidate, price: float | None) -> list[object]:
         Cell(bounds, c.interval[0] if c.interval else None),
         Cell("–" if price is None else f"{price:.3g}", price),
         Cell(chip(c.status, c.status), c.status),
-        Cell(c.note or below, kind="text"),
+        Cell(why, kind="text"),
         Cell(folded("plan", preformatted(c.plan.rstrip())) if c.plan else None, csv=c.plan, kind="text"),
     ]
+
+
+def _why(c: Candidate, run: Run) -> str:
+    """What was noted of a candidate, else why another was taken, as far as its score on fit tells."""
+    kept = next((one.fit for one in run.candidates if one.status == "kept"), None)
+    if c.note or c.status != "rejected" or c.fit is None:
+        return c.note
+    if kept is None:
+        best = max(run.singles_fit.values(), default=None)
+        return "not better on fit than the best single model" if best is not None and c.fit <= best else ""
+    if c.fit < kept:
+        return "below the best on fit"
+    if c.fit == kept:
+        return "equal on fit: of equals the cheaper, then the earlier one is taken"
+    return "ahead on fit, but not beyond doubt"
+
+
+def _in_one_line(plan: str, most: int = 300) -> str:
+    """A plan as one line of YAML, which names its models."""
+    try:
+        value = yaml.load(plan, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, RecursionError):
+        return plan[:most]
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1 << 20, allow_unicode=True)
+    text = text.strip().removesuffix("\n...").strip()
+    text = text[1:-1] if text.startswith("{") and text.endswith("}") else text
+    text = re.sub(r"'([\w:./+@#-]+)'", r"\1", text)
+    return text if len(text) <= most else text[:most] + " …"
 
 
 def _rank(candidate: Candidate) -> tuple[int, float]:

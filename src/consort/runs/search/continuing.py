@@ -23,6 +23,10 @@ from consort.search.engine.scores import Outcome
 _LOG = logging.getLogger("consort.search")
 
 
+UNNAMED = {"inputs": None, "names": None}
+"""What differs wherever the plan does, and need not be said as well."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """`records` are of this very search; `earlier` are outcomes of others by key of their points.
@@ -75,7 +79,7 @@ def _differing(journal: Journal, last: Mapping[str, Any], new: Mapping[str, Any]
     shared = {json.dumps(i, sort_keys=True) for i in last["inputs"]} & {
         json.dumps(i, sort_keys=True) for i in new["inputs"]
     }
-    named = named_differences({**last, "inputs": None}, {**new, "inputs": None})
+    named = named_differences({**last, **UNNAMED}, {**new, **UNNAMED})
     if not shared:
         hint = "choose another folder or pass --force"
         raise OutputExists(f"holds another run, of other models: {named}", field=str(journal.folder), hint=hint)

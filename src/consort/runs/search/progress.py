@@ -1,28 +1,24 @@
-"""How far a search is: a bar on a terminal, else a line now and then."""
+"""How far a search is: seen on a terminal, printed now and then elsewhere, kept in the run's folder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from consort.core.counted import counted
-from consort.core.progress import lines, track
+from consort.core.progress import watched
 from consort.search.engine.run import History
 
 
 @contextmanager
-def searching(budget: int | None) -> Iterator[Callable[[History], None]]:
-    """Within the block, call what is yielded with the history so far."""
-    with track("searching", total=budget) as advance, lines("searching", total=budget) as say:
-        shown = 0
+def searching(folder: Path, budget: int | None, known: int) -> Iterator[Callable[[History], None]]:
+    """Within the block, call what is yielded with the history so far; `known` evaluations are known already."""
+    with watched(folder, "search") as watch:
+        watch.phase("searching", budget)
 
         def told(history: History) -> None:
-            nonlocal shown
-            advance(history.evaluations - shown)
-            shown = history.evaluations
-            best = history.highest
-            of = "" if budget is None else f" of {max(budget, shown)}"
-            amount = f"{shown}{of} evaluated" if of else f"{counted(shown, 'evaluation')}"
-            say(shown, amount + (f", best {best:.4f}" if best > float("-inf") else ""))
+            if history.highest > float("-inf"):
+                watch.found("", history.highest)
+            watch.tell(history.evaluations, known=min(known, history.evaluations))
 
         yield told

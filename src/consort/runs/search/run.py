@@ -23,6 +23,7 @@ from consort.plan.build import Builder
 from consort.plan.references import open_task
 from consort.plan.search.plan import SearchPlan, document_of, read_search
 from consort.runs.folder import open_run
+from consort.runs.results import told_task
 from consort.runs.search import result as end_of
 from consort.runs.search.continuing import Known, continued
 from consort.runs.search.continuing import is_record as is_continuing
@@ -34,13 +35,14 @@ from consort.runs.trials import is_record as is_result
 from consort.search.engine import run as engine
 from consort.search.engine.domain import Optimizer
 from consort.search.engine.evaluator import Evaluator
-from consort.search.engine.run import History, Run
+from consort.search.engine.run import History, Run, evaluations_in
 from consort.search.engine.scores import Scores
 from consort.search.engine.workers import Workers, check_engine
 from consort.search.engine.workers import workers as make_workers
 from consort.search.optimizers import optimizers
 from consort.weights import describe
 from consort.weights.checkpoint import leaves
+from consort.weights.content import content_hash
 
 _LOG = logging.getLogger("consort.search")
 
@@ -77,8 +79,7 @@ def search(
     check_engine(engine, workers)
     document = _document(plan)
     checked = read_search(document, seed=seed, allow_remote_code=allow_remote_code)
-    named = [task] if isinstance(task, str | Path | Task) else list(task)
-    loaded = joined([t if isinstance(t, Task) else open_task(t, allow_code=allow_task_code) for t in named])
+    loaded = _joined(task, allow_task_code)
     ask = Ask(loaded, split, limit, combine, checked.seed, pack)
     builder = Builder(checked.seed, allow_remote_code)
     objective = objective_of(checked, ask, builder)
@@ -86,8 +87,10 @@ def search(
     inputs = inputs_of(checked, builder)
     described = [describe(leaf) for c in inputs for leaf in leaves(c)]
     place = {"search": objective.key, "task": loaded.key}
-    journal, records = open_run(Path(out), place, inputs, force=force, sound=_is_sound)
+    about = {"verb": "search", "task": told_task(loaded, fit=len(ask.examples)), "seed": checked.seed}
+    journal, records = open_run(Path(out), place, inputs, force=force, sound=_is_sound, about=about)
     asked = {**document, "seed": checked.seed, "racing": racing, "pack": pack, "inputs": described}
+    asked["names"] = list(checked.domain.names)
     known = continued(journal, records, asked)
     made = carried(partial(make_evaluator, document, ask, checked.seed, allow_remote_code))
     evaluator = Evaluator(space, objective)
@@ -97,9 +100,15 @@ def search(
     if not conclude:
         best = best_of(history)
         return Found(Path(out), checked.expression(best.point), best, history, optimizer, None, space)
-    origin = provenance(plan=document, inputs=described, seed=checked.seed)
+    hashed = [{**describe(leaf), "weights_sha256": content_hash(leaf)} for c in inputs for leaf in leaves(c)]
+    origin = provenance(plan=document, inputs=hashed, seed=checked.seed)
     end = Concluding(Path(out), setting.plan, builder, space, ask, journal, known, origin, history, optimizer)
     return end_of.conclude(end)
+
+
+def _joined(task: str | Path | Task | Sequence[str | Path | Task], allow_code: bool) -> Task:
+    named = [task] if isinstance(task, str | Path | Task) else list(task)
+    return joined([t if isinstance(t, Task) else open_task(t, allow_code=allow_code) for t in named])
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +125,8 @@ class _Setting:
         """The history of the search, and the optimizer at its end; a search without an evaluation leaves nothing."""
         plan, objective = self.plan, self.evaluator.objective
         optimizer = optimizers.get(plan.optimizer)(plan.domain, seed=plan.seed, **plan.params)
-        with searching(budget) as told:
+        known = evaluations_in(self.known.records)
+        with searching(self.journal.folder, budget, known) as told:
             run = Run(
                 optimizer,
                 hands,

@@ -73,16 +73,6 @@ def weaker_half(scores: Sequence[float]) -> list[int]:
     return sorted(ranked[-(len(scores) // 2) :]) if len(scores) > 1 else [0]
 
 
-def vote(answers: Sequence[str], utilities: Sequence[float]) -> str:
-    """The answer that most voters give; of equals the one whose voters have the larger sum of utilities."""
-    counts: dict[str, int] = {}
-    weights: dict[str, float] = {}
-    for answer, utility in zip(answers, utilities, strict=True):
-        counts[answer] = counts.get(answer, 0) + 1
-        weights[answer] = weights.get(answer, 0.0) + utility
-    return max(counts, key=lambda answer: (counts[answer], weights[answer]))
-
-
 def right_counts(marks: Sequence[str]) -> list[int]:
     """For each question, how many of the models are right; `marks` has a letter for each question, "1" for right."""
     return [sum(letter == "1" for letter in column) for column in zip(*marks, strict=True)]

@@ -61,6 +61,11 @@ class Records:
     def __init__(self, out: TextIO | None = None, *, prompts: bool = False) -> None:
         self.out, self.prompts = out, prompts
 
+    def close(self) -> None:
+        if self.out is not None and self.out is not sys.stderr:
+            self.out.close()
+        self.out = None
+
     def write(self, record: Record, seconds: float) -> None:
         if self.out is None:
             return

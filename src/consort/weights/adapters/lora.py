@@ -25,7 +25,8 @@ from consort.weights.adapters.peft_config import peft_config
 from consort.weights.adapters.placing import placed
 from consort.weights.checkpoint import BLOCK, Checkpoint, Spec, no_tensor, round_into, whole
 from consort.weights.disk.beside import files_beside
-from consort.weights.disk.folder import BESIDE, check_directory, describe_files, label, read_headers
+from consort.weights.disk.folder import describe_files
+from consort.weights.disk.folder_check import BESIDE, check_directory, label, read_headers
 from consort.weights.disk.paths import inside, present, read_json
 from consort.weights.disk.shards import Shards
 from consort.weights.tied import ends_of, untied
@@ -52,9 +53,11 @@ class Adapter:
         return Shards(read_headers(self.path, ADAPTER_WEIGHTS, None))
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return self.shards.keys()
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         if name not in self.shards:
             raise no_tensor(self, name)
         return self.shards.spec(name)
@@ -117,10 +120,12 @@ class Adapted:
         return (self.base, self.adapter)
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         copy = ends_of(self._under).copy
         return [*(name for name in self._under.keys() if name != copy), *self._changes.head_of]
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         spec = self._under.spec(self._in_base(name))
         replaced = self._changes.replaced.get(name)
         return Spec(self.adapter.spec(replaced).shape, spec.dtype) if replaced else spec

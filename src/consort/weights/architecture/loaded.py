@@ -57,9 +57,11 @@ class Loaded(View):
         self._kept: dict[tuple[str, torch.dtype], Mapping[str, Tensor]] = {}
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return [*self._renamed, *self._converted]
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         if name in self._converted:
             return self._converted[name][1]
         return self.source.spec(self.name_on_disk(name) or "")

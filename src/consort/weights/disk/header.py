@@ -1,4 +1,4 @@
-"""The header of a safetensors file: read with every check made before any tensor is, and written.
+"""The header of a safetensors file: read with every check made before any tensor is, and written. Imports no torch.
 
 Format: github.com/huggingface/safetensors. What that library accepts is accepted here and what it refuses is refused,
 but for these, where this reader is stricter: a name or key that occurs twice, a tensor described by a list, a dtype
@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from math import prod
 from pathlib import Path
-from typing import Any, NoReturn
-
-import torch
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from consort.core.counted import counted
 from consort.core.errors import BadCheckpoint
 from consort.core.files import machine_errors
-from consort.weights.checkpoint import Spec
+
+if TYPE_CHECKING:
+    from consort.weights.checkpoint import Spec
 
 MAX_HEADER_BYTES = 25_000_000
 """The format allows 100,000,000; a hundred thousand tensors need 15,000,000."""
@@ -39,14 +39,12 @@ BITS = (
 )
 """Every dtype of the format, with the bits of one entry."""
 
-_TORCH_NAMES = (
+TORCH_NAMES = (
     {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32"}
     | {"I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool", "F8_E4M3": "float8_e4m3fn"}
     | {"F8_E5M2": "float8_e5m2", "U16": "uint16", "U32": "uint32", "U64": "uint64", "C64": "complex64"}
 )
-DTYPES: dict[str, torch.dtype] = {k: getattr(torch, name) for k, name in _TORCH_NAMES.items() if hasattr(torch, name)}
-"""The dtypes that can be read, as torch knows them."""
-CODES = {dtype: code for code, dtype in DTYPES.items()}
+"""The dtypes that can be read, as torch calls them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +58,9 @@ class Extent:
 
     @property
     def spec(self) -> Spec:
+        from consort.weights.checkpoint import Spec
+        from consort.weights.disk.dtypes import DTYPES
+
         return Spec(self.shape, DTYPES[self.code])
 
 
@@ -137,6 +138,8 @@ def parse(raw: bytes, data_bytes: int) -> tuple[dict[str, Extent], dict[str, str
 
 def encode(specs: Mapping[str, Spec]) -> bytes:
     """Length and header for tensors stored one after the other in this order; a multiple of 8 bytes."""
+    from consort.weights.disk.dtypes import CODES
+
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, spec in specs.items():

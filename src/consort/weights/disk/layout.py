@@ -9,7 +9,7 @@ import torch
 
 from consort.weights.adapters.files import ADAPTER_WEIGHTS, is_adapter_config
 from consort.weights.checkpoint import Checkpoint, Spec
-from consort.weights.disk.folder import INDEX, SINGLE
+from consort.weights.disk.folder_check import INDEX, SINGLE
 from consort.weights.disk.header import encode
 
 

@@ -6,11 +6,12 @@ import logging
 from pathlib import Path, PurePath
 
 from consort.core.errors import BadCheckpoint, Incompatible
-from consort.weights.adapters.files import ADAPTER_CONFIG
+from consort.weights.adapters.files import ADAPTER_CONFIG, is_adapter
 from consort.weights.adapters.lora import Adapted, open_adapter
 from consort.weights.checkpoint import Checkpoint
 from consort.weights.disk.card import OnDisk, declared_base
-from consort.weights.disk.folder import CONFIG, check_directory, open_folder
+from consort.weights.disk.folder import open_folder
+from consort.weights.disk.folder_check import check_directory
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +65,3 @@ def _is_same_folder(declared: str, base: Checkpoint) -> bool:
     """Whether the declared base is a folder on this machine, and the one given (by another name or a link)."""
     path = Path(declared)
     return isinstance(base, OnDisk) and path.is_dir() and path.resolve() == base.path.resolve()
-
-
-def is_adapter(path: str | Path) -> bool:
-    """Whether a folder holds an adapter rather than a model (peft may save the model's configuration beside it)."""
-    path = Path(path)
-    if not (path / ADAPTER_CONFIG).is_file():
-        return False
-    has_weights = any(not file.name.startswith("adapter_") for file in path.glob("*.safetensors"))
-    return not ((path / CONFIG).is_file() and has_weights)

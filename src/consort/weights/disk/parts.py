@@ -89,9 +89,11 @@ class PartOf:
         return (self.ckpt,)
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return list(self._names)
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         return self.ckpt.spec(name)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -131,9 +133,11 @@ class Joined:
             raise BadCheckpoint(f"the parts lack or add {listing(sorted(wrong), 3)}", hint="write the parts again")
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return self.ckpt.keys()
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         return self.ckpt.spec(name)
 
     def __getitem__(self, name: str) -> Tensor:

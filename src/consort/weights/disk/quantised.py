@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from consort.core.errors import Unsupported
+from consort.core.errors import ConsortError, Unsupported
+from consort.weights.disk.paths import read_json
 
 QUANTISATION = "quantization_config"
 WAY_OUT = (
@@ -18,6 +20,14 @@ def is_quantised_config(config: Mapping[str, Any]) -> bool:
     """Whether a configuration, or that of its text part, says so."""
     text = config.get("text_config")
     return bool(config.get(QUANTISATION) or (isinstance(text, Mapping) and text.get(QUANTISATION)))
+
+
+def is_quantised_folder(folder: Path) -> bool:
+    """Whether the configuration in a folder says so; False where there is none that can be read."""
+    try:
+        return (folder / "config.json").is_file() and is_quantised_config(read_json(folder / "config.json"))
+    except ConsortError:  # whoever opens it says what is wrong with it
+        return False
 
 
 def not_mergeable(field: str, what: str = "the weights are quantised") -> Unsupported:

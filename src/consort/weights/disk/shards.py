@@ -15,7 +15,8 @@ from torch import Tensor
 from consort.core.errors import BadCheckpoint
 from consort.core.files import machine_errors
 from consort.weights.checkpoint import CHUNK, Spec, bytes_of, ranges, round_into
-from consort.weights.disk.header import DTYPES, Extent, Header, identity
+from consort.weights.disk.dtypes import DTYPES
+from consort.weights.disk.header import Extent, Header, identity
 
 _buffers = threading.local()
 """One buffer per thread, reused for every chunk of every file: fresh memory costs more than the reading."""
@@ -38,12 +39,14 @@ class Shards:
         self._finalizer = weakref.finalize(self, _close, self._handles)
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return list(self._places)
 
     def __contains__(self, name: object) -> bool:
         return name in self._places
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         return self._places[name][1].spec
 
     def read_into(self, name: str, start: int, stop: int, out: Tensor) -> None:

@@ -24,8 +24,8 @@ from consort.weights.adapters.files import ADAPTER_CONFIG, is_adapter_config
 from consort.weights.checkpoint import CHUNK, Checkpoint, bytes_of, leaves, ranges
 from consort.weights.disk.card import CARD, MANIFEST, OnDisk, card, manifest
 from consort.weights.disk.config_fit import fitted, tied_pair
-from consort.weights.disk.folder import CONFIG, INDEX
-from consort.weights.disk.header import CODES
+from consort.weights.disk.dtypes import CODES
+from consort.weights.disk.folder_check import CONFIG, INDEX
 from consort.weights.disk.layout import Layout, Place, layout
 from consort.weights.disk.stream import Stream, count_nonfinite, default_threads
 from consort.weights.disk.whole_folder import Disk, Partial, check_target

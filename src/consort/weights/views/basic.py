@@ -29,9 +29,11 @@ class View(ABC):
         return (self.source,)
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return self.source.keys()
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         return self.source.spec(name)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -52,6 +54,7 @@ class Cast(View):
         self.dtype = dtype
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         spec = self.source.spec(name)
         return Spec(spec.shape, self.dtype) if spec.dtype.is_floating_point else spec
 
@@ -79,9 +82,11 @@ class Renamed(View):
                 raise Incompatible(f"{taken} and {name} would both be {new(name)}", field=source.name, hint=hint)
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return list(self._old)
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         return self.source.spec(self._find(name))
 
     def read_into(self, name: str, start: int, stop: int, out: Tensor) -> None:
@@ -105,9 +110,11 @@ class Selected(View):
         self._kept = dict.fromkeys(name for name in have if name in wanted)
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return list(self._kept)
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         if name not in self._kept:
             raise no_tensor(self, name)
         return self.source.spec(name)
@@ -137,10 +144,12 @@ class Delta(View):
         return (self.source, self.base)
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         names = self.source.keys()
         return [name for name in names if self.source.spec(name).dtype.is_floating_point]
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         specs = self.source.spec(name), self.base.spec(name)
         double = any(spec.dtype == torch.float64 for spec in specs)
         return Spec(specs[0].shape, torch.float64 if double else torch.float32)

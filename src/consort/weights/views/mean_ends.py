@@ -43,9 +43,11 @@ class MeanEnds:
         return self.inputs[0].config
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return list(self._sources)
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         specs = self._specs(name)
         shape, dtypes = max(spec.shape for spec in specs), {spec.dtype for spec in specs}
         return Spec(shape, dtypes.pop() if len(dtypes) == 1 else _sum_dtype(dtypes))

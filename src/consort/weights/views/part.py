@@ -49,9 +49,11 @@ class Part(View):
         return text_alone(self.model.config)
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return list(self._names)
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         return self.model.spec(self._there(name))
 
     def read_into(self, name: str, start: int, stop: int, out: Tensor) -> None:
@@ -91,9 +93,11 @@ class Assemble:
         return tuple({id(model): model for model in found}.values())
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return list(self._origin)
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         source, there = self._find(name)
         return source.spec(there)
 

@@ -91,6 +91,7 @@ class Stack:
         return tuple({id(model): model for model in models}.values())
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return list(self._origin)
 
     def locate(self, name: str) -> tuple[Checkpoint, str]:
@@ -100,6 +101,7 @@ class Stack:
         return self._origin[name]
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         source, there = self.locate(name)
         spec = source.spec(there)
         return Spec(spec.shape, self._rounded) if self._rounded and spec.dtype.is_floating_point else spec

@@ -111,9 +111,11 @@ class Aligned(View):
         return (self.source, *(self._target.inputs[i] for i in others))
 
     def keys(self) -> list[str]:
+        """The names of the tensors."""
         return list(dict.fromkeys([*self.source.keys(), *([self._head] if self._head else [])]))
 
     def spec(self, name: str) -> Spec:
+        """Shape and dtype of a tensor, without reading it."""
         spec = self.source.spec(self._in_source(name))
         return Spec((self._map.rows, *spec.shape[1:]), spec.dtype) if name in self._tokens else spec
 

@@ -30,6 +30,7 @@ class Abstractive(Compressor):
 
     @property
     def members(self) -> tuple[Any, ...]:
+        """The models that it asks."""
         return (self.model,)
 
     def shorten(self, job: Job) -> list[Compression]:

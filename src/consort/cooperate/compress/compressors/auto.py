@@ -27,6 +27,7 @@ class Auto(Compressor):
 
     @property
     def members(self) -> tuple[Any, ...]:
+        """The models that it asks."""
         return () if self.scorer is None else (self.scorer,)
 
     @cached_property

@@ -55,6 +55,7 @@ class Classifier(Compressor):
 
     @property
     def members(self) -> tuple[Any, ...]:
+        """The models that it asks."""
         return (self,)
 
     @cached_property

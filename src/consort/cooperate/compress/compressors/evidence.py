@@ -38,6 +38,7 @@ class Evidence(Compressor):
 
     @property
     def members(self) -> tuple[Any, ...]:
+        """The models that it asks."""
         return (self.scorer,)
 
     def shorten(self, job: Job) -> list[Compression]:

@@ -45,6 +45,7 @@ class Grouped(Compressor):
 
     @property
     def members(self) -> tuple[Any, ...]:
+        """The models that it asks."""
         return () if self.model is None else (self.model,)
 
     def shorten(self, job: Job) -> list[Compression]:

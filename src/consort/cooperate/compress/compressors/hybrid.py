@@ -32,6 +32,7 @@ class Hybrid(Compressor):
 
     @property
     def members(self) -> tuple[Any, ...]:
+        """The models that it asks."""
         return (self.scorer,)
 
     def shorten(self, job: Job) -> list[Compression]:

@@ -26,6 +26,7 @@ class Llm(Compressor):
 
     @property
     def members(self) -> tuple[Any, ...]:
+        """The models that it asks."""
         return (self.model,)
 
     def shorten(self, job: Job) -> list[Compression]:

@@ -44,6 +44,7 @@ class Llmlingua(Compressor):
 
     @property
     def members(self) -> tuple[Any, ...]:
+        """The models that it asks."""
         return (self.scorer,)
 
     def shorten(self, job: Job) -> list[Compression]:

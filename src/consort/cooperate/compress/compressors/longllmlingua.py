@@ -52,6 +52,7 @@ class Longllmlingua(Compressor):
 
     @property
     def members(self) -> tuple[Any, ...]:
+        """The models that it asks."""
         return (self.scorer,)
 
     def shorten(self, job: Job) -> list[Compression]:

@@ -42,6 +42,7 @@ class Selective(Compressor):
 
     @property
     def members(self) -> tuple[Any, ...]:
+        """The models that it asks."""
         return (self.scorer,)
 
     def shorten(self, job: Job) -> list[Compression]:

@@ -58,6 +58,7 @@ class SoftPrompt:
 
     @property
     def members(self) -> Sequence[Any]:
+        """The models that it asks."""
         return (self.model,)
 
     @property

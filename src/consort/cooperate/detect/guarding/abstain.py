@@ -22,6 +22,7 @@ class Abstain:
 
     @property
     def members(self) -> Sequence[Any]:
+        """The models that it asks."""
         return ()
 
     def treat(

@@ -23,6 +23,7 @@ class Ask:
 
     @property
     def members(self) -> Sequence[Any]:
+        """The models that it asks."""
         return (self.model,)
 
     def treat(

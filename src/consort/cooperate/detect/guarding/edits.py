@@ -46,11 +46,9 @@ def proposals(sentence: str, evidence: str) -> Iterator[str]:
     spans = _differing(words, other)
     new = _differing(other, words)
     ranked = sorted(
-        (
-            (-_around(words, span, other, run), abs((span[1] - span[0]) - (run[1] - run[0])), span, run)
-            for span in spans
-            for run in new
-        ),
+        (-_around(words, span, other, run), span[1] - span[0] + run[1] - run[0], span, run)
+        for span in spans
+        for run in new
     )
     for _, _, (a, b), (c, d) in ranked:
         made = sentence[: own[a].start()] + " ".join(other[c:d]) + sentence[own[b - 1].end() :]
@@ -74,12 +72,20 @@ def _differing(words: list[str], others: list[str], most: int = 3) -> list[tuple
 
 
 def _around(words: list[str], span: tuple[int, int], other: list[str], run: tuple[int, int]) -> float:
-    """How well what stands around two runs agrees, and whether both are figures or both names."""
+    """How well what stands around two runs agrees, and whether both are figures, names, or equally long."""
     same = float(words[span[0]].isdigit() == other[run[0]].isdigit())
     same += float(words[span[0]][0].isupper() == other[run[0]][0].isupper()) / 2
+    same += float(span[1] - span[0] == run[1] - run[0]) / 2
+    near = _at(words, span[0] - 1) == _at(other, run[0] - 1), _at(words, span[1]) == _at(other, run[1])
     before = difflib.SequenceMatcher(None, _lower(words[: span[0]][-3:]), _lower(other[: run[0]][-3:])).ratio()
     after = difflib.SequenceMatcher(None, _lower(words[span[1] :][:3]), _lower(other[run[1] :][:3])).ratio()
-    return same + before + after
+    longer = span[1] - span[0] + run[1] - run[0] - 2
+    return same + sum(near) + (before + after) / 2 - longer / 4
+
+
+def _at(words: list[str], place: int) -> str:
+    """The word there; the ends of two texts are alike."""
+    return words[place].lower() if 0 <= place < len(words) else ""
 
 
 def _lower(words: list[str]) -> list[str]:

@@ -50,9 +50,11 @@ class Guarded:
 
     @property
     def members(self) -> Sequence[Any]:
+        """The models that it asks."""
         return (self.model, *self.others, *self.remedy.members)
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         answers = self.model.generate(prompts, sampling)
         judged, costs = self._judge(prompts, answers, sampling)
         doubted = [i for i, (_, f) in enumerate(judged) if f.doubt is not None and f.doubt > self.threshold]

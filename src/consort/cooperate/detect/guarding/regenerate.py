@@ -31,6 +31,7 @@ class Regenerate:
 
     @property
     def members(self) -> Sequence[Any]:
+        """The models that it asks."""
         return ()
 
     def treat(

@@ -46,6 +46,7 @@ class Repair:
 
     @property
     def members(self) -> Sequence[Any]:
+        """The models that it asks."""
         return () if self.model is None else (self.model,)
 
     def treat(

@@ -55,6 +55,7 @@ class Salam:
 
     @property
     def members(self) -> Sequence[Any]:
+        """The models that it asks."""
         return (self.model,)
 
     @property
@@ -91,6 +92,7 @@ class Salam:
         return studied, {"mistakes": len(studied.values["mistakes"]), "cost_of_study": cost}
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """A completion for each prompt, in order."""
         shown = [self._nearest(prompt) for prompt in prompts]
         asked = [self._advised(prompt, numbers) for prompt, numbers in zip(prompts, shown, strict=True)]
         answers = self.model.generate(asked, sampling)

@@ -13,7 +13,7 @@ from consort.cooperate.detect import detector
 from consort.cooperate.detect.base import Judging, with_costs
 from consort.cooperate.detect.white.probabilities import context_of
 from consort.cooperate.detect.white.reading import by_sentence, read_answers
-from consort.cooperate.detect.white.shortened import shortened
+from consort.cooperate.detect.white.shortened import fitting
 from consort.core.params import Range
 from consort.core.types import add_cost
 from consort.models.base import LanguageModel
@@ -44,7 +44,7 @@ class ContextChange(Judging):
 
     def judge(self, cases: Sequence[Case]) -> list[Finding]:
         answers = [case.answer for case in cases]
-        kept = [shortened(case, self.most_words) for case in cases]
+        kept = [fitting(case, self.model, self.most_words) for case in cases]
         with_source, cost = read_answers(self.model, [context_of(case) for case in kept], answers)
         without, more = read_answers(self.model, [context_of(case, source=False) for case in kept], answers)
         found = []

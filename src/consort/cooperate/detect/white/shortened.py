@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from consort.cooperate.detect.sentences import sentences
+from consort.cooperate.detect.white.probabilities import context_of
 from consort.cooperate.detect.words import words_of
 from consort.models.detecting import Case
 
@@ -29,3 +31,14 @@ def shortened(case: Case, most_words: int) -> Case:
             size += n
     text = " ".join(parts[i] for i in sorted(kept)) or " ".join(case.source.split()[:most_words])
     return replace(case, source=text)
+
+
+def fitting(case: Case, model: Any, most_words: int) -> Case:
+    """The case with as many of its source's sentences as `most_words` and the model's window allow."""
+    kept = shortened(case, most_words)
+    while model.window is not None and most_words > 1:
+        if len(model.tokenizer.encode(context_of(kept) + kept.answer)) <= model.window:
+            break
+        most_words = max(1, most_words * 3 // 4)
+        kept = shortened(case, most_words)
+    return kept

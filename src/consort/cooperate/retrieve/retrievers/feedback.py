@@ -52,6 +52,7 @@ class Feedback:
 
     @property
     def members(self) -> Sequence[Any]:
+        """The models that it asks."""
         return members_of(self.first)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Evidence]]:

@@ -45,6 +45,7 @@ class Hybrid:
 
     @property
     def members(self) -> Sequence[Any]:
+        """The models that it asks."""
         return tuple({id(model): model for part in self.parts for model in members_of(part)}.values())
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Evidence]]:

@@ -41,6 +41,7 @@ class Sql:
 
     @property
     def members(self) -> Sequence[Any]:
+        """The models that it asks."""
         return (self.model,)
 
     @cached_property

@@ -55,6 +55,7 @@ class Walk:
 
     @property
     def members(self) -> Sequence[Any]:
+        """The models that it asks."""
         return () if self.model is None else (self.model,)
 
     @cached_property

@@ -31,6 +31,7 @@ class Shortened(Drafter):
 
     @property
     def members(self) -> Sequence[TokenModel]:
+        """The models that it asks."""
         own = () if self.draft is None else (self.draft,)
         return (*own, *self.compressor.members)
 

@@ -36,6 +36,7 @@ class Staged(Drafter):
 
     @property
     def members(self) -> Sequence[TokenModel]:
+        """The models that it asks."""
         inner = () if self.drafter is None else self.drafter.members
         return (*inner,) if self.draft is None else (self.draft, *inner)
 

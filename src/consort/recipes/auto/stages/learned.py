@@ -13,6 +13,7 @@ class Learned:
     """A mixture of whole models behind a reader of prompts, where there are several families; then all learners."""
 
     name = "learning"
+    tries = "routers, cascades and votes that learn from the answers that are known"
 
     def needs(self, pool: Pool) -> int:
         return 0

@@ -13,6 +13,7 @@ class Merges:
     """The best merge of each family, where it is better than every member."""
 
     name = "merging"
+    tries = "soups, task arithmetic and TIES inside each family, coefficients searched"
 
     def needs(self, pool: Pool) -> int:
         return 0

@@ -20,6 +20,7 @@ class Together:
     """Mixtures and token ensembles, cheapest answers first."""
 
     name = "teams"
+    tries = "a sparse mixture or token ensembles of the best"
 
     def needs(self, pool: Pool) -> int:
         return min(TRIALS, pool.trials.budget // 5) if len(pool.inputs) > 1 else 0

@@ -15,6 +15,7 @@ class Zoo:
     """The clusters' merges and the routers over them."""
 
     name = "model_glue"
+    tries = "Model-GLUE: clusters by similarity, harm left out, merges of each cluster"
 
     def needs(self, pool: Pool) -> int:
         """A fifth of the budget, where there are models enough."""
