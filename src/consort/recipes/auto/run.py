@@ -25,6 +25,7 @@ from consort.recipes.auto.learners import joined, keep
 from consort.recipes.auto.stage import Pool, Stage, price, run_stages
 from consort.recipes.auto.stages.learned import Learned
 from consort.recipes.auto.stages.merges import Merges
+from consort.recipes.auto.stages.shorter import Shorter
 from consort.recipes.auto.stages.together import Together
 from consort.recipes.auto.stages.zoo import Zoo
 from consort.recipes.auto.teams import Teams, choose, ready
@@ -34,7 +35,7 @@ from consort.runs.results import Found, Outcome, conclude
 from consort.runs.trials import Candidate, Trials
 
 DEFAULT_BUDGET = 100
-STAGES: tuple[Stage, ...] = (Merges(), Zoo(), Together(), Learned())
+STAGES: tuple[Stage, ...] = (Merges(), Zoo(), Together(), Shorter(), Learned())
 """What is tried, in this order: one answer for the price of one first, what takes no trial last."""
 
 
