@@ -22,6 +22,7 @@ from consort.plan.references import is_table, open_task
 from consort.plan.schemes import TABLE
 from consort.runs.continued import go_on
 from consort.runs.fit_studied import fit_studied
+from consort.runs.fit_taught import fit_taught
 from consort.runs.fitted import Outcome, Work, members_of, written
 from consort.runs.folder import open_run
 
@@ -49,6 +50,9 @@ def fit(
     strategy = builder.build(read.root, "model")
     if hasattr(strategy, "study") and task is not None:
         report = fit_studied(read, strategy, loaded, source, out, seed=seed, force=force)
+        return Outcome(Path(out), report["kept"], report)
+    if hasattr(strategy, "learn") and task is not None:
+        report = fit_taught(read, strategy, loaded, source, out, seed=seed, force=force)
         return Outcome(Path(out), report["kept"], report)
     strategy = _fittable(strategy, str(plan))
     work = Work(read, strategy, loaded, source, rule, seed, members_of(read.root, strategy))

@@ -128,3 +128,26 @@ def test_scorers_that_tell_no_probabilities():
 
 def test_compressors_are_ready_for_a_budget_of_their_own(echo):
     assert First(rate=0.25).own_budget == Budget(rate=0.25)
+
+
+def test_of_an_augmented_model_only_the_evidence_is_shortened(echo):
+    from consort.cooperate.retrieve.augmented import Augmented
+    from consort.cooperate.retrieve.retrievers import retrievers
+    from consort.knowledge.text_index import TextIndex
+
+    index = TextIndex.of(["The key is under the stone. Rain fell on the hills for days.", "Ann keeps a key of brass."])
+    team = Augmented(Compressed(echo, Bm25(), rate=0.6), retrievers.get("bm25")(index=index), k=2)
+    answer = said(team, "Where is the key under a stone?")
+    assert answer.details["compression"]["roles"] == "quoted evidence"
+    assert "The key is under the stone." in answer.text and "Rain fell" not in answer.text
+    assert answer.text.count("</source") == 2 and answer.text.endswith("Where is the key under a stone?")
+    assert "quoted as data" in answer.text
+
+
+def test_bm25_scores_are_those_of_retrieval():
+    from consort.cooperate.compress.bm25 import bm25
+    from consort.knowledge.text_index import TextIndex
+
+    texts = ["The red key is here.", "A key, a key and a door.", "Rain fell.", "The door of the house is red."]
+    found = {hit.text: hit.score for hit in TextIndex.of(texts).bm25("the red key door", 4)}
+    assert bm25("the red key door", texts) == pytest.approx([found.get(text, 0.0) for text in texts])

@@ -25,8 +25,8 @@ QUESTION = "Where is the key?"
 
 
 def test_bm25_by_hand():
-    """One of two texts of mean length has the word: idf ln(1 + 1.5 / 1.5) times 2.5 / 2.5."""
-    assert bm25("key", ["the key", "a dog"]) == pytest.approx([math.log(2), 0.0])
+    """One of two texts of mean length has the word: idf ln(1 + 1.5 / 1.5) over 1 + 1.5."""
+    assert bm25("key", ["the key", "a dog"]) == pytest.approx([math.log(2) / 2.5, 0.0])
 
 
 def test_extractive_keeps_the_best_sentences_in_order():

@@ -31,7 +31,8 @@ Row = tuple[list[int], list[int], list[int]]
 class AutoCompressor(SoftPrompt):
     """Read a context segment by segment and keep `slots` summary vectors of each; all are kept.
 
-    `segment`: tokens of a segment; it and the vectors must fit into the window. `rank`, `state`: as of `gist`.
+    `segment`: tokens of a segment; it and the vectors must fit into the window. `rank`, `steps`, `lr` and
+    `state`: as of `gist`.
     """
 
     mode = "auto_compressor"
@@ -43,10 +44,12 @@ class AutoCompressor(SoftPrompt):
         slots: Annotated[int, Range(1, 4096)] = 50,
         segment: Annotated[int, Range(1, 1000000)] = 1024,
         rank: Annotated[int, Range(1, 4096)] = 8,
+        steps: Annotated[int, Range(1, 100000000)] = 300,
+        lr: Annotated[float, Range(0.000000000001, 1000)] = 0.0001,
         state: str | None = None,
     ) -> None:
         self.segment = segment
-        super().__init__(model, slots, rank, state, added=slots)
+        super().__init__(model, slots, rank, state, steps, lr, added=slots)
 
     def prefix_of(self, encoder: Encoder, tokens: Sequence[int]) -> Prefix:
         vectors = self.vectors(encoder, torch.tensor([list(tokens)], device=self.model.device))[0]

@@ -1,24 +1,23 @@
 """BM25 (Robertson and Zaragoza, 2009) of short texts against a question, without an index.
 
 idf(w) = ln(1 + (N - n_w + .5) / (n_w + .5)); the weight of a word in a text of length l is
-idf(w) f (k1 + 1) / (f + k1 (1 - b + b l / mean l)).
+idf(w) f / (f + k1 (1 - b + b l / mean l)), as in `knowledge.TextIndex`, whose words these are.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 
-K1, B = 1.5, 0.75
+from consort.knowledge.words import Words
 
-_WORD = re.compile(r"\w+")
+K1, B = 1.5, 0.75
 
 
 def terms(text: str) -> list[str]:
-    """The words of a text in lower case."""
-    return _WORD.findall(text.lower())
+    """The words of a text, as an index reads them."""
+    return Words().of(text)
 
 
 def bm25(question: str, texts: Sequence[str], *, k1: float = K1, b: float = B) -> list[float]:
@@ -33,5 +32,5 @@ def bm25(question: str, texts: Sequence[str], *, k1: float = K1, b: float = B) -
         for i, count in enumerate(counts):
             f = count[word]
             if f:
-                found[i] += times * idf * f * (k1 + 1) / (f + k1 * (1 - b + b * lengths[i] / mean))
+                found[i] += times * idf * f / (f + k1 * (1 - b + b * lengths[i] / mean))
     return found

@@ -91,6 +91,7 @@ class Compressed:
             divided.parts, self.budget, divided.question, reader=getattr(self.model, "tokenizer", None)
         )
         details = {"roles": divided.how, "compressor": self.compressor.name, **told(done)}
+        details["shown"] = shown([divided.parts[one.part].text for one in done], done)
         return Short(divided.joined(done), summed(spent), details)
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
@@ -139,3 +140,25 @@ def told(done: Sequence[Compression]) -> dict[str, Any]:
     parts = [{"part": one.part, "kept": [list(span) for span in one.kept]} for one in done]
     notes = {key: value for one in done for key, value in one.notes.items()}
     return {"tokens_before": before, "tokens_after": after, "parts": parts, **({"notes": notes} if notes else {})}
+
+
+MOST_SHOWN = 4000
+"""Characters of a prompt that `details` repeat, kept and cut."""
+
+
+def shown(originals: Sequence[str], done: Sequence[Compression]) -> list[list[Any]]:
+    """The prompt as pieces [text, whether it was kept], in order, up to some length; rewritten text stands as kept."""
+    found: list[list[Any]] = []
+    left = MOST_SHOWN
+    for original, one in zip(originals, done, strict=True):
+        at = 0
+        for start, end in (*one.kept, (len(original), len(original))):
+            found += [[original[at:start], False], [original[start:end], True]]
+            at = end
+        found += [[one.text, True]] if one.text and not one.kept else []
+    cut: list[list[Any]] = []
+    for text, kept in found:
+        if text and left > 0:
+            cut.append([text[:left], kept])
+            left -= len(text)
+    return cut

@@ -29,8 +29,8 @@ Row = tuple[list[int], list[int], list[int]]
 class Gist(SoftPrompt):
     """Read a context once, keep the keys and values of `slots` gist tokens, and answer from those.
 
-    `rank`: of the low-rank delta that is on while a context is read. `state`: the file that `consort fit` writes, which
-    is refused for a reader of other weights.
+    `rank`: of the low-rank delta that is on while a context is read. `steps` and `lr`: how it is learned. `state`: the
+    file that `consort fit` writes, which is refused for a reader of other weights.
     """
 
     mode = "gist"
@@ -41,9 +41,11 @@ class Gist(SoftPrompt):
         *,
         slots: Annotated[int, Range(1, 4096)] = 1,
         rank: Annotated[int, Range(1, 4096)] = 8,
+        steps: Annotated[int, Range(1, 100000000)] = 300,
+        lr: Annotated[float, Range(0.000000000001, 1000)] = 0.0001,
         state: str | None = None,
     ) -> None:
-        super().__init__(model, slots, rank, state, added=slots)
+        super().__init__(model, slots, rank, state, steps, lr, added=slots)
 
     def prefix_of(self, encoder: Encoder, tokens: Sequence[int]) -> Prefix:
         ids = torch.tensor([list(tokens)], device=self.model.device)

@@ -32,8 +32,8 @@ Row = tuple[list[int], list[int], list[int]]
 class Icae(SoftPrompt):
     """Write a context into `slots` memory vectors that the frozen reader reads in its place.
 
-    `rank`, `state`: as of `gist`. Every batch learns to answer; with `rebuild` also to write the context out again and
-    to go on with it from its middle.
+    `rank`, `steps`, `lr`, `state`: as of `gist`. Every batch learns to answer; with `rebuild` also to write
+    the context out again and to go on with it from its middle.
     """
 
     mode = "icae"
@@ -45,10 +45,12 @@ class Icae(SoftPrompt):
         slots: Annotated[int, Range(1, 4096)] = 128,
         rank: Annotated[int, Range(1, 4096)] = 64,
         rebuild: bool = True,
+        steps: Annotated[int, Range(1, 100000000)] = 300,
+        lr: Annotated[float, Range(0.000000000001, 1000)] = 0.0001,
         state: str | None = None,
     ) -> None:
         self.rebuild = rebuild
-        super().__init__(model, slots, rank, state, added=slots + 2)
+        super().__init__(model, slots, rank, state, steps, lr, added=slots + 2)
 
     def prefix_of(self, encoder: Encoder, tokens: Sequence[int]) -> Prefix:
         window = self.model.window

@@ -1,13 +1,14 @@
 """Which parts of a prompt may be shortened: context and demonstrations; instructions and questions never.
 
-A prompt says it itself where it is `Marked` (a task line with `context`, a retriever's evidence). A chat says it by its
-messages: what the system says are instructions, earlier turns are demonstrations, the last turn is read as a text. Of a
-plain text the last paragraph is the question and what stands before it is context, paragraph by paragraph; in a single
-paragraph the same is true of lines.
+A prompt says it itself where it is `Marked` (a task line with `context`) or quotes a retriever's evidence. A chat says
+it by its messages: what the system says are instructions, earlier turns are demonstrations, the last turn is read as a
+text. Of a plain text the last paragraph is the question and what stands before it is context, paragraph by paragraph;
+in a single paragraph the same is true of lines.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,9 @@ from consort.cooperate.compress.parts import TOUCHED, Compression, Part, Role, S
 from consort.cooperate.compress.units import paragraphs
 from consort.core.marked import Marked
 from consort.core.types import Prompt
+
+_QUOTED = re.compile(r"^<source (\d+): [^\n>]*>\n(.*?)\n</source \1>$", re.M | re.S)
+"""How a retriever's evidence is quoted (see `cooperate.retrieve.quoting`); its own text cannot close the quotation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,9 @@ def parts_of(prompt: Prompt) -> Divided:
 
 def _of_text(text: str) -> tuple[list[Part], str]:
     if isinstance(text, Marked):
-        return _of_marked(text), "marked"
+        return _of_marked(text, text.context), "marked"
+    if quoted := [match.span(2) for match in _QUOTED.finditer(text)]:
+        return _of_marked(text, quoted), "quoted evidence"
     blocks = paragraphs(text)
     if len(blocks) > 1:
         return [*_parts(text, blocks[:-1], "context"), Part(text[blocks[-1].start :], "question")], "paragraphs"
@@ -61,9 +67,9 @@ def _of_text(text: str) -> tuple[list[Part], str]:
     return [Part(text, "question")] if text else [], "no context"
 
 
-def _of_marked(text: Marked) -> list[Part]:
+def _of_marked(text: str, spans: Sequence[tuple[int, int]]) -> list[Part]:
     parts, at = [], 0
-    for start, end in text.context:
+    for start, end in spans:
         if start > at:
             parts.append(Part(text[at:start], "instruction"))
         parts.append(Part(text[start:end], "context"))

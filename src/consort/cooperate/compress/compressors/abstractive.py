@@ -1,8 +1,7 @@
 """RECOMP's abstractive compressor (2310.04408, section 3.2): a summary of what helps to answer, or nothing at all.
 
-An empty output is legal and means: prepend nothing (selective augmentation). When to stay empty is learned as in the
-paper: a summary is the target only where it raises the reader's log-likelihood of the answer, else nothing is; here
-that decides a threshold on how much the summary raises the likelihood of the question, which needs no answer.
+An empty output is legal and means: prepend nothing (selective augmentation). The paper trains when to stay empty; here
+that is left to the model, which may answer with nothing.
 """
 
 from __future__ import annotations

@@ -48,8 +48,9 @@ class SoftPrompt:
     gives_logprob = True
     needs_fit = True
 
-    def __init__(self, model: Any, slots: int, rank: int, state: str | None, added: int) -> None:
+    def __init__(self, model: Any, slots: int, rank: int, state: str | None, steps: int, lr: float, added: int) -> None:
         self.model, self.slots, self.rank, self.state = check_reader(model, self.mode), slots, rank, state
+        self.steps, self.lr = steps, lr
         self.added = added
         self.name, self.tokenizer = f"{self.mode}({model.name})", model.tokenizer
         self.known: OrderedDict[str, Prefix] = OrderedDict()
@@ -179,8 +180,8 @@ class SoftPrompt:
         taught: Sequence[Taught],
         file: Path,
         *,
-        steps: int = 300,
-        lr: float = 1e-4,
+        steps: int | None = None,
+        lr: float | None = None,
         batch: int = 8,
         seed: int = 0,
         progress: Progress | None = None,
@@ -188,8 +189,8 @@ class SoftPrompt:
     ) -> float:
         """Learn from contexts, questions and answers; writes `file` and uses it. Returns the loss of the last step.
 
-        Killed and called again with the same arguments, it goes on from `file` + `.training` and comes to the same
-        weights. AdamW on the added parameters alone; the reader's own are frozen.
+        `steps` and `lr` stand over the strategy's own. Killed and called again with the same arguments, it goes on from
+        `file` + `.training` and comes to the same weights. AdamW on what was added; the rest is frozen.
         """
         if not taught:
             raise BadData("there is nothing to learn from", field="taught", hint="give (context, question, answer)")
@@ -200,7 +201,8 @@ class SoftPrompt:
             return [read[rng.randrange(len(read))] for _ in range(batch)]
 
         state = file.with_name(file.name + ".training")
-        recipe, label = Recipe(steps, lr, schedule="constant", warmup=0.02), f"{self.mode} {self.slots} {seed}"
+        recipe = Recipe(steps or self.steps, lr or self.lr, schedule="constant", warmup=0.02)
+        label = f"{self.mode} {self.slots} {seed}"
         with frozen(self.model.module):
             last = fit(encoder, drawn, self.loss, recipe, seed=label, state=state, every=every, progress=progress)
         encoder.save(file, mode=self.mode, reader=self.reader, facts={"slots": str(self.slots)})
