@@ -63,13 +63,13 @@ def auto(
     """
     check_place(out)
     loaded, members, builder = open_inputs(models, task, base, budget, seed, allow_remote_code, allow_task_code)
-    if say is not None:
-        from consort.recipes.auto.outlook import ahead
-
-        for line in ahead(members, loaded, base=base, budget=budget, seed=seed).lines:
-            say(line)
     begun = begin("auto", Path(out), members, loaded, builder, base=base, budget=budget, seed=seed, force=force)
     with begun as (trials, went_on):
+        if say is not None:  # once nothing is refused any more
+            from consort.recipes.auto.outlook import ahead
+
+            for line in ahead(members, loaded, base=base, budget=budget, seed=seed).lines:
+                say(line)
         usable, notes = runnable(trials, members)
         trials.watch.phase("searching", trials.budget)
         found, more = search(trials, usable, base, force=force)
