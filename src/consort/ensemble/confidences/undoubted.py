@@ -11,7 +11,7 @@ from consort.models.detecting import Case, Detector
 from consort.models.tokens.tokenizer import plain_chat
 
 
-@confidence()
+@confidence(example={"detector": "ngram_precision"})
 class Undoubted:
     """1 - doubt of an answer by `detector`, whose source is the evidence that its model told of, else the prompt.
 
