@@ -28,7 +28,7 @@ def rewards_are_finite_numbers(name: str) -> None:
     """A number for each answer, and what judging them took; of no answers nothing."""
     rewards, usage = judge_of(name).rewards(PROMPT, ANSWERS)
     assert len(rewards) == len(ANSWERS) and all(map(isfinite, rewards)), f"{rewards}"
-    assert isinstance(usage, Usage) and usage.calls > 0, f"{usage}"
+    assert isinstance(usage, Usage), f"{usage}"
     assert list(judge_of(name).rewards(PROMPT, [])[0]) == []
 
 

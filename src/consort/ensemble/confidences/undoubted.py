@@ -11,7 +11,10 @@ from consort.models.detecting import Case, Detector
 from consort.models.tokens.tokenizer import plain_chat
 
 
-@confidence()
+@confidence(
+    example={"detector": "least_probability"},
+    exempt={"unknown_probabilities_are_no_fault": "what its detector lacks for every answer is the detector's refusal"},
+)
 class Undoubted:
     """1 - doubt of an answer by `detector`, whose source is the evidence that its model told of, else the prompt.
 

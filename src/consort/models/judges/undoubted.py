@@ -10,7 +10,7 @@ from consort.models.judges import judge
 from consort.models.tokens.tokenizer import plain_chat
 
 
-@judge()
+@judge(example={"detector": "ngram_precision"})
 class Undoubted:
     """1 - doubt, an answer of which nothing can be said 0; the other candidates are its samples.
 
