@@ -260,9 +260,12 @@ class Balancer:
         else:
             near.close()
             return
-        pair = [(near, far), (far, near)]
-        for source, target in pair:
-            threading.Thread(target=self._copy, args=(source, target), daemon=True).start()
+        back = threading.Thread(target=self._copy, args=(far, near), daemon=True)
+        back.start()
+        self._copy(near, far)
+        back.join()
+        near.close()
+        far.close()
 
     @staticmethod
     def _copy(source, target):
