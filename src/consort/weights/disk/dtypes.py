@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from consort.weights.disk.header import TORCH_NAMES
+from consort.weights.disk.codes import TORCH_NAMES
 
 DTYPES: dict[str, torch.dtype] = {k: getattr(torch, name) for k, name in TORCH_NAMES.items() if hasattr(torch, name)}
 CODES = {dtype: code for code, dtype in DTYPES.items()}
