@@ -16,7 +16,8 @@ from safetensors import deserialize
 
 from consort.core.errors import BadCheckpoint
 from consort.weights.checkpoint import Spec
-from consort.weights.disk.header import BITS, encode, read_header
+from consort.weights.disk.codes import BITS
+from consort.weights.disk.header import encode, read_header
 
 MUTATIONS = int(os.environ.get("CONSORT_FUZZ", "4000"))
 ONE = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}

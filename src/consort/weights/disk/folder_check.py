@@ -9,8 +9,9 @@ from typing import Any
 
 from consort.core.errors import BadCheckpoint, listing
 from consort.core.files import machine_errors
+from consort.weights.disk.codes import TORCH_NAMES
 from consort.weights.disk.config_check import check_config
-from consort.weights.disk.header import TORCH_NAMES, Header, read_header
+from consort.weights.disk.header import Header, read_header
 from consort.weights.disk.paths import inside, read_json
 from consort.weights.disk.quantised import QUANTISATION, is_quantised_config, not_mergeable
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from consort.core.counted import counted
 from consort.core.errors import BadCheckpoint
 from consort.core.files import machine_errors
-from consort.weights.disk.codes import TORCH_NAMES as TORCH_NAMES
+from consort.weights.disk.codes import BITS
 
 if TYPE_CHECKING:
     from consort.weights.checkpoint import Spec
@@ -32,13 +32,6 @@ MAX_TENSORS = 100_000
 MAX_VALUES = 1_000_000
 """JSON values in a header: ten for each tensor."""
 MAX_DEPTH = 127
-
-BITS = (
-    {"BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8}
-    | {"F8_E5M2FNUZ": 8, "F8_E4M3FNUZ": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32}
-    | {"F32": 32, "C64": 64, "F64": 64, "I64": 64, "U64": 64}
-)
-"""Every dtype of the format, with the bits of one entry."""
 
 
 @dataclass(frozen=True, slots=True)
