@@ -61,7 +61,7 @@ def auto(
 def _foretell(recipe: str, models: list[str], told: dict[str, Any], json: bool) -> None:
     """What a run would try, printed."""
     if recipe != "auto":
-        raise BadParameter("cannot be foretold", field=f"--recipe {recipe}", hint="leave out --recipe or --dry-run")
+        raise BadParameter("cannot be estimated", field=f"--recipe {recipe}", hint="leave out --recipe or --dry-run")
     from consort.recipes.auto.outlook import outlook
 
     found = outlook(models, **told)

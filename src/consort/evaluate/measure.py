@@ -186,7 +186,7 @@ def _encode(tokenizer: Any, text: str, options: Options) -> list[int]:
 
 
 def _bytes_after_first(tokenizer: Any, text: str, tokens: Sequence[int], *, is_whole: bool) -> float:
-    """UTF-8 bytes of the tokens that are foretold, i.e. all but the first; exact for a whole text after bos."""
+    """UTF-8 bytes of the tokens that are predicted, i.e. all but the first; exact for a whole text after bos."""
     size = len(text.encode())
     if not is_whole:
         size = min(size, len(_plain(tokenizer, tokens).encode()))

@@ -24,7 +24,7 @@ from consort.server.scheduler.scheduler import Scheduler
 from consort.server.tools import calls_in, canonical
 
 T = TypeVar("T")
-Heard = Callable[[str, str, str], None]
+OutcomeListener = Callable[[str, str, str], None]
 """Told of each call: strategy, member, outcome."""
 
 
@@ -33,7 +33,7 @@ class Members:
 
     def __init__(self, scheduler: Scheduler, *, patience: int = 3, cooldown_s: float = 30.0) -> None:
         self.scheduler, self.patience, self.cooldown_s = scheduler, patience, cooldown_s
-        self.heard: Heard = lambda strategy, member, outcome: None
+        self.heard: OutcomeListener = lambda strategy, member, outcome: None
         self._made: dict[int, tuple[Any, Any]] = {}
 
     def strategy(self, model: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What merges are trained on: prompts with answers, or plain texts, as tokens of which some are foretold.
+"""What merges are trained on: prompts with answers, or plain texts, as tokens of which some are predicted.
 
 A file has a task's columns: `prompt` with or without `target`, or `text`; `group` names the task of a line. The target
 only says where an answer lies and what precedes each of its tokens; entropy needs no labels. Where there is none, the

@@ -13,11 +13,11 @@ from consort.recipes.auto.stage import Stage
 from consort.recipes.auto.stages.learned import Learned
 from consort.recipes.auto.stages.merges import Merges
 from consort.recipes.auto.stages.shorter import Shorter
-from consort.recipes.auto.stages.together import Together
+from consort.recipes.auto.stages.together import RunTimeTeams
 from consort.recipes.auto.stages.zoo import Zoo
 from consort.runs.pool import Member, open_members
 
-STAGES: tuple[Stage, ...] = (Merges(), Zoo(), Together(), Shorter(), Learned())
+STAGES: tuple[Stage, ...] = (Merges(), Zoo(), RunTimeTeams(), Shorter(), Learned())
 """What is tried, in this order: one answer for the price of one first, what takes no trial last."""
 
 

@@ -28,7 +28,7 @@ UNNAMED = {"inputs": None, "names": None}
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Continuation:
     """`records` are of this very search; `earlier` are outcomes of others by key of their points.
 
     `results` are evaluations by key; `saved` is the key of the plan in the model's folder, "" for none; `notes` say
@@ -42,7 +42,7 @@ class Known:
     notes: tuple[str, ...] = ()
 
 
-def continued(journal: Journal, records: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) -> Known:
+def continued(journal: Journal, records: Sequence[Mapping[str, Any]], asked: Mapping[str, Any]) -> Continuation:
     """What the journal knows for the search that `asked` describes, which is its last from now on.
 
     Raises OutputExists where what was run before has no input in common with it.
@@ -54,14 +54,14 @@ def continued(journal: Journal, records: Sequence[Mapping[str, Any]], asked: Map
     if last == now:
         own = records[begun[-1] :]
         saved = next((str(r["saved"]) for r in reversed(own) if "saved" in r), "")
-        return Known(tuple(r for r in own if "job" in r), _outcomes(records[: begun[-1]]), results, saved)
+        return Continuation(tuple(r for r in own if "job" in r), _outcomes(records[: begun[-1]]), results, saved)
     earlier = _outcomes(records)
     notes: tuple[str, ...] = ()
     if last is not None:
         notes = _differing(journal, last, now, len(earlier))
         clear(journal.folder)
     journal.append({"asked": now})
-    return Known((), earlier, results, "", notes)
+    return Continuation((), earlier, results, "", notes)
 
 
 def _outcomes(records: Iterable[Mapping[str, Any]]) -> dict[str, Outcome]:

@@ -20,7 +20,7 @@ from consort.plan.search.plan import SearchPlan
 from consort.runs.folder import MODEL_FOLDER, PLAN_FILE, REPORT_FILE, clear, plan_text
 from consort.runs.pool import WINNER
 from consort.runs.results import told_examples, told_task
-from consort.runs.search.continuing import Known
+from consort.runs.search.continuing import Continuation
 from consort.runs.search.objective import OWN, UNGRADED, Ask, judged, objective_of
 from consort.runs.search.spaces import build_at
 from consort.search.engine.run import History, Step
@@ -47,7 +47,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Concluding:
+class FinishedSearch:
     """What the end of a search works with; `known` is what its journal has."""
 
     out: Path
@@ -56,7 +56,7 @@ class Concluding:
     space: Evaluated
     ask: Ask
     journal: Journal
-    known: Known
+    known: Continuation
     origin: dict[str, Any]
     history: History
     optimizer: Any
@@ -87,7 +87,7 @@ class Concluding:
         return evaluate(model, self.ask.task, split=split, limit=limit, seed=seed, keep_answers=split == "test")
 
 
-def conclude(end: Concluding) -> Found:
+def conclude(end: FinishedSearch) -> Found:
     """Save the best point, compare it with the single experts on test, write plan, results and report."""
     from consort.report import write_report
 
@@ -138,7 +138,7 @@ def units_of(plan: SearchPlan) -> dict[str, Sequence[float]]:
     return found
 
 
-def _save(end: Concluding, plan: Any) -> str | None:
+def _save(end: FinishedSearch, plan: Any) -> str | None:
     """Write the winner's weights; a winner that is no checkpoint is its plan alone."""
     from consort.weights import write
 
@@ -153,7 +153,7 @@ def _save(end: Concluding, plan: Any) -> str | None:
     return MODEL_FOLDER
 
 
-def _utilities(end: Concluding, units: Mapping[str, Any], splits: Sequence[str]) -> dict[str, dict[str, float]]:
+def _utilities(end: FinishedSearch, units: Mapping[str, Any], splits: Sequence[str]) -> dict[str, dict[str, float]]:
     """What was maximised, where it is not the metric of the task: of the experts and the winner, on each split."""
     found: dict[str, dict[str, float]] = {}
     for split in splits:
@@ -165,7 +165,7 @@ def _utilities(end: Concluding, units: Mapping[str, Any], splits: Sequence[str])
 
 
 def _results(
-    end: Concluding,
+    end: FinishedSearch,
     plan: Any,
     saved: str | None,
     results: Mapping[str, Sequence[Result]],
@@ -196,21 +196,21 @@ def _results(
     }
 
 
-def _fit(end: Concluding, singles: Sequence[Result]) -> dict[str, float]:
+def _fit(end: FinishedSearch, singles: Sequence[Result]) -> dict[str, float]:
     """What the search was told of each single expert; the task's own score where it never asked."""
     told = {tuple(s.point): s.outcome.score for s in end.history.steps if s.outcome.is_complete}
     units = units_of(end.plan)
     return {r.model: told.get(tuple(units[r.model]), r.score) for r in singles}
 
 
-def _candidate(end: Concluding, plan: Any) -> dict[str, Any]:
+def _candidate(end: FinishedSearch, plan: Any) -> dict[str, Any]:
     optimizer, best = end.plan.optimizer, end.best
     name = f"{optimizer}, generation {best.generation}"
     about = {"name": name, "method": optimizer, "plan": plan}
     return {**about, "fit": best.outcome.score, "status": "kept", "note": ""}
 
 
-def _history(end: Concluding, size: int) -> dict[str, Any]:
+def _history(end: FinishedSearch, size: int) -> dict[str, Any]:
     """What the search did, for the report and for programs: every step with its point and score."""
     history, best = end.history, end.best
     told = {"generation": best.generation, "who": best.who, "score": best.outcome.score, "point": list(best.point)}
@@ -229,7 +229,7 @@ def _history(end: Concluding, size: int) -> dict[str, Any]:
     }
 
 
-def _named(end: Concluding) -> dict[str, Any]:
+def _named(end: FinishedSearch) -> dict[str, Any]:
     """The utility as plans name it, if it is not the task's own score."""
     return {} if end.plan.utility.name == OWN else dict(dump(end.plan.utility))
 

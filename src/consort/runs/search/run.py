@@ -25,11 +25,11 @@ from consort.plan.search.plan import SearchPlan, document_of, read_search
 from consort.runs.folder import open_run
 from consort.runs.results import told_task
 from consort.runs.search import result as end_of
-from consort.runs.search.continuing import Known, continued
+from consort.runs.search.continuing import Continuation, continued
 from consort.runs.search.continuing import is_record as is_continuing
 from consort.runs.search.objective import Ask, joined, make_evaluator, objective_of
 from consort.runs.search.progress import searching
-from consort.runs.search.result import Concluding, Found, best_of
+from consort.runs.search.result import FinishedSearch, Found, best_of
 from consort.runs.search.spaces import PACK, identity_of, inputs_of, open_space
 from consort.runs.trials import is_record as is_result
 from consort.search.engine import run as engine
@@ -99,7 +99,7 @@ def search(
         best = best_of(history)
         return Found(Path(out), checked.expression(best.point), best, history, optimizer, None, space)
     origin = provenance(plan=document, inputs=_hashed(inputs), seed=checked.seed)
-    end = Concluding(Path(out), setting.plan, builder, space, ask, journal, known, origin, history, optimizer)
+    end = FinishedSearch(Path(out), setting.plan, builder, space, ask, journal, known, origin, history, optimizer)
     return end_of.conclude(end)
 
 
@@ -119,7 +119,7 @@ class _Setting:
 
     plan: SearchPlan
     evaluator: Evaluator
-    known: Known
+    known: Continuation
     journal: Journal
     identity: Callable[[Sequence[float]], Any]
 

@@ -16,7 +16,7 @@ TRIALS = 5
 """Trials that merges leave: a sparse mixture, and token ensembles of all pairs and the three of the best members."""
 
 
-class Together:
+class RunTimeTeams:
     """Mixtures and token ensembles, cheapest answers first."""
 
     name = "teams"
