@@ -43,7 +43,7 @@ bench: .venv/done
 	$(BIN)/python benchmarks/fuse.py
 
 # architectures at work, merged and stacked: on the installed transformers, the oldest that is allowed, the newest there is
-OLDEST := 5.0.0
+OLDEST := 5.24.0
 MATRIX = tests/compatibility -q -p no:cacheprovider
 MATRIX_NEEDS := pytest pytest-xdist hypothesis peft accelerate
 

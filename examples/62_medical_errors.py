@@ -97,7 +97,8 @@ with file.open("w", newline="") as opened:
     writer = csv.DictWriter(opened, COLUMNS)
     writer.writeheader()
     writer.writerows(note(rng, number) for number in range(80))
-rows = list(csv.DictReader(file.open()))
+with file.open(newline="") as opened:
+    rows = list(csv.DictReader(opened))
 
 checker = detectors.get("factcheck")(Bm25(index=TextIndex.of(GUIDELINES)), Guideline(), k=3)
 judges = [checker, detectors.get("alignscore")(Guideline()), detectors.get("summac")(Guideline())]
