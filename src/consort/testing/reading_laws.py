@@ -9,7 +9,19 @@ from consort.testing.law import Law
 from consort.testing.planned import planned
 
 KINDS = ("reading",)
-TEXTS = ("", "  ", "it is 7", "The answer is (B).", "4", "so $1,234.50.", "no\nidea", "#### 12", "\U0001f9ed")
+STATEMENTS = ("SELECT a FROM t", "SELECT count(*) FROM t")
+TEXTS = (
+    "",
+    "  ",
+    "it is 7",
+    "The answer is (B).",
+    "4",
+    "so $1,234.50.",
+    "no\nidea",
+    "#### 12",
+    "\U0001f9ed",
+    *STATEMENTS,
+)
 
 
 def reading_of(name: str) -> Any:

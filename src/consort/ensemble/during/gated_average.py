@@ -27,10 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@strategy(
-    paper="2601.06022",
-    exempt={"order_of_members_is_free": "the first model writes alone until the gate opens"},
-)
+@strategy(paper="2601.06022")
 class GatedAverage(Ensemble):
     """The first model's distribution, or the average of all where its gate is open.
 

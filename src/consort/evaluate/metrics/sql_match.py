@@ -13,7 +13,17 @@ from consort.knowledge.sql_text import statement_in
 from consort.knowledge.tables import Tables
 
 
-@metric(needs=("target",), unit=True)
+@metric(
+    needs=("target",),
+    unit=True,
+    cases=(
+        {
+            "target": "SELECT x FROM numbers WHERE x > 1",
+            "right": "select x from numbers where x > 2",
+            "wrong": "SELECT count(x) FROM numbers",
+        },
+    ),
+)
 def sql_match(
     answer: str, example: Example, *, schemas: str = "", database: str = "", every_table: bool = False
 ) -> float:

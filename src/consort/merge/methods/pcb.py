@@ -67,7 +67,15 @@ def scales(blocks: Blocks, *, density: float, clamp: float) -> Scales:
     return found
 
 
-@method(paper="2410.02396", on="deltas", statistic=scales, symmetric=True, inputs=(1, None), base="required")
+@method(
+    paper="2410.02396",
+    on="deltas",
+    statistic=scales,
+    symmetric=True,
+    inputs=(1, None),
+    base="required",
+    exempt={"scaling_the_deltas_scales_the_result": "the balance compares products of changes with 1"},
+)
 def pcb(
     deltas: Float[Tensor, "model *shape"],
     stat: Scales,

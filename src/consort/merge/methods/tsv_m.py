@@ -20,7 +20,15 @@ from consort.merge.spectral.polar import polar
 from consort.weights.matrices import Matrices
 
 
-@method(paper="2412.00081", on="deltas", grain="tensor", symmetric=True, inputs=(1, None), base="required")
+@method(
+    paper="2412.00081",
+    on="deltas",
+    grain="tensor",
+    symmetric=True,
+    inputs=(1, None),
+    base="required",
+    exempt={"scaling_the_deltas_scales_the_result": "nearly dependent directions magnify the rounding of the inputs"},
+)
 def tsv_m(
     deltas: Float[Tensor, "model *shape"],
     matrices: Matrices,
