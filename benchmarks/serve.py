@@ -108,7 +108,8 @@ def free_port() -> int:
 @contextmanager
 def process(*command: str, port: int) -> Iterator[int]:
     """A process that listens on a port; its id."""
-    running = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    environment = {**os.environ, "LITELLM_MASTER_KEY": "sk-bench"}  # without a key its proxy does not start
+    running = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment)
     try:
         until = time.monotonic() + 180
         while time.monotonic() < until:
@@ -131,7 +132,7 @@ def python(code: str, *arguments: str) -> tuple[str, ...]:
 def request_bytes(port: int, model: str, **fields: object) -> bytes:
     body = json.dumps({"model": model, **BODY, **fields}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n"
-    return f"{head}authorization: Bearer none\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+    return f"{head}authorization: Bearer sk-bench\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
 
 
 class Connection:
