@@ -33,7 +33,8 @@ def test_what_a_metric_asks_of_rows_stands_beside_it_and_in_its_source():
         assert live.needs == tuple(entry.options.get("needs", ())) and live.name == name
         assert live.asks == entry.options.get("asks", "generate")
     assert {n for n in METRICS if find_metric(n).unit and find_metric(n).is_ours} == {
-        "choice", "code", "contains", "exact_match", "multiple_choice", "numeric", "token_f1"
+        "choice", "code", "contains", "detector", "exact_match", "multiple_choice", "numeric", "sql_execution",
+        "sql_match", "token_f1",
     }  # fmt: skip
     assert find_metric("perplexity").numbers == 3 and find_metric("abstain").span == (-1, 1)
 

@@ -44,7 +44,6 @@ class Options:
     pool: int = 64
     log: str | None = None
     log_prompts: bool = False
-    traces: bool = False
     allow_remote_code: bool = False
 
     @property
