@@ -37,7 +37,7 @@ def here(tmp_path, monkeypatch):
         (["lab:mirror", "--task", "t.jsonl", "--out", "full"], "not empty"),
         (["plan.yml", "lab:mirror", "--task", "t.jsonl", "--out", "run"], "plan.yml"),
         (["lab:mirror", "bad", "lab:nope", "--task", "t.jsonl", "--out", "run"], "lab:nope"),
-        (["lab:mirror", "lab:order", "--base", "lab:bse", "--task", "t.jsonl", "--out", "run"], "not among"),
+        (["lab:mirror", "lab:order", "--base", "lab:bse", "--task", "t.jsonl", "--out", "run"], "no lab model"),
     ],
 )
 def test_what_cannot_be_is_refused_and_leaves_nothing(arguments, says, here, refused):

@@ -51,7 +51,7 @@ def fit(
     if hasattr(strategy, "study") and task is not None:
         report = fit_studied(read, strategy, loaded, source, out, seed=seed, force=force)
         return Outcome(Path(out), report["kept"], report)
-    if hasattr(strategy, "learn") and task is not None:
+    if hasattr(strategy, "divided") and task is not None:
         report = fit_taught(read, strategy, loaded, source, out, seed=seed, force=force)
         return Outcome(Path(out), report["kept"], report)
     strategy = _fittable(strategy, str(plan))
