@@ -123,8 +123,8 @@ def one_seed(data: Observed, seed: int) -> dict[str, tuple[float, float, float]]
 def _decided(fitted: Vote, deciding: Observed, shown_on: Observed, rule: str, seed: int) -> tuple[float, float]:
     """Whether the gate keeps the vote (1 or 0), and by how much what it returns is better than the best single."""
     single = deciding.best
-    gain = fitted.replay(deciding).quality - deciding.quality[:, single]
-    kept = gain.mean() >= 0 and (rule == "mean" or lower_bound(gain, seed=seed) >= 0)
+    ours, theirs = fitted.replay(deciding).quality, deciding.quality[:, single]
+    kept = (ours - theirs).mean() >= 0 and (rule == "mean" or lower_bound(ours, theirs, seed=seed) >= 0)
     there = fitted.replay(shown_on).quality - shown_on.quality[:, single]
     return float(kept), float(there.mean()) if kept else 0.0
 

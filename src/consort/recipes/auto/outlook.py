@@ -101,7 +101,9 @@ def ahead(members: Sequence[Member], task: Task, *, base: str | None, budget: in
     whole = sum(examples.values())
     singles = _sum([cost.seconds(m, whole) for m in members])
     parts = [Foreseen("single models", "each on fit, held-out and test examples", 0, singles)]
-    parts += [_part(stage, share, members, groups, cost, len(fit)) for stage, share in _shares(members, groups, budget)]
+    known_of = SimpleNamespace(budget=budget, task=task, seed=seed)
+    pool = cast(Pool, SimpleNamespace(trials=known_of, inputs=members, families=groups))
+    parts += [_part(stage, share, members, groups, cost, len(fit)) for stage, share in _shares(pool, budget)]
     winner = [cost.seconds(m, len(held_out) + 2 * len(task.test)) for m in members]
     known = [one for one in winner if one is not None]
     last = "the best on held-out and test, the winner written"
@@ -119,9 +121,8 @@ def ahead(members: Sequence[Member], task: Task, *, base: str | None, budget: in
     )
 
 
-def _shares(members: Sequence[Member], groups: Sequence[Family], budget: int) -> list[tuple[Stage, int]]:
+def _shares(pool: Pool, budget: int) -> list[tuple[Stage, int]]:
     """The stages and the most trials that each may take."""
-    pool = cast(Pool, SimpleNamespace(trials=SimpleNamespace(budget=budget), inputs=members, families=groups))
     needs = [stage.needs(pool) for stage in STAGES]
     return [(stage, needs[i] or max(0, budget - sum(needs)) if i == 0 else needs[i]) for i, stage in enumerate(STAGES)]
 
