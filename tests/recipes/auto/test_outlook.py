@@ -29,6 +29,7 @@ def test_every_stage_is_foretold_within_the_budget(task):
         "merging",
         "model_glue",
         "teams",
+        "shorter prompts",
         "learning",
         "the end",
     ]
