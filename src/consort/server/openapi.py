@@ -65,15 +65,15 @@ def schemas(limits: Limits, models: Sequence[str]) -> dict[str, Schema]:
     item = _object(["type", "role", "content"], type={"enum": ["message"]}, role={"enum": ["user"]}, content=TEXT)
     block = _object(["type", "text"], type={"enum": ["text"]}, text=TEXT)
     turn = _object(["role", "content"], role={"enum": ["user", "assistant"]}, content=_any(TEXT, _list(block, 1)))
-    claude = {"messages": _list(turn, 1), "max_tokens": _count(1, limits.max_tokens), "system": TEXT, "stream": FLAG}
+    asked = {"messages": _list(turn, 1), "max_tokens": _count(1, limits.max_tokens), "system": TEXT, "stream": FLAG}
     model: dict[str, Schema] = {"model": {"type": "string", "enum": list(models)}}
     options = {"options": {"type": "object"}, "stream": FLAG}
     return {
         "chat": _object(["model", "messages"], **model, **chat),
         "completions": _object(["model", "prompt"], **model, **completion),
         "responses": _object(["model", "input"], **model, input=_any(TEXT, _list(item, 1)), stream=FLAG),
-        "messages": _object(["model", "messages", "max_tokens"], **model, **claude),
-        "count_tokens": _object(["model", "messages"], **model, **claude),
+        "messages": _object(["model", "messages", "max_tokens"], **model, **asked),
+        "count_tokens": _object(["model", "messages"], **model, **asked),
         "ollama_chat": _object(["model", "messages"], **model, messages=_list(message, 1), **options),
         "ollama_generate": _object(["model"], **model, prompt=TEXT, system=TEXT, raw=FLAG, **options),
         "ollama_show": _object(["model"], **model),
