@@ -6,15 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from consort.core.files import write_atomic, write_json
+from consort.core.files import write_json
 from consort.core.journal import Journal, key_of
-from consort.core.results import write_results
 from consort.data import Task
 from consort.evaluate import evaluate, gate
 from consort.evaluate.measure import prompt_of
 from consort.plan.expression import Plan, dump
-from consort.runs.folder import PLAN_FILE, plan_text
-from consort.runs.results import told_task
+from consort.runs.fitted import written_beside_its_model
 
 STATE_FILE = "state.json"
 
@@ -55,15 +53,4 @@ def fit_studied(
         "state": STATE_FILE if decision.kept else None,
         **report,
     }
-    name, kind = (decision.candidate, "team") if decision.kept else (decision.fallback, "single")
-    content = {
-        "task": told_task(task, fit=len(fit), held_out=decision.count),
-        "seed": seed,
-        "singles": [single.to_json()],
-        "decision": decision.to_json(),
-        "winner": {"name": name, "kind": kind, "plan": dump(root), "path": PLAN_FILE},
-        "details": {"fit": told},
-    }
-    write_results(journal.folder, "fit", content)
-    write_atomic(journal.folder / PLAN_FILE, plan_text(dump(root), read.seed))
-    return {**told, "decision": decision.to_json()}
+    return written_beside_its_model(journal.folder, replace(read, root=root), task, single, decision, told, seed=seed)

@@ -12,7 +12,7 @@ from consort.core.journal import key_of, provenance
 from consort.core.results import write_results
 from consort.data import Task
 from consort.ensemble.learning.fitting import Fitted, Rule, save_learned
-from consort.evaluate import Result
+from consort.evaluate import Decision, Result
 from consort.models.cost import distinct
 from consort.plan.expression import Call, Node, Plan, dump
 from consort.runs.folder import PLAN_FILE, REPORT_FILE, plan_text
@@ -116,6 +116,24 @@ def written(work: Work, folder: Path, fitted: Fitted, results: Sequence[Result],
     write_atomic(folder / PLAN_FILE, plan_text(dump(root), work.plan.seed))
     write_report(folder, folder / REPORT_FILE)
     return Outcome(folder, kept, {**told, "decision": fitted.decision.to_json()})
+
+
+def written_beside_its_model(
+    folder: Path, plan: Plan, task: Task, single: Result, decision: Decision, told: dict[str, Any], *, seed: int
+) -> dict[str, Any]:
+    """Write plan and results of a strategy that was compared with its own model on held-out examples; returns both."""
+    name, kind = (decision.candidate, "team") if decision.kept else (decision.fallback, "single")
+    content = {
+        "task": told_task(task, fit=told["fit_examples"], held_out=decision.count),
+        "seed": seed,
+        "singles": [single.to_json()],
+        "decision": decision.to_json(),
+        "winner": {"name": name, "kind": kind, "plan": dump(plan.root), "path": PLAN_FILE},
+        "details": {"fit": told},
+    }
+    write_results(folder, "fit", content)
+    write_atomic(folder / PLAN_FILE, plan_text(dump(plan.root), plan.seed))
+    return {**told, "decision": decision.to_json()}
 
 
 def _content(work: Work, fitted: Fitted, plan: Any, results: Sequence[Result]) -> dict[str, Any]:
