@@ -25,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.params import Param, bind, params_of
+from consort.merge.arithmetic.forms import Form
 from consort.merge.engine.blocks import Blocks, Grain, InMemory, shaped
 from consort.merge.registry import methods
 from consort.weights.disk.stream import one_torch_thread
@@ -41,7 +42,8 @@ class Method:
     that it names. `check(*, ...)`, likewise, raises BadParameter for parameters that make no sense together.
     `symmetric`: the order of the models does not matter. `inputs`: least and greatest number of models. `statistics`
     is the kind ("fisher", "gram") of statistics that each model must come with, "" for none; a tensor that has none is
-    merged without, in the finest grain.
+    merged without, in the finest grain. `form(models, *, ...)`, of a method of grain "entry" that sums or votes, is
+    what it does as a value, None for parameters with which it does more; it may ask for `stat`.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Method:
     inputs: tuple[int, int | None]
     base: BaseUse
     statistics: str = ""
+    form: Callable[..., Form | None] | None = None
 
     @property
     def of_matrices(self) -> bool:
@@ -80,6 +83,10 @@ class Method:
     def measure(self, blocks: Blocks, params: Mapping[str, Any]) -> Any:
         """The statistic of one tensor, None for a method without one."""
         return self.statistic(blocks, **_named(self.statistic, params)) if self.statistic else None
+
+    def formed(self, models: int, stat: Any, params: Mapping[str, Any]) -> Form | None:
+        """What the function does to so many models, as a value; None where it has no form."""
+        return self.form(models, **_named(self.form, {**params, "stat": stat})) if self.form else None
 
     def apply(
         self,
@@ -145,10 +152,11 @@ def _wrap(
     inputs: tuple[int, int | None] = (1, None),
     base: BaseUse = "ignored",
     statistics: str = "",
+    form: Callable[..., Form | None] | None = None,
 ) -> Method:
     params = params_of(function)
     name = function.__name__
-    return Method(name, function, params, paper, on, grain, statistic, check, symmetric, inputs, base, statistics)
+    return Method(name, function, params, paper, on, grain, statistic, check, symmetric, inputs, base, statistics, form)
 
 
 method = methods.registrar(_wrap)

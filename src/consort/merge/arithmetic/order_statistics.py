@@ -13,6 +13,7 @@ from math import prod, sqrt
 import numpy as np
 from jaxtyping import UInt
 
+from consort.merge.arithmetic import compiled
 from consort.merge.engine.blocks import Block, Blocks
 
 Patterns = UInt[np.ndarray, "row entry"]
@@ -40,6 +41,12 @@ class Bracket:
 
     def look(self, bits: UInt[np.ndarray, "entry"]) -> int:
         """Count a block's entries and keep those inside; how many these are."""
+        if (kernels := compiled.kernels_for(bits)) is not None:
+            inside, counts = compiled.look(kernels, bits, self.low, self.high)
+            self.inside.append(inside)
+            self.below, self.lows = self.below + counts[0], self.lows + counts[1]
+            self.highs += counts[2] if self.high > self.low else 0
+            return len(inside)
         between = bits > self.low
         between &= bits < self.high
         self.inside.append(bits[between])

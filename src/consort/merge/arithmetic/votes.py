@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import hardshrink
 
 from consort.core.errors import BadParameter
+from consort.merge.arithmetic import compiled
 
 SMALLEST_SUM = 1e-8
 """Weights whose sum is smaller than this share of the sum of their magnitudes cancel out."""
@@ -47,6 +48,8 @@ def weighted_total(
 ) -> Float[Tensor, "*shape"]:
     """Σ w_i x_i, in the order of the models, each product and each sum rounded in the dtype of the stack."""
     weight = weight.to(stack.dtype)
+    if stack.ndim == 2 and weight.ndim == 1 and (kernels := compiled.kernels(stack)):
+        return compiled.weighted_total(kernels, stack, weight)
     result = stack[0] * weight[0]
     for tensor, w in zip(stack[1:], weight[1:], strict=True):
         result += tensor * w
@@ -78,8 +81,12 @@ def above(
 ) -> Float[Tensor, "model *shape"]:
     """The entries whose magnitude is greater than their model's bound, 0 for the others."""
     kept = torch.empty_like(deltas)
+    kernels = compiled.kernels(deltas) if deltas.ndim == 2 else None
     for tensor, limit, out in zip(deltas, bound, kept, strict=True):
-        out.copy_(hardshrink(tensor, float(limit)))
+        if kernels:
+            compiled.above(kernels, tensor, float(limit), out)
+        else:
+            out.copy_(hardshrink(tensor, float(limit)))
     return kept
 
 
@@ -87,8 +94,13 @@ def at_least(
     deltas: Float[Tensor, "model *shape"], threshold: Sequence[float] | Float[np.ndarray, "model"]
 ) -> Float[Tensor, "model *shape"]:
     """The entries whose magnitude reaches their model's threshold, 0 for the others; a threshold of 0 keeps all."""
-    dtype = torch.finfo(deltas.dtype).dtype
-    return above(deltas, np.nextafter(np.asarray(threshold, dtype), np.asarray(-np.inf, dtype)))
+    return above(deltas, just_below(threshold, torch.finfo(deltas.dtype).dtype))
+
+
+def just_below(threshold: Sequence[float] | Float[np.ndarray, "model"], dtype: str) -> Float[np.ndarray, "model"]:
+    """The next smaller numbers of the dtype: what is above them reaches the threshold."""
+    below: Float[np.ndarray, "model"] = np.nextafter(np.asarray(threshold, dtype), np.asarray(-np.inf, dtype))
+    return below
 
 
 def task_vector(
@@ -119,6 +131,26 @@ def voted(
 
     `elect`: the sign of Σ w_i d_i ("weighted"), of Σ d_i ("unweighted"), of Σ sign(d_i) ("count"); 0 counts as plus.
     """
+    result = _compiled_vote(deltas, weight, elect, normalize)
+    if result is None:
+        result = _vote(deltas, weight, elect, normalize)
+    return result if lambda_ == 1 else result * lambda_
+
+
+def _compiled_vote(
+    deltas: Float[Tensor, "model *shape"], weight: Float[Tensor, "model"], elect: str, normalize: bool
+) -> Float[Tensor, "*shape"] | None:
+    """In one pass over memory where that is possible; the bits are those of `_vote`."""
+    flat = deltas.flatten(1)
+    kernels = compiled.kernels(flat)
+    if kernels is None:
+        return None
+    return compiled.voted(kernels, flat, weight, elect=elect, normalize=normalize).view(deltas.shape[1:])
+
+
+def _vote(
+    deltas: Float[Tensor, "model *shape"], weight: Float[Tensor, "model"], elect: str, normalize: bool
+) -> Float[Tensor, "*shape"]:
     weighted = deltas * along(weight, deltas)
     votes = weighted if elect == "weighted" else deltas if elect == "unweighted" else deltas.sign()
     sign = elected(votes)
@@ -126,7 +158,7 @@ def voted(
     result = total(agreeing) * sign
     if normalize:
         result /= divisor(weighted_total(agreeing.sign(), weight))
-    return result if lambda_ == 1 else result * lambda_
+    return result
 
 
 def refuse_cancelling(weight: Sequence[float], normalize: bool) -> None:

@@ -27,6 +27,7 @@ from consort.merge.engine.checks import (
     collecting,
 )
 from consort.merge.engine.config_conflict import read_conflicts, settled
+from consort.merge.engine.fused import fuse, fusible
 from consort.merge.engine.matching import Available, Job, completed, dtype_named, match, merged_config, tell_dtypes
 from consort.merge.engine.memo import Memo
 from consort.merge.engine.reading import Batch, Reader, Stacks
@@ -297,6 +298,8 @@ class Merged:
         return self._jobs[name]
 
     def _compute(self, job: Job, start: int, stop: int, out: Tensor) -> None:
+        if fusible(self._reader, job, out) and self._fused(job, start, stop, out):
+            return
         for first, last in ranges(job.spec.shape, self._reader.grain(job), start, stop):
             result = self._block(job, first, last)
             low, high = max(first, start), min(last, stop)
@@ -307,10 +310,16 @@ class Merged:
         if self._reader.grain(job) == "tensor":
             whole: Tensor = self._once(job.name, lambda: self._merged(job, 0, job.spec.numel, None))
             return whole
-        params, stat = self.resolve(job.name), None
-        if self._method.statistic:
-            stat = self._once(job.name, lambda: self._method.measure(self._stacks([job], params), params))
-        return self._merged(job, first, last, stat)
+        return self._merged(job, first, last, self._statistic(job))
+
+    def _statistic(self, job: Job) -> Any:
+        method, params = self._method, self.resolve(job.name)
+        measured = partial(self._once, job.name, lambda: method.measure(self._stacks([job], params), params))
+        return measured() if method.statistic else None
+
+    def _fused(self, job: Job, start: int, stop: int, out: Tensor) -> bool:
+        form = self._method.formed(self._reader.height(job), self._statistic(job), self.resolve(job.name))
+        return form is not None and fuse(form, self._reader, job, start, stop, out)
 
     def _merged(self, job: Job, first: int, last: int, stat: Any) -> Float[Tensor, "entries"]:
         part = self._reader.read(job, first, last)

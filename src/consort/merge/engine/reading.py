@@ -93,6 +93,18 @@ class Reader:
         drawn = shaped(self._uniform(job, start, stop), shape, grain) if self.method.random else None
         return Part(Block(shaped(stack, shape, grain), drawn, self._statistics(job, start, stop)), base)
 
+    def bits(self, job: Job, start: int, stop: int, dtype: torch.dtype) -> tuple[list[Tensor], Tensor | None]:
+        """Entries [start, stop) of the stack and of the base that results are added to, in the dtype they have."""
+        stacked, under = self._stacked(job), self.method.on == "deltas" and self.base is not None
+        height = len(stacked) + under
+        memory = self._buffer("bits", height * (stop - start), dtype).view(height, -1)
+        for row, (checkpoint, source) in zip(memory, stacked, strict=False):
+            checkpoint.read_into(job.sources[source], start, stop, row)
+        if not under or self.base is None:
+            return list(memory), None
+        self.base.read_into(job.sources[-1], start, stop, memory[-1])
+        return list(memory[:-1]), memory[-1]
+
     def read_batch(self, jobs: Sequence[Job]) -> Batch:
         """Whole tensors of one dtype that all inputs have, without statistics; `read` leaves what is returned alone."""
         entries, compute, height = sum(job.spec.numel for job in jobs), jobs[0].compute, self.height(jobs[0])

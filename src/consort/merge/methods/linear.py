@@ -6,11 +6,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.params import PerModel
-from consort.merge.arithmetic.votes import per_model, refuse_cancelling, task_vector
+from consort.merge.arithmetic.forms import Total
+from consort.merge.arithmetic.votes import per_model, refuse_cancelling
 from consort.merge.method import method
 
 
-@method(paper="2203.05482", on="weights", check=refuse_cancelling, symmetric=True, inputs=(1, None), base="ignored")
+def average(models: int, *, weight: PerModel[float], normalize: bool) -> Total:
+    """The sum that a soup is."""
+    return Total(per_model(weight, models), normalize)
+
+
+@method(
+    paper="2203.05482",
+    on="weights",
+    check=refuse_cancelling,
+    symmetric=True,
+    inputs=(1, None),
+    base="ignored",
+    form=average,
+)
 def linear(
     weights: Float[Tensor, "model *shape"], *, weight: PerModel[float] = 1.0, normalize: bool = True
 ) -> Float[Tensor, "*shape"]:
@@ -18,4 +32,4 @@ def linear(
 
     `normalize`: divide by the sum of the weights.
     """
-    return task_vector(weights, per_model(weight, len(weights)), normalize=normalize, lambda_=1.0)
+    return average(len(weights), weight=weight, normalize=normalize)(weights)

@@ -6,11 +6,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.params import PerModel
-from consort.merge.arithmetic.votes import per_model, refuse_cancelling, task_vector
+from consort.merge.arithmetic.forms import Total
+from consort.merge.arithmetic.votes import per_model, refuse_cancelling
 from consort.merge.method import method
 
 
-@method(paper="2212.04089", on="deltas", check=refuse_cancelling, symmetric=True, inputs=(1, None), base="required")
+def arithmetic(models: int, *, weight: PerModel[float], normalize: bool, lambda_: float) -> Total:
+    """The sum of task vectors."""
+    return Total(per_model(weight, models), normalize, lambda_)
+
+
+@method(
+    paper="2212.04089",
+    on="deltas",
+    check=refuse_cancelling,
+    symmetric=True,
+    inputs=(1, None),
+    base="required",
+    form=arithmetic,
+)
 def task_arithmetic(
     deltas: Float[Tensor, "model *shape"],
     *,
@@ -22,4 +36,4 @@ def task_arithmetic(
 
     `normalize`: divide by the sum of the weights.
     """
-    return task_vector(deltas, per_model(weight, len(deltas)), normalize=normalize, lambda_=lambda_)
+    return arithmetic(len(deltas), weight=weight, normalize=normalize, lambda_=lambda_)(deltas)

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.params import PerModel, Range
+from consort.merge.arithmetic.forms import Vote
 from consort.merge.arithmetic.reductions import l1_factors, trimming_thresholds
 from consort.merge.arithmetic.votes import along, at_least, per_model, refuse_mixed_signs, voted
 from consort.merge.engine.blocks import Blocks
@@ -40,10 +41,25 @@ def trimming(blocks: Blocks, *, density: Sequence[float], rescale: str, scope: s
     return found
 
 
+def vote(
+    models: int,
+    stat: Trimming,
+    *,
+    weight: PerModel[float],
+    rescale: str,
+    elect: str,
+    normalize: bool,
+    lambda_: float,
+) -> Vote | None:
+    """The vote as a value, where nothing is rescaled before it."""
+    return Vote(per_model(weight, models), stat.threshold, elect, normalize, lambda_) if rescale == "none" else None
+
+
 @method(
     paper="2306.01708",
     on="deltas",
     statistic=trimming,
+    form=vote,
     check=refuse_mixed_signs,
     symmetric=True,
     inputs=(1, None),

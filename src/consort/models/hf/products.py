@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 from hashlib import sha256
 from itertools import cycle
 from pathlib import Path
@@ -29,6 +28,7 @@ from torch.nn import functional as F
 from consort.core.cache import cache_folder
 from consort.core.errors import ConsortError
 from consort.core.files import write_json
+from consort.core.processor import processor
 
 LOG = logging.getLogger(__name__)
 
@@ -118,17 +118,6 @@ def _seconds(work: Callable[[], object]) -> float:
     begun = clock()
     work()
     return clock() - begun
-
-
-@cache
-def processor() -> str:
-    """What distinguishes this processor from others."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
-    except OSError:  # not Linux
-        return f"{platform.machine()} {platform.processor()}"
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "CPU part", "flags"))]
-    return " ".join([platform.machine(), *dict.fromkeys(names)])
 
 
 def _file() -> Path:
