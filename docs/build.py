@@ -1,9 +1,10 @@
-"""Write the generated pages: docs/methods.md from the registries, docs/cli.md from the program's own help."""
+"""Write the generated pages: docs/methods.md and docs/map.md from the registries, docs/cli.md from the help."""
 
 from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -37,6 +38,18 @@ def methods_page() -> str:
     return "\n".join(lines)
 
 
+def anchors_of_methods() -> dict[tuple[str, str], str]:
+    """Where each method stands on its page: headings of one name are numbered in their order, as hosts of pages do."""
+    found: dict[tuple[str, str], str] = {}
+    seen: Counter[str] = Counter()
+    for registry in sorted(registries(), key=lambda r: r.kind):
+        for name in ["", *registry.entries()]:
+            heading = name or registry.kind
+            found[registry.kind, name] = f"{heading}-{seen[heading]}" if seen[heading] else heading
+            seen[heading] += 1
+    return found
+
+
 def link(paper: str) -> str:
     return f"[{paper}](https://arxiv.org/abs/{paper})" if re.fullmatch(r"\d{4}\.\d{5}", paper) else paper
 
@@ -53,7 +66,71 @@ def cli_page() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"methods.md": methods_page, "cli.md": cli_page}
+SURVEY = [
+    (
+        "Merge",
+        "One model out of many, in weight space",
+        "merging.md",
+        ["merge", "view", "units", "trained", "corrected"],
+    ),
+    ("Merge: adapters", "Low-rank adapters put together, made and taken out", "lora.md", ["adapter"]),
+    ("Merge: mixtures of experts", "Experts side by side, chosen by a gate", "mixture.md", ["moe", "mixture"]),
+    ("Ensemble before inference", "A router chooses the model", "routing.md", ["router", "features"]),
+    ("Ensemble during inference", "Token distributions put together", "ensembles.md", ["ensemble", "model"]),
+    (
+        "Ensemble after inference",
+        "Answers are voted on, ranked, fused, or asked for in a cascade",
+        "answers.md",
+        ["answer", "confidence", "judge", "pair_scorer", "reading"],
+    ),
+    (
+        "Cooperate: input compression",
+        "A small model shortens what a large one reads",
+        "compression.md",
+        ["compress", "compressor", "eviction"],
+    ),
+    (
+        "Cooperate: speculation",
+        "A small model drafts, a large one verifies",
+        "speculation.md",
+        ["speculate", "drafter"],
+    ),
+    ("Cooperate: knowledge transfer", "One model's distributions steer another's", "transfer.md", ["transfer"]),
+    (
+        "Cooperate: detectors",
+        "What is wrong with an answer, and what to do about it",
+        "detection.md",
+        ["detector", "guard", "remedy", "stage"],
+    ),
+    ("Cooperate: retrievers", "A store supplies what no model knows", "retrieval.md", ["retrieve", "retriever"]),
+    (
+        "Cooperate: federation",
+        "Training without pooling data, and a cloud model that sees placeholders",
+        "federation.md",
+        ["aggregator", "split", "trainer", "private", "recogniser"],
+    ),
+    ("Search", "Over weights, adapters, paths through layers, answers", "search.md", ["optimizer", "space", "utility"]),
+    ("Measure", "Scores, and what a report shows of a run", "tasks.md", ["metric", "report_view"]),
+]
+"""Family (most of them sections of arXiv 2407.06089), what it is, its page, its kinds; a test asks for every kind."""
+
+
+def map_page() -> str:
+    """Every method, by the families of the survey."""
+    anchors, kinds = anchors_of_methods(), {registry.kind: registry for registry in registries()}
+    lines = ["# Map of the field", "", GENERATED]
+    lines += [
+        "The families of [Merge, Ensemble, and Cooperate](https://arxiv.org/abs/2407.06089), and what fills each."
+    ]
+    for family, what, page, held in SURVEY:
+        lines += ["", f"## {family}", "", f"{what} ([page]({page})).", ""]
+        for kind in held:
+            names = [f"[`{name}`](methods.md#{anchors[kind, name]})" for name in kinds[kind].entries()]
+            lines += [f"- **{kind}**: {', '.join(names)}"]
+    return "\n".join([*lines, ""])
+
+
+PAGES = {"methods.md": methods_page, "cli.md": cli_page, "map.md": map_page}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from consort.core.catalogue import registries
+
 ROOT = Path(__file__).parents[2]
 SNIPPETS = [
     (page.name, block)
@@ -18,16 +20,23 @@ SNIPPETS = [
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
-def pages():
+def built():
     spec = importlib.util.spec_from_file_location("build_docs", ROOT / "docs" / "build.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.PAGES
+    return module
 
 
-@pytest.mark.parametrize("name", ["methods.md", "cli.md"])
+@pytest.mark.parametrize("name", ["methods.md", "cli.md", "map.md"])
 def test_generated_pages_are_current(name):
-    assert (ROOT / "docs" / name).read_text("utf-8") == pages()[name](), "run `make docs`"
+    assert (ROOT / "docs" / name).read_text("utf-8") == built().PAGES[name](), "run `make docs`"
+
+
+def test_every_kind_and_no_empty_family_is_on_the_map():
+    module = built()
+    held = [kind for *_, kinds in module.SURVEY for kind in kinds]
+    assert sorted(held) == sorted(registry.kind for registry in registries())
+    assert all((ROOT / "docs" / page).is_file() for _, _, page, _ in module.SURVEY)
 
 
 @pytest.mark.parametrize(("page", "block"), SNIPPETS, ids=[f"{p}-{i}" for i, (p, _) in enumerate(SNIPPETS)])
