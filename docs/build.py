@@ -91,7 +91,7 @@ SURVEY = [
     ),
     (
         "Cooperate: speculation",
-        "A small model drafts, a large one verifies",
+        "A small model drafts for a large one",
         "speculation.md",
         ["speculate", "drafter"],
     ),
