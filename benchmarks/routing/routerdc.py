@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from consort.core.kinds import made
 from consort.ensemble.before import before
 from consort.ensemble.learning.observations import Observed, from_table
 from consort.evaluate import plain_table
@@ -131,7 +132,7 @@ def fitted_rows(
     models, rows = [FakeModel({}, name=name) for name in train.models], []
     for name, options in routers.items():
         begun = time.process_time()
-        kind = before.get(name)
+        kind: Any = before.get(name)
         router = kind(models, **({"features": features} if kind.needs_features else {}), **options)
         if router.needs_fit:
             router = router.fit(train, seed=0, encoder=encoder)
@@ -147,15 +148,15 @@ def encoder_rows(encoder: str, steps: int, train: Observed, tests: list[Observed
     """ZOOTER and RouterDC on the encoder as it is, and fine-tuned by the loss of each."""
     from consort.ensemble.routing.encoder_training import fine_tune
 
-    tuned = {"zooter": {}, "router_dc": {}}
+    tuned: dict[str, dict[str, Any]] = {"zooter": {}, "router_dc": {}}
     rows = fitted_rows({**tuned, "blend": {}}, encoder, train, tests, f", {Path(encoder).name} frozen")
     with tempfile.TemporaryDirectory() as place:
         for name in tuned:
             begun = time.process_time()
-            made = fine_tune(encoder, train, Path(place) / name, loss=name, steps=steps)  # type: ignore[arg-type]
+            folder = fine_tune(encoder, train, Path(place) / name, loss=name, steps=steps)  # type: ignore[arg-type]
             trained = time.process_time() - begun
             told = f", {Path(encoder).name} fine-tuned, {steps} steps"
-            for row in fitted_rows({name: {}, "blend": {}}, str(made), train, tests, told + f" by {name}'s loss"):
+            for row in fitted_rows({name: {}, "blend": {}}, str(folder), train, tests, told + f" by {name}'s loss"):
                 rows.append([*row[:-1], f"{trained + float(row[-1]):.0f}"])
     return rows
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from consort.ensemble.before import before
-from consort.ensemble.before.knn import Knn, transposed
+from consort.ensemble.before.knn import Knn
 from consort.ensemble.before.ridge import Ridge
 from consort.ensemble.before.router_dc import RouterDc
 from consort.ensemble.features.ngrams import gram_counts
 from consort.ensemble.learning.observations import Observed
 from consort.ensemble.routing import linear
-from consort.ensemble.routing.features import products, similarity
+from consort.ensemble.routing.alike import products, similarity, transposed
 from consort.ensemble.routing.linear import out_of_fold, ridge
 from consort.models import FakeModel
 from consort.testing import router_laws as laws

@@ -14,7 +14,7 @@ import logging
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ class Task:
     test: tuple[Example, ...]
     options: Options = Options()
     metric_options: Mapping[str, Any] = field(default_factory=dict)
+    _keys: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The key, once it has been asked for."""
 
     def split(self, name: str, *, seed: int = 0) -> tuple[Example, ...]:
         """The examples of "dev" or "test", or of "fit" or "held_out", the two parts of dev under `seed`.
@@ -87,13 +89,18 @@ class Task:
     @property
     def key(self) -> str:
         """A hash (16 hexadecimal digits) of everything that scores depend on; names and paths are not part of it."""
-        how = [self.metric, dict(self.metric_options), asdict(self.options)]
-        return _digest([how, key_of_examples(self.dev), key_of_examples(self.test)])
+        if not self._keys:
+            how = [self.metric, dict(self.metric_options), asdict(self.options)]
+            self._keys.append(_digest([how, key_of_examples(self.dev), key_of_examples(self.test)]))
+        return self._keys[0]
+
+
+_COLUMNS = tuple(column.name for column in fields(Example))
 
 
 def key_of_examples(examples: Sequence[Example]) -> str:
     """A hash of examples in order, whatever file and line they stand in."""
-    return _digest([asdict(e) | {"line": 0} for e in examples])
+    return _digest([{name: getattr(e, name) for name in _COLUMNS} | {"line": 0} for e in examples])
 
 
 def load_task(path: Path | str, *, allow_code: bool = False) -> Task:

@@ -8,6 +8,7 @@ one of Agresti and Min (2005); for scores of 0 and 1 these are the published for
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -29,17 +30,29 @@ def replicates(
 
     Equal n and seed draw equal sets, so the replicates of two systems on the same examples are paired.
     """
+    return replicates_of([(statistics, aggregate)], resamples=resamples, seed=seed)[0]
+
+
+def replicates_of(
+    tables: Sequence[tuple[np.ndarray, Aggregate]], *, resamples: int = RESAMPLES, seed: int = 0
+) -> list[np.ndarray]:
+    """The replicates of several systems' rows on the same examples, whose sets are drawn once for all."""
     rng = np.random.default_rng(seed)
-    n = len(statistics)
+    n = len(tables[0][0])
     step = max(1, BLOCK // n)
-    starts = range(0, resamples, step)
-    parts = (rng.integers(0, n, (min(step, resamples - start), n)) for start in starts)
-    return np.concatenate([aggregate(_sums(statistics, rows)) for rows in parts])
+    found: list[list[np.ndarray]] = [[] for _ in tables]
+    for start in range(0, resamples, step):
+        rows = rng.integers(0, n, (min(step, resamples - start), n))
+        for (statistics, aggregate), parts in zip(tables, found, strict=True):
+            parts.append(aggregate(_sums(statistics, rows)))
+    return [np.concatenate(parts) for parts in found]
 
 
 def _sums(statistics: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Sums (draws, k) over the drawn rows; column by column, which is many times faster than rows at once."""
-    return np.stack([column[rows].sum(1) for column in statistics.T], axis=1)
+    draws, n = rows.shape
+    columns = (np.full(draws, float(n)) if (c == 1).all() else c.take(rows).sum(1) for c in statistics.T)
+    return np.stack(list(columns), axis=1)
 
 
 def interval(scores: np.ndarray, *, level: float = LEVEL) -> tuple[float, float]:
@@ -110,9 +123,8 @@ def difference_interval(
     """
     known = _are_known(ours) & _are_known(theirs)
     ours, theirs = ours[known], theirs[known]
-    if span is None and aggregate is ratio and _are_binary(ours) and _are_binary(theirs):
-        span = UNIT
-    if span is None or not (_are_means(ours, aggregate) and _are_means(theirs, aggregate)):
+    span = range_of_means(ours, theirs, aggregate, span)
+    if span is None:
         return interval(drawn, level=level)
     width = span[1] - span[0]
     gained = (ours[:, 0] - theirs[:, 0]) / width
@@ -121,6 +133,13 @@ def difference_interval(
     z = Z if level == LEVEL else NormalDist().inv_cdf((1 + level) / 2)
     half = z * math.sqrt(max(0.0, (float((gained**2).sum()) + 1) / n - centre**2) / n)
     return width * max(-1.0, centre - half), width * min(1.0, centre + half)
+
+
+def range_of_means(ours: np.ndarray, theirs: np.ndarray, aggregate: Aggregate, span: Span | None) -> Span | None:
+    """The range of two systems' scores where it is known and the scores are means; then nothing need be drawn."""
+    if span is None and aggregate is ratio and _are_binary(ours) and _are_binary(theirs):
+        span = UNIT
+    return span if _are_means(ours, aggregate) and _are_means(theirs, aggregate) else None
 
 
 def _are_known(statistics: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from consort.core.errors import BadData, Incompatible, UnknownName, did_you_mean
-from consort.evaluate.bootstrap import difference_interval, interval_of, replicates
+from consort.evaluate.bootstrap import difference_interval, interval_of, replicates_of
 from consort.evaluate.registry import ratio
 from consort.evaluate.result import Result, aggregate_of
 
@@ -105,10 +105,10 @@ def compare(
     tables = [_table(r, unit) for r in results]
     best = _reference(results, tables, reference, singles)
     span = aggregate_of(results[best].metric).span
-    baseline = replicates(*tables[best], seed=seed)
+    drawn = replicates_of(tables, seed=seed)
     systems = []
     for i, (result, table) in enumerate(zip(results, tables, strict=True)):
-        difference = None if i == best else _difference(table, tables[best], baseline, span, seed)
+        difference = None if i == best else _difference(table, tables[best], drawn[i] - drawn[best], span)
         bounds = result.interval if unit == "score" else interval_of(*table, seed=seed)
         systems.append(System(result, _score(table), bounds, difference))
     first = results[0]
@@ -120,7 +120,8 @@ def gate(candidate: Result, fallback: Result, *, seed: int = 0) -> Decision:
     unit = _unit([candidate, fallback], None)
     ours, theirs = _table(candidate, unit), _table(fallback, unit)
     span = aggregate_of(fallback.metric).span
-    difference = _difference(ours, theirs, replicates(*theirs, seed=seed), span, seed)
+    drawn = replicates_of([ours, theirs], seed=seed)
+    difference = _difference(ours, theirs, drawn[0] - drawn[1], span)
     scores = _score(ours), _score(theirs)
     names = candidate.model, fallback.model
     return Decision(*names, scores[0] >= scores[1], *scores, difference, unit, candidate.split, candidate.count)
@@ -142,8 +143,7 @@ def _score(table: Table) -> float:
     return float(table[1](table[0].sum(0)))
 
 
-def _difference(table: Table, reference: Table, baseline: np.ndarray, span: Span | None, seed: int) -> Difference:
-    drawn = replicates(*table, seed=seed) - baseline
+def _difference(table: Table, reference: Table, drawn: np.ndarray, span: Span | None) -> Difference:
     bounds = difference_interval(table[0], reference[0], table[1], drawn, span)
     return Difference(_score(table) - _score(reference), bounds, float((drawn <= 0).mean()))
 

@@ -17,7 +17,7 @@ from consort.models.cost import distinct
 from consort.plan.expression import Call, Node, Plan, dump
 from consort.runs.folder import PLAN_FILE, REPORT_FILE, plan_text
 from consort.runs.results import told_examples, told_task
-from consort.runs.search.spaces import sources_of
+from consort.runs.sources import sources_of
 from consort.weights import describe
 from consort.weights.checkpoint import Checkpoint, leaves
 from consort.weights.content import content_hash

@@ -14,10 +14,11 @@ from jaxtyping import Float
 
 from consort.core.params import Range
 from consort.ensemble.before import strategy
-from consort.ensemble.before.knn import neighbour_means, transposed
+from consort.ensemble.before.knn import means_of_nearest
 from consort.ensemble.learning.fitting import Learned
 from consort.ensemble.learning.observations import Observed
-from consort.ensemble.routing.features import Features, Rows, packed, similarity
+from consort.ensemble.routing.alike import transposed
+from consort.ensemble.routing.features import Features, Rows, packed
 from consort.ensemble.routing.linear import sigmoid, softmax_regression
 from consort.ensemble.routing.router import Router
 from consort.models.base import LanguageModel
@@ -67,8 +68,7 @@ class Correctness(Router):
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
         arrays, accuracy = self.learned_arrays, np.array(self.learned_values["accuracy"])
         if "right" in arrays:
-            alike = similarity(rows, self.columns())
-            means = neighbour_means(alike, arrays["right"], [self.k])[self.k]
+            means = means_of_nearest(rows, self.columns(), arrays["right"], self.k)
             chance = np.where(np.isnan(means), accuracy, means)
         else:
             chance = sigmoid(rows @ arrays["weight"] + arrays["intercept"])

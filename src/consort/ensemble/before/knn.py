@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -13,13 +12,14 @@ from consort.core.params import Range
 from consort.ensemble.before import strategy
 from consort.ensemble.learning.fitting import Learned
 from consort.ensemble.learning.observations import Observed
-from consort.ensemble.routing.features import Features, Rows, packed, products, similarity
+from consort.ensemble.routing.alike import cosines, nearest, transposed
+from consort.ensemble.routing.features import Features, Rows, packed
 from consort.ensemble.routing.linear import LARGE, folds_of, routed, sampled
 from consort.ensemble.routing.router import Router
 from consort.models.base import LanguageModel
 
 SIZES = (5, 10, 20, 40, 100, 200)
-BLOCK = 512
+BLOCK = 256
 CHECKED = 1000
 """Queries that the size is chosen on where there are too many for all."""
 
@@ -68,17 +68,19 @@ class Knn(Router):
         return sorted(order[m] for m in range(len(self.models)) if not outdone(m))
 
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
-        columns, quality = self.columns(), self.learned_arrays["quality"]
         k, fallback = self.learned_values["k"], np.array(self.learned_values["accuracy"])
-        means = np.zeros((len(texts), len(self.models)))
-        for i in range(0, len(texts), BLOCK):
-            means[i : i + BLOCK] = neighbour_means(similarity(rows[i : i + BLOCK], columns), quality, [k])[k]
+        means = means_of_nearest(rows, self.columns(), self.learned_arrays["quality"], k)
         return np.where(np.isnan(means), fallback, means)
 
 
-def transposed(rows: Rows) -> Rows:
-    """Features as rows, so that a query only touches its own features."""
-    return rows.T.tocsr() if hasattr(rows, "tocsr") else np.ascontiguousarray(rows.T)
+def means_of_nearest(
+    rows: Rows, columns: Rows, quality: Float[np.ndarray, "n model"], k: int
+) -> Float[np.ndarray, "query model"]:
+    """Mean known quality over the `k` observed queries nearest to each row; NaN where none is known."""
+    alike, means = cosines(columns, rows.shape[0]), np.zeros((rows.shape[0], quality.shape[1]))
+    for i in range(0, rows.shape[0], BLOCK):
+        means[i : i + BLOCK] = neighbour_means(alike(rows[i : i + BLOCK]), quality, [k])[k]
+    return means
 
 
 def neighbour_means(
@@ -91,14 +93,6 @@ def neighbour_means(
     sums, counts = np.where(known, quality, 0.0)[near].cumsum(1), known[near].cumsum(1)
     with np.errstate(invalid="ignore"):
         return {k: sums[:, min(k, most) - 1] / counts[:, min(k, most) - 1] for k in sizes}
-
-
-def nearest(alike: Float[np.ndarray, " n"], count: int) -> Int[np.ndarray, " count"]:
-    """The `count` of largest similarity, nearest first; of equal ones the first."""
-    edge = np.partition(alike, len(alike) - count)[len(alike) - count]
-    above = np.flatnonzero(alike > edge)
-    level = np.flatnonzero(alike == edge)[: count - len(above)]
-    return np.concatenate([above[np.argsort(-alike[above], kind="stable")], level])
 
 
 def best_k(rows: Rows, observed: Observed, seed: int) -> int:
@@ -114,7 +108,7 @@ def best_k(rows: Rows, observed: Observed, seed: int) -> int:
     for f in range(int(fold.max()) + 1):
         seen, unseen = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
         if len(seen) and len(unseen):
-            _estimate(scores, rows, observed.quality, seen, unseen, many)
+            _estimate(scores, rows, observed.quality, seen, unseen)
     judged = observed.rows(part) if many else observed
     return max(SIZES, key=lambda k: (routed(scores[k][part], judged.quality, judged.groups), -k))
 
@@ -125,17 +119,11 @@ def _estimate(
     quality: Float[np.ndarray, "n model"],
     seen: Int[np.ndarray, " seen"],
     unseen: Int[np.ndarray, " unseen"],
-    many: bool,
 ) -> None:
     """Enter what the neighbours among `seen` queries say of `unseen` ones, for each size."""
-    alike = products(rows[seen]) if many else partial(_similarity, transposed(rows[seen]))
-    block = BLOCK // 4 if many else BLOCK
-    for start in range(0, len(unseen), block):
-        part = unseen[start : start + block]
+    alike = cosines(transposed(rows[seen]), len(unseen))
+    for start in range(0, len(unseen), BLOCK):
+        part = unseen[start : start + BLOCK]
         means = neighbour_means(alike(rows[part]), quality[seen], SIZES)
         for k in SIZES:
             scores[k][part] = np.where(np.isnan(means[k]), scores[k][part], means[k])
-
-
-def _similarity(columns: Rows, rows: Rows) -> Float[np.ndarray, "row other"]:
-    return similarity(rows, columns)

@@ -19,10 +19,11 @@ from jaxtyping import Float
 from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.ensemble.before import strategy
-from consort.ensemble.before.knn import BLOCK, transposed
+from consort.ensemble.before.knn import BLOCK
 from consort.ensemble.learning.fitting import Learned
 from consort.ensemble.learning.observations import Observed
-from consort.ensemble.routing.features import Features, Rows, packed, similarity
+from consort.ensemble.routing.alike import cosines, transposed
+from consort.ensemble.routing.features import Features, Rows, packed
 from consort.ensemble.routing.linear import folds_of, routed
 from consort.ensemble.routing.router import Router
 from consort.models.base import LanguageModel
@@ -67,9 +68,9 @@ class SwRanking(Router):
         return Learned(self.kind, arrays, {"gamma": gamma})
 
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
-        columns, found = self.columns(), np.zeros((len(texts), len(self.models)))
+        alike, found = cosines(self.columns(), len(texts)), np.zeros((len(texts), len(self.models)))
         for i in range(0, len(texts), BLOCK):
-            found[i : i + BLOCK] = self._chances(similarity(rows[i : i + BLOCK], columns))
+            found[i : i + BLOCK] = self._chances(alike(rows[i : i + BLOCK]))
         return found
 
     def _chances(self, alike: Float[np.ndarray, "query n"]) -> Float[np.ndarray, "query model"]:
@@ -101,9 +102,10 @@ def best_gamma(
     seen, unseen = np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)
     if not len(seen):
         return GAMMAS[0]
-    columns, found = transposed(rows[seen]), {gamma: np.zeros((len(unseen), len(tier))) for gamma in GAMMAS}
+    alike_of = cosines(transposed(rows[seen]), len(unseen))
+    found = {gamma: np.zeros((len(unseen), len(tier))) for gamma in GAMMAS}
     for i in range(0, len(unseen), BLOCK):
-        alike = similarity(rows[unseen[i : i + BLOCK]], columns)
+        alike = alike_of(rows[unseen[i : i + BLOCK]])
         for gamma in GAMMAS:
             found[gamma][i : i + BLOCK] = ratings(alike, wins[seen], gamma)[:, tier]
     held_out = observed.rows(unseen)

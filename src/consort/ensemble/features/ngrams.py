@@ -17,6 +17,7 @@ from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.ensemble.features import feature
 from consort.ensemble.routing.features import Rows, remembered
+from consort.ensemble.routing.hashed import word_grams
 
 LOW, HIGH, BITS = 2, 4, 18
 
@@ -103,22 +104,9 @@ def gram_counts(texts: Sequence[str], low: int = LOW, high: int = HIGH, bits: in
     for text in texts:
         places += [known.setdefault(word, len(known)) for word in text.lower().split()]
         ends.append(len(places))
-    shape = len(texts), max(1, len(known))
-    words = csr_matrix((np.ones(len(places), np.float32), places, ends), shape=shape, dtype=np.float32)
-    found = words @ _word_grams(list(known) or [""], low, high, bits)
+    if not known:
+        return csr_matrix((len(texts), 2**bits), dtype=np.float32)
+    words = csr_matrix((np.ones(len(places), np.float32), places, ends), shape=(len(texts), len(known)))
+    found = words @ word_grams(list(known), low, high, 2**bits)
     found.sort_indices()
     return found
-
-
-def _word_grams(words: Sequence[str], low: int, high: int, bits: int) -> Rows:
-    from sklearn.feature_extraction.text import HashingVectorizer
-
-    grams = HashingVectorizer(
-        analyzer="char_wb",
-        ngram_range=(low, high),
-        n_features=2**bits,
-        alternate_sign=False,
-        norm=None,
-        dtype=np.float32,
-    )
-    return grams.transform(words)

@@ -184,13 +184,16 @@ def lower_bound(
     >>> lower_bound(np.ones(3), np.zeros(3)) < 1  # three queries are no certainty
     True
     """
-    from consort.evaluate.bootstrap import difference_interval, replicates
+    from consort.evaluate.bootstrap import difference_interval, range_of_means, replicates_of
     from consort.evaluate.registry import ratio
     from consort.evaluate.result import aggregate_of
 
     rows = [np.stack([quality, np.ones_like(quality)], axis=1) for quality in (ours, theirs)]
-    drawn = replicates(rows[0], ratio, seed=seed) - replicates(rows[1], ratio, seed=seed)
-    return difference_interval(rows[0], rows[1], ratio, drawn, aggregate_of("quality").span, level=level)[0]
+    span, drawn = aggregate_of("quality").span, np.empty(0)
+    if range_of_means(rows[0], rows[1], ratio, span) is None:
+        first, second = replicates_of([(table, ratio) for table in rows], seed=seed)
+        drawn = first - second
+    return difference_interval(rows[0], rows[1], ratio, drawn, span, level=level)[0]
 
 
 def _as_result(name: str, quality: Float[np.ndarray, " n"], held_out: Observed) -> Result:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import Float
 
 from consort.core.errors import BadData
 from consort.ensemble.learning.fitting import Learned
@@ -19,8 +18,6 @@ from consort.ensemble.learning.fitting import Learned
 Rows = Any
 """A scipy CSR matrix or a float32 array [text, feature] whose rows have length 1 (or 0)."""
 MEMO = 4
-COMMON = 512
-"""Features that are dense where many rows are compared."""
 LARGE = 64
 """Lists at least this long are remembered, so that fitting, calibration and several routers read them once."""
 
@@ -51,52 +48,6 @@ def encoder_of(learned: Learned, features: Features) -> Encoder:
         hint = "give the features it was fitted with, or fit the plan again"
         raise BadData("the state was learned with other features", field="features", hint=hint)
     return made
-
-
-def similarity(rows: Rows, others_transposed: Rows) -> Float[np.ndarray, "row other"]:
-    """Cosines: both have rows (columns) of length 1.
-
-    Where the others lie feature by feature (CSR), a row adds up its own features alone.
-    """
-    if getattr(others_transposed, "format", "") == "csr" and hasattr(rows, "indptr"):
-        found = np.zeros((rows.shape[0], others_transposed.shape[1]), np.float32)
-        for i, (start, end) in enumerate(zip(rows.indptr, rows.indptr[1:], strict=False)):
-            found[i] = others_transposed[rows.indices[start:end]].T @ rows.data[start:end]
-        return found
-    product = rows @ others_transposed
-    return np.asarray(product.toarray() if hasattr(product, "toarray") else product, dtype=np.float32)
-
-
-def products(others: Rows) -> Callable[[Rows], Float[np.ndarray, "row other"]]:
-    """Cosines of any rows with many `others`: a product of matrices, dense where features are common.
-
-    The same as `similarity` up to rounding, many times as fast where rows come in blocks; it takes `COMMON` numbers for
-    each of the others beside them.
-    """
-    if not hasattr(others, "indptr"):
-        return lambda rows: np.asarray(rows @ others.T, np.float32)
-    seen = np.bincount(others.indices, minlength=others.shape[1])
-    common = np.sort(np.argsort(-seen, kind="stable")[:COMMON])
-    is_common = np.zeros(others.shape[1], bool)
-    is_common[common] = True
-    dense = others.tocsc()[:, common].toarray(order="C")
-    rare = _kept(others, ~is_common).T.tocsr()
-
-    def cosines(rows: Rows) -> Float[np.ndarray, "row other"]:
-        found: np.ndarray = rows.tocsc()[:, common].toarray() @ dense.T
-        found += (_kept(rows, ~is_common) @ rare).toarray()
-        return found
-
-    return cosines
-
-
-def _kept(rows: Rows, columns: np.ndarray) -> Rows:
-    """Sparse rows with these columns alone, of the same shape."""
-    from scipy.sparse import csr_matrix
-
-    stays = columns[rows.indices]
-    ends = np.concatenate([[0], np.cumsum(stays)])[rows.indptr].astype(rows.indptr.dtype)
-    return csr_matrix((rows.data[stays], rows.indices[stays], ends), shape=rows.shape)
 
 
 def packed(rows: Rows, name: str) -> dict[str, np.ndarray]:

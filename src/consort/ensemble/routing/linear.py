@@ -8,7 +8,8 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
-from consort.ensemble.routing.features import Rows, similarity
+from consort.ensemble.routing.alike import similarity
+from consort.ensemble.routing.features import Rows
 
 FOLDS = 5
 DUAL = 2000

@@ -9,8 +9,8 @@ from consort.core.errors import BadParameter, BadPlan
 from consort.core.journal import key_of
 from consort.plan.build import Builder
 from consort.plan.expression import Reference
-from consort.plan.references import has_weights
 from consort.plan.search.plan import SearchPlan
+from consort.runs.sources import sources_of
 from consort.search.engine.scores import rounded
 from consort.search.engine.space import Built, Evaluated, Packed, Refilled
 from consort.search.packed.lora import Form
@@ -84,16 +84,6 @@ def _said(plan: SearchPlan, builder: Builder, expression: Any, kind: str) -> str
     built = builder.build(plan.node(expression), kind)
     sources = [built] if kind != "model" else sources_of(built)
     return key_of([plan.resolved(expression), [describe(leaf) for c in sources for leaf in leaves(c)]])
-
-
-def sources_of(model: Any) -> list[Checkpoint]:
-    """What the models inside a strategy were loaded from, as checkpoints; what has no weights here is left out."""
-    from consort.models.cost import leaves as models_in
-    from consort.weights import open_checkpoint
-
-    found = [getattr(m, "source", None) for m in models_in(model)]
-    local = [s for s in found if s is not None and (isinstance(s, Checkpoint) or has_weights(str(s)))]
-    return [s if isinstance(s, Checkpoint) else open_checkpoint(s) for s in local]
 
 
 def base_of(plan: SearchPlan, builder: Builder) -> Checkpoint:
