@@ -9,7 +9,6 @@ from typing import Any
 
 from consort.core.counted import counted
 from consort.core.errors import BadCheckpoint, Unsupported
-from consort.weights.architecture.skeleton import skeleton
 from consort.weights.family import layer_of, role_of, text_config
 
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
@@ -108,6 +107,8 @@ def _has_such_layers(config: Mapping[str, Any], stacks: Mapping[str, set[int]]) 
     """
     if config.get("model_type") in UNIFORM:
         return False
+    from consort.weights.architecture.skeleton import skeleton  # brings torch
+
     try:
         model = skeleton(config)
     except Unsupported:
