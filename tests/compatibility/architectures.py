@@ -186,6 +186,7 @@ GROUPS: dict[str, dict[str, dict[str, Any]]] = {
         "xglm": {"d_model": 32, "ffn_dim": 48, "num_layers": 2, "attention_heads": 4},
         "biogpt": {},
         "ctrl": {"n_embd": 32, "dff": 48, "n_layer": 2, "n_head": 4, "n_positions": WINDOW},
+        "roberta": {"is_decoder": True},
         "openai-gpt": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": WINDOW},
     },
     "parallel blocks": {

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from consort.core.errors import Incompatible, Unsupported
 from consort.merge import merge
+from consort.merge.adapters.extract_adapter import ExtractAdapter
 from consort.weights.architecture.loaded import Loaded
 from consort.weights.disk.folder import Folder, open_folder
 from consort.weights.disk.opening import open_checkpoint
@@ -206,3 +207,33 @@ def test_an_adapter_laid_over_its_base_is_pefts_merged_model(name: str, variant:
             assert torch.allclose(found[key], right[key], atol=1e-5), key
             changed += key not in untouched.keys() or not torch.equal(found[key], untouched[key])
     assert changed
+
+
+UNSAVED: dict[str, str] = {
+    # what an adapter of peft has no place for: parameters that are neither weights nor biases of a module of its own
+    **dict.fromkeys(("apertus", "diffllama", "gemma3n_text", "gpt_oss", "mimo_v2_flash", "dbrx"), "cannot be saved"),
+    **dict.fromkeys(("jetmoe", "ernie4_5_moe", "mamba", "mamba2", "falcon_mamba", "rwkv", "jamba"), "cannot be saved"),
+    **dict.fromkeys(("zamba", "zamba2", "bamba", "falcon_h1", "granitemoehybrid"), "cannot be saved"),
+    **dict.fromkeys(("recurrent_gemma", "qwen3_next", "qwen3_5_text", "olmo_hybrid"), "cannot be saved"),
+    **dict.fromkeys(("nemotron_h", "gemma3", "llava"), "cannot be saved"),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_A5_an_extracted_adapter_makes_the_tuned_model_in_peft(name: str, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    base, tuned = (folder(name, seed) for seed in range(2))
+    try:
+        write(ExtractAdapter(open_folder(tuned), open_folder(base), rank=64), tmp_path / "adapter")
+    except Incompatible as refusal:
+        assert name in UNSAVED and UNSAVED[name] in str(refusal), str(refusal)
+        return
+    assert name not in UNSAVED
+    write(open_checkpoint(tmp_path / "adapter", base=open_folder(base)), tmp_path / "merged")
+    tokens = torch.arange(3, 9)[None]
+    with torch.no_grad():
+        right = loads(name, tuned)(tokens).logits
+        theirs = peft.PeftModel.from_pretrained(loads(name, base), tmp_path / "adapter").eval()(tokens).logits
+        ours = loads(name, tmp_path / "merged")(tokens).logits
+    assert torch.allclose(theirs, right, atol=1e-3)
+    assert torch.allclose(ours, right, atol=1e-3)

@@ -79,6 +79,11 @@ Device = Annotated[str | None, typer.Option("--device", help="cpu | cuda | cuda:
 DeviceMap = Annotated[
     str | None, typer.Option("--device-map", help="Spread models over devices through accelerate: auto, or JSON.")
 ]
+Template = Annotated[
+    str | None,
+    typer.Option("--template", help="Chat templates: own (else plain lines, told) | required (else refused) | none."),
+]
+NoTemplate = Annotated[bool, typer.Option("--no-template", help="The same as --template none.")]
 
 
 Push = Annotated[
@@ -87,17 +92,23 @@ Push = Annotated[
 
 
 def placed(verb: Callable[..., None]) -> Callable[..., None]:
-    """The verb with options that say how its models are held: --dtype, --device, --device-map."""
+    """The verb with options that say how its models are held: --dtype, --device, --device-map, --template."""
 
     def run(given: dict[str, Any], arguments: dict[str, Any]) -> None:
         from consort.models.placement import held, parsed_map
 
         if given["device_map"] is not None:
             given["device_map"] = parsed_map(given["device_map"])
+        if given.pop("no_template"):
+            if given["template"] not in (None, "none"):
+                hint = "give one of the two"
+                raise BadParameter("none, says --no-template", field="--template", hint=hint)
+            given["template"] = "none"
         with held(**given):
             verb(**arguments)
 
-    return _with_options(verb, {"dtype": Dtype, "device": Device, "device_map": DeviceMap}, run)
+    added = {"dtype": Dtype, "device": Device, "device_map": DeviceMap, "template": Template, "no_template": NoTemplate}
+    return _with_options(verb, added, run)
 
 
 def pushed(verb: Callable[..., None]) -> Callable[..., None]:

@@ -16,7 +16,8 @@ from consort.models.base import Session
 from consort.models.cost import Meter
 from consort.models.decoding.sampling import check
 from consort.models.token_model import TokenModel
-from consort.models.tokens.tokenizer import plain_chat, vocabulary_key
+from consort.models.tokens.chats import plain_chat
+from consort.models.tokens.tokenizer import vocabulary_key
 
 
 class FakeModel:

@@ -1,4 +1,5 @@
-"""How models are held while they work: in which dtype, on which device, or spread over several. Imports no torch.
+"""How models are held while they work: in which dtype, on which device, or spread over several; and how chats are
+written for them. Imports no torch.
 
 A reference may say it for itself (`{hf: X, dtype: bfloat16, device: cuda:1}`), a caller for a whole block, in which
 every model that says nothing of its own is held so: also those that strategies open by themselves.
@@ -27,18 +28,23 @@ DTYPES = (AUTO, *FLOATS)
 """The files' own, or one by name."""
 DEVICE = re.compile(r"cpu|mps|meta|cuda(:\d+)?")
 MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+OWN, REQUIRED, NONE = TEMPLATES = ("own", "required", "none")
+"""How chats are written: by the model's template, and where it has none as lines (which is told); refused where it has
+none; always as lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A dtype (a name, or "auto" for the files' own) and a device or a map; None leaves it to the default.
+    """A dtype (a name, or "auto" for the files' own), a device or a map, a template; None leaves it to the default.
 
-    `device_map` is accelerate's: "auto", or the device of each part of the module by name.
+    `device_map` is accelerate's: "auto", or the device of each part of the module by name. `template` is one of
+    `TEMPLATES`.
     """
 
     dtype: str | None = None
     device: str | None = None
     device_map: str | Mapping[str, Any] | None = None
+    template: str | None = None
 
     def check(self, at: str = "") -> Placement:
         """The same, or BadParameter for what can be nowhere; `at` is the place before the field. No device is asked."""
@@ -47,8 +53,14 @@ class Placement:
             raise BadParameter(f"{self.dtype!r} is no dtype of models", field=f"{at}dtype", hint=hint)
         if self.device is not None and not DEVICE.fullmatch(str(self.device)):
             raise BadParameter(f"{self.device!r} is no device", field=f"{at}device", hint="cpu, cuda, cuda:1 or mps")
-        if self.device_map is None:
-            return self
+        if self.template is not None and self.template not in TEMPLATES:
+            hint = " | ".join(TEMPLATES)
+            raise BadParameter(f"{self.template!r} is no way to write chats", field=f"{at}template", hint=hint)
+        if self.device_map is not None:
+            self._check_map(at)
+        return self
+
+    def _check_map(self, at: str) -> None:
         field = f"{at}device_map"
         if not isinstance(self.device_map, Mapping) and self.device_map not in MAPS:
             hint = "auto, or {PART: DEVICE} with a device for each part of the model"
@@ -59,12 +71,11 @@ class Placement:
         if find_spec("accelerate") is None:
             hint = 'pip install accelerate (it comes with "consort[train]"), or give device'
             raise MissingExtra("a model is spread over devices by accelerate", field=field, hint=hint)
-        return self
 
     def over(self, other: Placement) -> Placement:
         """This one, and of `other` what it leaves open; a device stands in the way of a map, and a map of a device."""
         placed = self if self.device is not None or self.device_map is not None else other
-        return Placement(self.dtype or other.dtype, placed.device, placed.device_map)
+        return Placement(self.dtype or other.dtype, placed.device, placed.device_map, self.template or other.template)
 
     def to_json(self) -> dict[str, Any]:
         """What is said, as plain values."""
@@ -84,7 +95,11 @@ def current() -> Placement:
 
 @contextmanager
 def held(
-    *, dtype: str | None = None, device: str | None = None, device_map: str | Mapping[str, Any] | None = None
+    *,
+    dtype: str | None = None,
+    device: str | None = None,
+    device_map: str | Mapping[str, Any] | None = None,
+    template: str | None = None,
 ) -> Iterator[None]:
     """Within the block, models that are opened and say nothing of their own are held so.
 
@@ -94,7 +109,7 @@ def held(
     ...     consort.model("lab:base").module.dtype
     torch.bfloat16
     """
-    placement = Placement(dtype, device, device_map).check()
+    placement = Placement(dtype, device, device_map, template).check()
     token = _HELD.set(placement.over(_HELD.get()))
     try:
         yield

@@ -53,26 +53,29 @@ def model(
     dtype: str | None = None,
     device: str | None = None,
     device_map: str | Mapping[str, Any] | None = None,
+    template: str | None = None,
 ) -> LanguageModel:
     """A language model: from a reference, a plan file, or a checkpoint object.
 
     `dtype` (a name, or "auto" for the files' own), `device` (cpu, cuda, cuda:1, mps) or `device_map` (accelerate's) say
-    how its weights are held, for every model of a plan that says nothing of its own.
+    how its weights are held, `template` (own, required, none) how chats are written, for every model of a plan that
+    says nothing of its own.
 
     >>> import consort
     >>> consort.model("lab:mirror").generate(["mirror a b c ="])[0].text
     ' c b a'
     """
     if isinstance(source, str | Path):
-        read, placement = read_plan(source), Placement(dtype, device, device_map)
+        read, placement = read_plan(source), Placement(dtype, device, device_map, template)
         if isinstance(read.root, Reference):
             read = replace(read, root=replace(read.root, placement=read.root.placement.over(placement)))
-        with held(dtype=dtype, device=device, device_map=device_map):
+        with held(dtype=dtype, device=device, device_map=device_map, template=template):
             built: LanguageModel = build(read, "model")
         return built
     from consort.models.hf.loading import load_model
 
-    return load_model(source, dtype=dtype, device=device, device_map=device_map)  # type: ignore[arg-type]
+    placed: dict[str, Any] = {"dtype": dtype, "device": device, "device_map": device_map}
+    return load_model(source, template=template, **placed)
 
 
 class Builder:

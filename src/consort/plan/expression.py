@@ -31,7 +31,7 @@ from consort.plan.schemes import model_of_run
 from consort.plan.search.refuse import check_settled
 
 PLAN_KEYS = ("models", "plan", "seed")
-PLACEMENT_KEYS = ("dtype", "device", "device_map")
+PLACEMENT_KEYS = ("dtype", "device", "device_map", "template")
 REFERENCE_KEYS = ("hf", "tokenizer", "base", "other_base", *PLACEMENT_KEYS)
 PART_KEYS = ("model", "layers")
 RUN_PLAN = "plan.yml"

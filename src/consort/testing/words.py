@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from consort.models import FakeTokenModel
-from consort.models.tokens.tokenizer import plain_chat, vocabulary_key
+from consort.models.tokens.chats import plain_chat
+from consort.models.tokens.tokenizer import vocabulary_key
 
 
 class WordTokenizer:

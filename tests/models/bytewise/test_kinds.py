@@ -18,6 +18,14 @@ CL100K = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
     r"|\s+(?!\S)|\s+"
 )
+BLOOM = r" ?[^(\s|[.,!?…。，、।۔،])]+"
+O200K = "|".join(
+    (
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    )
+)
 
 
 def wrapped(core: Any, added: Sequence[str] = ()) -> HFTokenizer:
@@ -107,6 +115,36 @@ def unigram(scores: Sequence[tuple[str, float]], *, words: bool = False, scheme:
     return wrapped(core)
 
 
+def by_steps(merges: Sequence[tuple[str, str]], *splits: Any) -> HFTokenizer:
+    """Byte pair encoding of bytes behind several steps of splitting."""
+    from tokenizers import pre_tokenizers
+
+    core = by_bytes(merges).tokenizer.backend_tokenizer
+    core.pre_tokenizer = pre_tokenizers.Sequence([*splits, core.pre_tokenizer])
+    return wrapped(core)
+
+
+def gemma() -> HFTokenizer:
+    """No space before a text; pieces of several marks are among the added tokens."""
+    from tokenizers import decoders, normalizers, pre_tokenizers
+
+    pieces, merges = ["▁", "a", "b", "<"], [("▁", "a"), ("a", "b"), ("▁", "▁")]
+    core = marked(pieces, merges, "never", added=["<a", "▁▁"]).tokenizer.backend_tokenizer
+    core.normalizer = normalizers.Replace(" ", "▁")
+    core.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    core.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    return wrapped(core)
+
+
+def trimmed() -> HFTokenizer:
+    """Unigram whose normaliser leaves spaces at the end of a text out, as SentencePiece models without a map have it."""
+    from tokenizers import normalizers
+
+    core = unigram(_SCORES).tokenizer.backend_tokenizer
+    core.normalizer = normalizers.Strip(left=False, right=True)
+    return wrapped(core)
+
+
 class Judge:
     """The byte process of a model, by enumerating what its tokenizer makes of all texts up to a length.
 
@@ -177,6 +215,12 @@ class Judge:
         return {b: mass / sum(found.values()) for b, mass in found.items()}
 
 
+def _digits() -> Any:
+    from tokenizers import pre_tokenizers
+
+    return pre_tokenizers.Digits(individual_digits=True)
+
+
 Make = Callable[[], tuple[HFTokenizer, str, int, bytes]]
 """A tokenizer, the characters of the texts that are enumerated, their greatest length, what stands before a text."""
 
@@ -238,6 +282,16 @@ KINDS: dict[str, Make] = {
     "first_added": lambda: (marked(["▁", "a", "<"], [("▁", "a")], "first", added=["<a"]), "a< ", 6, b" "),
     "always_added": lambda: (marked(["▁", "a", "<"], [("▁", "a")], "always", added=["<a"]), "a< ", 6, b" "),
     "prefix_added": lambda: (by_bytes(_AB, prefix=True, added=["<a"]), "a< ", 6, b" "),
+    "bloom": lambda: (
+        by_bytes([(".", "#"), ("#", "."), ("1", "#"), ("1", "."), ("#", "1")], pattern=BLOOM),
+        "1.# ",
+        5,
+        b"",
+    ),
+    "o200k": lambda: (by_bytes([*_AB, ("A", "b"), ("a", "B")], pattern=O200K), "aB ", 6, b""),
+    "digits": lambda: (by_steps([*_AB, ("1", "1"), (" ", "1"), ("a", "1")], _digits()), "a 1", 6, b""),
+    "gemma": lambda: (gemma(), "a< ", 6, b""),
+    "trimmed": lambda: (trimmed(), "ab ", 6, b" "),
     "unigram": lambda: (unigram(_SCORES), "ab ", 7, b" "),
     "unigram_never": lambda: (unigram(_SCORES, scheme="never"), "ab ", 7, b""),
     "unigram_words": lambda: (unigram(_SCORES, words=True), "ab ", 7, b" "),
@@ -311,6 +365,35 @@ def test_word_pieces_are_refused_by_name_before_anything_is_read() -> None:
     for covers in ("valid", "all"):
         with pytest.raises(Unsupported, match="WordPiece"):
             AsBytes(model, covers=covers)  # type: ignore[arg-type]
+
+
+def _single_word() -> HFTokenizer:
+    from tokenizers import AddedToken
+
+    core = by_bytes(_AB).tokenizer.backend_tokenizer
+    core.add_tokens([AddedToken("<a>", single_word=True)])
+    return wrapped(core)
+
+
+def _stripped() -> HFTokenizer:
+    from tokenizers import normalizers
+
+    return by_bytes(_AB, normaliser=normalizers.Strip())
+
+
+def _without_spaces() -> HFTokenizer:
+    from tokenizers import pre_tokenizers
+
+    return by_steps(_AB, pre_tokenizers.WhitespaceSplit())
+
+
+@pytest.mark.parametrize(
+    ("make", "says"), [(_single_word, "<a>"), (_stripped, "start of a text"), (_without_spaces, "drops spaces")]
+)
+def test_B4_what_more_than_the_text_before_decides_is_refused(make: Callable[[], HFTokenizer], says: str) -> None:
+    model = FakeTokenModel(lambda _: pytest.fail("read"), make())  # type: ignore[arg-type]
+    with pytest.raises(Unsupported, match=says):
+        AsBytes(model)
 
 
 @pytest.mark.parametrize("kind", ["cl100k", "gpt2_prefix", "legacy", "unigram", "added", "nfc"])

@@ -20,7 +20,8 @@ from consort.core.types import Prompt, Sampling
 from consort.models.decoding.sampling import key
 from consort.models.hf.model import HFModel
 from consort.models.token_model import TokenModel
-from consort.models.tokens.tokenizer import HFTokenizer, plain_chat
+from consort.models.tokens.chats import plain_chat
+from consort.models.tokens.tokenizer import HFTokenizer
 
 
 def custom_generate(

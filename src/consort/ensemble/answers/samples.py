@@ -11,7 +11,7 @@ from consort.core.errors import BadParameter
 from consort.core.prompts import check_list
 from consort.core.types import Completion, Message, Prompt, Sampling
 from consort.models.base import LanguageModel
-from consort.models.tokens.tokenizer import plain_chat
+from consort.models.tokens.chats import plain_chat
 
 STEP, AGAIN = 7919, 104729
 """What the seeds of samples, and of equal prompts in one batch, are apart."""

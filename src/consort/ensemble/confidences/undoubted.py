@@ -8,7 +8,7 @@ from typing import Literal
 from consort.core.types import Completion, Prompt, Usage
 from consort.ensemble.confidences import confidence
 from consort.models.detecting import Case, Detector
-from consort.models.tokens.tokenizer import plain_chat
+from consort.models.tokens.chats import plain_chat
 
 
 @confidence(

@@ -9,7 +9,7 @@ from consort.core.kinds import made
 from consort.core.types import Completion, Example
 from consort.evaluate.registry import metric
 from consort.models.detecting import Case, Detector
-from consort.models.tokens.tokenizer import plain_chat
+from consort.models.tokens.chats import plain_chat
 
 _MADE: dict[str, Any] = {}
 """What task files name, made."""

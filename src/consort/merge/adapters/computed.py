@@ -37,6 +37,10 @@ class Module:
     compute: Callable[[], Factors]
     parameter: str = ""
     """The weight, where it is one of a module that is no linear layer (peft's `target_parameters`)."""
+    experts: int = 1
+    """Matrices that the weight is a stack of; factors have rows of A and columns of B for each."""
+    depth: int = 0
+    """Wrappers inside which it lies: peft puts one around the other for each parameter of a module."""
 
     @property
     def pattern(self) -> str:
@@ -81,9 +85,9 @@ class ComputedAdapter(ABC):
     def _parts(self) -> Mapping[str, Part]:
         parts: dict[str, Part] = {}
         for module in self.modules:
-            a, b = factor_keys(module.name, embedding=module.embedding)
-            parts[a] = _factor(module, 0, (module.rank, module.inputs))
-            parts[b] = _factor(module, 1, (module.outputs, module.rank))
+            a, b = factor_keys(module.name + ".base_layer" * module.depth, embedding=module.embedding)
+            parts[a] = _factor(module, 0, (module.rank * module.experts, module.inputs))
+            parts[b] = _factor(module, 1, (module.outputs, module.rank * module.experts))
         return {**parts, **self.replaced}
 
     def keys(self) -> list[str]:

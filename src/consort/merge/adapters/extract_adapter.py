@@ -62,8 +62,14 @@ class ExtractAdapter(ComputedAdapter):
             if is_adapter_config(given.config):
                 hint = "give the models themselves; an adapter becomes one over its base: {hf: ADAPTER, base: BASE}"
                 raise BadParameter(f"{given.name} is an adapter", field="model", hint=hint)
+        found = _loaded(base)
+        self._names, self._parameters = ({}, frozenset[str]()) if found is None else _as_loaded(found)
+        self._architecture = found
+        if found is not None and found.joins_tensors:  # peft adapts the tensors that there are when it is loaded
+            model, base = Loaded(model), found
+            self._names, self._parameters = {}, _of_strange_modules(found, {name: name for name in found.keys()})
+        self._model, self._base = model, base
         self._delta = Delta(model, base)
-        self._names, self._parameters = _as_loaded(base)
         self._fan_in_fan_out = base.config.get("model_type") in CONV1D
         self._tied_head = (ends_of(base).copy or "") if ends_of(model).tied else ""
         self._linear = [name for name in self._delta.keys() if self._is_target(name)]
@@ -83,7 +89,7 @@ class ExtractAdapter(ComputedAdapter):
     def replaced(self) -> Mapping[str, Part]:
         keys = {self._key(name): name for name in self._saved}
         keys |= {f"{PREFIX}{self._loaded(head)}": embedding for head, embedding in self._head.items()}
-        return {key: Part(self.model.spec(name), partial(self.model.read_into, name)) for key, name in keys.items()}
+        return {key: Part(self._model.spec(name), partial(self._model.read_into, name)) for key, name in keys.items()}
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -98,33 +104,70 @@ class ExtractAdapter(ComputedAdapter):
 
     def _is_target(self, name: str) -> bool:
         role, parts = role_of(name), name.split(".")
-        matrix = len(self._delta.spec(name).shape) == 2 and parts[-1] == "weight"
-        if not matrix or name == self._tied_head or role in ("norm", "positions"):
+        shape = self._delta.spec(name).shape
+        matrix = len(shape) == 2 and parts[-1] == "weight"
+        if not (matrix or self._is_stack(name)) or name == self._tied_head or role in ("norm", "positions"):
             return False
         if self.targets is not None:
-            return parts[-2] in self.targets and role != "embedding"
+            return bool(self._called(name) & set(self.targets)) and role != "embedding"
         return layer_of(name) is not None or (role == "head" and not self._fan_in_fan_out)
+
+    def _is_stack(self, name: str) -> bool:
+        """Whether a tensor is a stack of experts' matrices."""
+        if self._architecture is None or name not in self._parameters or len(self._delta.spec(name).shape) != 3:
+            return False
+        module, _, kind = self._loaded(name).rpartition(".")
+        return self._architecture.is_of_its_own(module) and kind in self._architecture.parameters(module)
+
+    def _called(self, name: str) -> set[str]:
+        """What users may call the module of a weight: its name, or those on disk of the layers that it is made of."""
+        parts = name.split(".")
+        if parts[-1] == "weight" or self._architecture is None:
+            return {parts[-2]}
+        there = (source.split(".") for source in self._architecture.sources(self._loaded(name)))
+        return {parts[-1], *(source[-2] for source in there if source[-1] == "weight")}
 
     def _module(self, name: str) -> Module | None:
         outputs, inputs = self._shape(name)
-        most = min(outputs, inputs)
-        rank = min(self.rank, most) if self.rank is not None else self._factors_of(name).a.shape[0]
+        most, experts = min(outputs, inputs), self._experts(name)
+        rank = min(self.rank, most) if self.rank is not None else self._factors_of(name).a.shape[0] // experts
         if rank == 0:
             return None
         loaded = self._loaded(name)
-        parameter = loaded if name in self._parameters else ""
         compute = partial(self._factors_of, name)
-        return Module(loaded.removesuffix(".weight"), rank, outputs, inputs, False, compute, parameter)
+        if name not in self._parameters:
+            return Module(loaded.removesuffix(".weight"), rank, outputs, inputs, False, compute)
+        module = loaded.rpartition(".")[0]
+        return Module(module, rank, outputs, inputs, False, compute, loaded, experts, self._depth(name))
+
+    def _experts(self, name: str) -> int:
+        return self._delta.spec(name).shape[0] if self._is_stack(name) else 1
+
+    def _depth(self, name: str) -> int:
+        """How many parameters of its module come after it: their wrappers are around its own."""
+        module, _, kind = self._loaded(name).rpartition(".")
+        order = self._architecture.parameters(module) if self._architecture is not None else [kind]
+        adapted = {self._loaded(other) for other in self._linear if other in self._ranked}
+        return sum(f"{module}.{later}" in adapted for later in order[order.index(kind) + 1 :])
+
+    @cached_property
+    def _ranked(self) -> frozenset[str]:
+        """Weights whose factors have a rank at all; with `rank` those are all."""
+        if self.rank is not None:
+            return frozenset(self._linear)
+        return frozenset(name for name in self._linear if self._factors_of(name).a.shape[0])
 
     def _loaded(self, name: str) -> str:
         """What a tensor is called when it is loaded: so peft names modules."""
         return self._names.get(name, name)
 
     def _shape(self, name: str) -> tuple[int, int]:
-        first, second = self._delta.spec(name).shape
+        first, second = self._delta.spec(name).shape[-2:]
         return (second, first) if self._stored_transposed(name) else (first, second)
 
     def _stored_transposed(self, name: str) -> bool:
+        if self._is_stack(name) and self._architecture is not None:
+            return self._architecture.stored_transposed(self._loaded(name).rpartition(".")[0])
         return self._fan_in_fan_out and layer_of(name) is not None
 
     def _factors_of(self, name: str) -> Factors:
@@ -133,30 +176,39 @@ class ExtractAdapter(ComputedAdapter):
     def _compute(self, name: str) -> Factors:
         delta = self._delta[name].float()
         if self._stored_transposed(name):
-            delta = delta.T.contiguous()
+            delta = delta.mT.contiguous()
+        stack = delta if delta.dim() == 3 else delta[None]
         try:
-            squares, vectors = principal(delta)
+            found = [principal(matrix) for matrix in stack]
         except BadCheckpoint as error:
             raise error.within(name) from None
-        rank = self.rank if self.rank is not None else rank_of_energy(squares, self.energy or 0.0)
-        return projected(delta, vectors[:, : min(rank, len(squares))])
+        rank = self.rank or max(rank_of_energy(squares, self.energy or 0.0) for squares, _ in found)
+        every = [
+            projected(matrix, vectors[:, : min(rank, len(squares))])
+            for matrix, (squares, vectors) in zip(stack, found, strict=True)
+        ]
+        return every[0] if len(every) == 1 else _stacked(every)
 
     @cached_property
     def _saved(self) -> Sequence[str]:
         """Tensors that differ and have no factors, as `rest` wants them treated."""
         others = {*self._linear, self._tied_head}
-        names = [name for name in self.model.keys() if name not in others and self._differs(name)]
+        names = [name for name in self._model.keys() if name not in others and self._differs(name)]
         if names and self.rest == "refuse":
             hint = "rest: save keeps them whole, rest: leave keeps the base's"
             raise Incompatible(f"differ and have no low-rank form: {listing(names)}", field=self.model.name, hint=hint)
         if names and self.rest == "leave":
             logging.getLogger(__name__).warning("left as in %s: %s", self.base.name, listing(names))
             return []
-        strange = [name for name in names if not WHOLE.fullmatch(name)]
+        strange = [name for name in names if not WHOLE.fullmatch(name) or self._is_beside_parts(name)]
         if strange:
             hint = "an adapter saves weights and biases of modules only; rest: leave keeps the base's"
             raise Incompatible(f"cannot be saved in an adapter: {listing(strange)}", field=self.model.name, hint=hint)
         return names
+
+    def _is_beside_parts(self, name: str) -> bool:
+        """Whether a tensor lies in a module that is made of others, which peft would save as well."""
+        return self._architecture is not None and self._architecture.has_parts(self._loaded(name).rpartition(".")[0])
 
     @cached_property
     def _head(self) -> Mapping[str, str]:
@@ -170,11 +222,11 @@ class ExtractAdapter(ComputedAdapter):
         return {self._tied_head or head: embeddings[0]}
 
     def _differs(self, name: str) -> bool:
-        spec = self.model.spec(name)
+        spec = self._model.spec(name)
         for start, stop in ranges(spec.numel, CHUNK):
             one, other = (torch.empty(stop - start, dtype=spec.dtype) for _ in range(2))
-            self.model.read_into(name, start, stop, one)
-            self.base.read_into(name, start, stop, other)
+            self._model.read_into(name, start, stop, one)
+            self._base.read_into(name, start, stop, other)
             if not torch.equal(one, other):
                 return True
         return False
@@ -186,17 +238,34 @@ class ExtractAdapter(ComputedAdapter):
         return f"{PREFIX}{module}.base_layer.{kind}" if wrapped else f"{PREFIX}{module}.{kind}"
 
 
-def _as_loaded(base: Checkpoint) -> tuple[Mapping[str, str], frozenset[str]]:
-    """Names of a base's tensors when it is loaded, and the matrices that are not the weights of linear layers."""
+def _loaded(base: Checkpoint) -> Loaded | None:
+    """The base as transformers loads it; None for an architecture of someone's own, whose names are those on disk."""
     if base.config.get("model_type") is None:
-        return {}, frozenset()
+        return None
     try:
-        loaded = Loaded(base)
-    except Unsupported:  # an architecture of someone's own: its names are those on disk
-        return {}, frozenset()
+        return Loaded(base)
+    except Unsupported:
+        return None
+
+
+def _as_loaded(loaded: Loaded) -> tuple[Mapping[str, str], frozenset[str]]:
+    """Names of a base's tensors when it is loaded, and those that are not the weights of linear layers."""
     names = loaded.names_when_loaded()
+    return names, _of_strange_modules(loaded, names)
+
+
+def _of_strange_modules(loaded: Loaded, names: Mapping[str, str]) -> frozenset[str]:
+    """Tensors of modules that peft would not wrap as linear layers, by `names`: those when loaded."""
     # peft takes every module called like a layer of an expert for one, the dense ones as well
     taken = loaded.converted_modules()
     modules = {there: name.rpartition(".")[0] for there, name in names.items()}
-    strange = [n for n, module in modules.items() if module.split(".")[-1] in taken or not loaded.is_linear(module)]
-    return names, frozenset(strange)
+    return frozenset(
+        n for n, module in modules.items() if module.split(".")[-1] in taken or not loaded.is_linear(module)
+    )
+
+
+def _stacked(every: Sequence[Factors]) -> Factors:
+    """Factors of several matrices as peft lays them out: A by expert, B by rank and then expert."""
+    a = torch.cat([factors.a for factors in every])
+    b = torch.stack([factors.b for factors in every], dim=-1)
+    return Factors(a, b.flatten(1))

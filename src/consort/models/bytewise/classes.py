@@ -18,6 +18,8 @@ _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)
 _CLASSES = re.compile(r"\\[pP]\{\^?(\w+)\}|\\[a-zA-Z]|\(\?[a-z!=<]*:?")
 _BEHIND = re.compile(r"['\u2019](?:\(\?[a-z]*:)?[a-zA-Z|\]]*")
 _SYNTAX = re.compile(r"\{\d*,?\d*\}|(?<!\\)[()\[\]{}|?*+^$.:!,\\-]")
+_PARTS = re.compile(r"\\[pP]\{\^?\w+\}|\\.|\[\^?|.", re.S)
+"""A pattern's classes of characters, escaped characters, beginnings of bracket expressions, and single characters."""
 _CATEGORIES = re.compile(r"[LMNPSZC][a-z]?")
 
 
@@ -39,6 +41,7 @@ class Classes:
         self.behind |= {c for letter in self.behind for c in (letter.lower(), letter.upper())}
         if any(c.isalpha() for c in _BEHIND.sub("", re.sub(r"[^\\\[]-[^\]]", "", bare))):
             self.always |= self.behind
+        self.brackets = [members for step in own for members in _brackets(_pattern(step))]
         counted = re.findall(r"(\\p\{\w+\}|\\d|\]|\)|.)\{\d", joined)
         self.collapses = set(counted) <= {r"\p{N}", r"\d", r"\p{Nd}"}
         self._members: dict[tuple[Any, ...], str] = {}
@@ -62,6 +65,7 @@ class Classes:
         kind = tuple(category.startswith(name) for name in self.properties) if self.plain else category
         marks = (kind, char.isspace(), () if self.plain else (char.isascii() and not char.isalnum(), char.isnumeric()))
         inside = tuple(a <= char <= b for a, b in self.ranges)
+        inside += tuple(char in members for members in self.brackets) if char.isascii() else ()
         script = unicodedata.name(char, "").split(" ")[0] if self.scripts and not char.isascii() else ""
         return (*marks, char.isalpha(), inside, script, char if char in self.always else "")
 
@@ -81,6 +85,21 @@ class Classes:
     def since(self, text: str) -> int:
         """How many characters stand after the last apostrophe of `text`; 9 for many."""
         return next((n for n in range(2) if text[len(text) - 1 - n : len(text) - n] in tuple(_APOSTROPHES)), 9)
+
+
+def _brackets(pattern: str) -> list[str]:
+    """The characters that each bracket expression names, those inside it included; signs are plain letters there."""
+    found: list[str] = []
+    opened: list[list[str]] = []
+    for part in _PARTS.findall(pattern):
+        if part[0] == "[":
+            opened.append([])
+        elif part == "]" and opened:
+            found.append("".join(opened.pop()))
+        elif opened and not (part.startswith("\\") and part[1].isalnum()):
+            for members in opened:
+                members.append(part[-1])
+    return found
 
 
 def _pattern(step: dict[str, Any]) -> str:

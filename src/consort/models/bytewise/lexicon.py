@@ -31,7 +31,8 @@ class Lexicon:
     bytes that stand for characters in no vocabulary, `stray` those that stand for nothing, `covered` the UTF-8 forms of
     the characters that are in it. `added`: ordinary added tokens by their bytes; `absorbing`: which of them take spaces
     before and after them along. `leads`: a text after an added token begins with a space too. `prepends`: it is put
-    before a space as well. `stable`: whether the normaliser leaves a text as it is; `unstable`: tokens that it changes;
+    before a space as well. `trimmed`: spaces at the end of a text are
+    left out. `stable`: whether the normaliser leaves a text as it is; `unstable`: tokens that it changes;
     `composing`: characters that can change with what stands before them (None: any).
     """
 
@@ -47,6 +48,7 @@ class Lexicon:
     absorbing: dict[int, tuple[bool, bool]]
     leads: bool
     prepends: bool
+    trimmed: bool
     stable: Callable[[str], bool] | None
     unstable: NDArray[np.bool_]
     composing: frozenset[str] | None
@@ -75,6 +77,9 @@ def lexicon(tokenizer: Any) -> Lexicon | None:
     normaliser = _normaliser(normal)
     extra = tokenizer.tokenizer.added_tokens_decoder
     named = {i: token.content for i, token in extra.items() if not token.special and pieces[i] is not None}
+    if how == "spaces":  # a mark in a text is written as a space is, and what has one is a piece like others
+        named = {i: content for i, content in named.items() if MARK not in content}
+    _check_parts(normal, [token for i, token in extra.items() if i in named], hint)
     key = sha256(state + json.dumps([VERSION, normal, split, sorted(named.items())]).encode()).hexdigest()[:32]
     tables = kept(f"bytes-{key}", lambda: _made(model, pieces, splits, normaliser, marked=how == "spaces"))
     known = [(shape, tuple(tails)) for shape, tails in json.loads(bytes(tables["known"]).decode())]
@@ -97,10 +102,19 @@ def lexicon(tokenizer: Any) -> Lexicon | None:
         absorbing={i: (token.lstrip, token.rstrip) for i, token in extra.items() if i in named},
         leads=_lead(normal, split) == "always",
         prepends=any(step["type"] == "Prepend" for step in steps(normal)),
+        trimmed=any(step["type"] == "Strip" and step.get("strip_right") for step in steps(normal)),
         stable=None if normaliser is None else lambda text: bool(normaliser.normalize_str(text) == text),
         unstable=tables["unstable"].astype(bool),
         composing=_composing(normal),
     )
+
+
+def _check_parts(normal: Any, added: Iterable[Any], hint: str) -> None:
+    """Raise Unsupported, by name, for what decides by more than the text before a token."""
+    if any(step["type"] == "Strip" and step.get("strip_left") for step in steps(normal)):
+        raise Unsupported("its normaliser takes spaces from the start of a text", field="covers", hint=hint)
+    if single := next((token.content for token in added if token.single_word), None):
+        raise Unsupported(f"its added token {single!r} is written between words only", field="covers", hint=hint)
 
 
 def _mark_alone(words: Any, named_bytes: Iterable[int], stand: bool, unk: int | None) -> None:

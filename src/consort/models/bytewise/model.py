@@ -56,7 +56,9 @@ class AsBytes(TokenModel):
             name = getattr(model, "name", str(model))
             raise Unsupported(f"{name} does not show its logits", field="model", hint="take a local model")
         self.model, self.covers, self.prune, self.branches = model, covers, prune, branches
-        self.name, self.tokenizer = f"as_bytes({model.name})", ByteTokenizer(bos=END, eos=END)
+        self.name = f"as_bytes({model.name})"
+        own = getattr(model.tokenizer, "template", None)
+        self.tokenizer = ByteTokenizer(bos=END, eos=END, name=self.name, template=own)
         self.batch_tokens = model.batch_tokens
         self.spelling = self._spelling()
 

@@ -25,7 +25,7 @@ from consort.models.bytewise.classes import Classes
 
 Arrays = dict[str, NDArray[Any]]
 
-VERSION = 2
+VERSION = 3
 """Changes whenever tables mean something else."""
 _LOG = logging.getLogger("consort.models")
 _NO_SHAPE = -1

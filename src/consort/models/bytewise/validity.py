@@ -71,8 +71,8 @@ class Validity:
         """Whether the tokenizer makes exactly these tokens of their text."""
         tail = self.tails.tail(path)
         window, text, rest = self.tails.window(tail)
-        strict = self.lexicon.splits.strict and text.endswith(" ")
-        if rest or strict:
+        strict = self.lexicon.splits.strict or self.lexicon.trimmed
+        if rest or (strict and text.endswith(" ")):
             return False
         return self._closes(window, tail) or not self._goes_on(window)
 

@@ -34,7 +34,7 @@ from consort.data.task import Task
 from consort.models.cached.cells import UNIT, Scale, short
 from consort.models.cached.reference import PREFIX, query_of, scale_of, split_file, split_reference
 from consort.models.cached.rows import read_columns
-from consort.models.tokens.tokenizer import plain_chat
+from consort.models.tokens.chats import plain_chat
 
 log = logging.getLogger(__name__)
 _OPEN: WeakValueDictionary[Any, Table] = WeakValueDictionary()

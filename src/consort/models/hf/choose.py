@@ -142,13 +142,17 @@ def find_stock_opener(model: Host, probe: Probe | None = None) -> Opener:
         if fault is None:
             return opener
         faults.append(f"{name}: {fault}")
+    plain = _switching(model, partial(RowSession, model, keeper=Nothing(), own_places=True))
+    if fault := probe.fault(plain, _near(model, NEAR, probe.noise)):
+        message, hint = f"gives other logits for the beginning of a text alone: {fault}", "take another model"
+        raise Unsupported(message, field=model.name, hint=hint)
     LOG.warning(
         "%s (%s): no session keeps what it has read, so all of a text is read again for each new token; %s",
         model.name,
         type(model.module).__name__,
         "; ".join(faults) or "the module takes no cache",
     )
-    return _switching(model, partial(RowSession, model, keeper=Nothing()))
+    return plain
 
 
 def _switching(model: Host, opener: Opener) -> Opener:
@@ -165,6 +169,7 @@ def _kinds(model: Host) -> Iterator[tuple[str, Opener]]:
     for keeper in (Passed(name), Passed(name, model.module)) if name else ():
         yield "row by row", partial(RowSession, model, keeper=keeper)
         yield "row by row, token by token", partial(RowSession, model, keeper=keeper, single=True)
+        yield "row by row, by its own places", partial(RowSession, model, keeper=keeper, own_places=True)
     if held := held_by(model.module, name):
         yield "row by row, state in the module", partial(RowSession, model, keeper=held, single=True)
 

@@ -30,6 +30,7 @@ def load_model(
     dtype: FloatName | Literal["auto"] | torch.dtype | None = None,
     device: str | torch.device | None = None,
     device_map: str | Mapping[str, Any] | None = None,
+    template: str | None = None,
     name: str | None = None,
     allow_remote_code: bool = False,
 ) -> HFModel:
@@ -41,6 +42,8 @@ def load_model(
     `dtype` is what the weights are held and computed in: a name, "auto" for the checkpoint's own, by default float32.
     `device` is cpu, cuda, cuda:1, mps, by default the first GPU of CUDA if there is one; in its place `device_map`
     spreads the model over several devices through accelerate, as transformers takes it ("auto", or a mapping).
+    `template` says how chats are written: `own`, by the model's template, and where it has none as lines, which is
+    told; `required`, refused where it has none; `none`, always as lines.
     Where one of them is not given, what `placement.held` says holds.
     A quantised folder (bitsandbytes, GPTQ, AWQ, fp8, compressed-tensors, ...) is left to transformers and its package.
 
@@ -52,6 +55,7 @@ def load_model(
         dtype_name(dtype) if isinstance(dtype, torch.dtype) else dtype,
         None if device is None else str(device),
         device_map,
+        template,
     )
     placing = _placing(asked.check().over(current()))
     checkpoint = _opened(source, allow_remote_code) if isinstance(source, str | Path) else source
@@ -61,7 +65,7 @@ def load_model(
     with tempfile.TemporaryDirectory(prefix="consort-") as spare:
         files = Path(spare)
         write_files(checkpoint, files)
-        texts = _tokenizer(tokenizer, checkpoint, files, allow_remote_code)
+        texts = _tokenizer(tokenizer, checkpoint, files, template, allow_remote_code)
         ends = _ends(files, checkpoint, texts)
         if isinstance(checkpoint, QuantisedFolder):
             module = build_quantised(checkpoint, placing, allow_remote_code)
@@ -92,7 +96,7 @@ def own_tokenizer(checkpoint: Checkpoint, *, choice: str | None = None, allow_re
     """The tokenizer that a model of `checkpoint` would have, without its weights; `choice` as in `load_model`."""
     with tempfile.TemporaryDirectory(prefix="consort-") as spare:
         write_files(checkpoint, Path(spare))
-        return _tokenizer(choice, checkpoint, Path(spare), allow_remote_code)
+        return _tokenizer(choice, checkpoint, Path(spare), None, allow_remote_code)
 
 
 def _opened(source: Path | str, allow_remote_code: bool) -> Checkpoint | QuantisedFolder:
@@ -115,15 +119,18 @@ def _download(repository: str) -> Path:
         ) from error
 
 
-def _tokenizer(choice: str | None, checkpoint: Described, files: Path, allow_remote_code: bool) -> Tokenizer:
+def _tokenizer(
+    choice: str | None, checkpoint: Described, files: Path, template: str | None, allow_remote_code: bool
+) -> Tokenizer:
     config = checkpoint.config
     if choice == "bytes":
         size = config.get("vocab_size", 0)
         if size < 256:
             raise Incompatible(f"a vocabulary of {size} tokens is less than the 256 bytes", field=checkpoint.name)
-        return ByteTokenizer(bos=first_id(config, "bos_token_id"), eos=first_id(config, "eos_token_id"))
+        bos, eos = first_id(config, "bos_token_id"), first_id(config, "eos_token_id")
+        return ByteTokenizer(bos=bos, eos=eos, name=checkpoint.name, template=template)
     folder, label = (files, checkpoint.name) if choice is None else (Path(choice), choice)
-    return load_tokenizer(folder, label, config=config, allow_remote_code=allow_remote_code)
+    return load_tokenizer(folder, label, config=config, template=template, allow_remote_code=allow_remote_code)
 
 
 def _ends(files: Path, checkpoint: Described, tokenizer: Tokenizer) -> set[int]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from consort.core.types import Prompt, Usage
 from consort.models.detecting import Case, Detector
 from consort.models.judges import judge
-from consort.models.tokens.tokenizer import plain_chat
+from consort.models.tokens.chats import plain_chat
 
 
 @judge(example={"detector": "ngram_precision"})

@@ -19,6 +19,9 @@ OPTIONAL = {
 }
 """What a request can do without, how it is spoken of, and what is lost."""
 
+UNKNOWN = re.compile(r"unsupported|un(known|recognized|expected)|not (supported|permitted)|extra", re.I)
+"""How an endpoint says that it has no such parameter, and not that its value is wrong."""
+
 NEWER, OLDER = "max_completion_tokens", "max_tokens"
 
 
@@ -58,4 +61,4 @@ class Habits:
 
     @staticmethod
     def _unknown(said: Any, name: str) -> bool:
-        return bool(said.param == name and "unsupported" in f"{said.code} {said.message}".lower())
+        return bool((said.param == name or name in said.message) and UNKNOWN.search(f"{said.code} {said.message}"))

@@ -232,10 +232,10 @@ class RemoteModel:
     def _pieces(
         self, path: str, body: dict[str, Any], deadline: float, gone: Callable[[], bool]
     ) -> Generator[str, None, Completion]:
-        heard = StreamState()
+        heard = StreamState(self.key.veil())
         with self._read_to_its_end(heard), self.transport.stream(path, body, deadline, gone) as flow:
             if flow.kind.partition(";")[0].strip() == "application/json":
-                found = completion_of(answer_of(json_of(b"".join(flow.chunks))))
+                found = completion_of(answer_of(heard.veil.over(json_of(b"".join(flow.chunks)))))
                 if found.text:
                     yield found.text
                 return found

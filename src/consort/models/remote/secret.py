@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from consort.core.errors import BadParameter
@@ -58,10 +61,9 @@ class Key:
                     break
         return text
 
-    def hidden(self, content: bytes) -> bytes:
-        """The same of what an endpoint sends; a short key stays."""
-        key = self._read()
-        return content.replace(key.encode(), b"[key]") if len(key) >= SHORT else content
+    def veil(self) -> Veil:
+        """Hides the key in what an endpoint sends; a short one stays."""
+        return Veil(self._read())
 
     def guard_logs(self) -> None:
         """Hide the key in what the HTTP client logs, headers of answers included."""
@@ -72,6 +74,37 @@ class Key:
 
     def _read(self) -> str:
         return os.environ.get(self.variable, "").strip()
+
+
+@dataclass(slots=True)
+class Veil:
+    """Hides a key in JSON values, and in a text that comes in pieces: what may become the key is held back."""
+
+    key: str = ""
+    held: str = ""
+
+    def over(self, value: Any) -> Any:
+        """The value with all its texts without the key, however they were escaped."""
+        if len(self.key) < SHORT:
+            return value
+        if isinstance(value, str):
+            return value.replace(self.key, "[key]")
+        if isinstance(value, Mapping):
+            return {self.over(name): self.over(inner) for name, inner in value.items()}
+        return [self.over(inner) for inner in value] if isinstance(value, list) else value
+
+    def put(self, piece: str) -> str:
+        """What can be shown now that `piece` has come."""
+        text: str = self.over(self.held + piece)
+        lengths = range(min(len(text), len(self.key) - 1), 0, -1) if len(self.key) >= SHORT else ()
+        kept = next((n for n in lengths if text.endswith(self.key[:n])), 0)
+        self.held = text[len(text) - kept :]
+        return text[: len(text) - kept]
+
+    def rest(self) -> str:
+        """What was held back to the end."""
+        text, self.held = self.held, ""
+        return text
 
 
 def _without(text: str, key: str, size: int) -> str:

@@ -136,7 +136,7 @@ class Transport:
             status, headers, content = self._told(self._exchange(path, body, deadline))
         self._judge(status, headers, content)
         with self.reading(headers):
-            return read(json_of(content))
+            return read(self.key.veil().over(json_of(content)))
 
     @contextmanager
     def stream(self, path: str, body: Mapping[str, Any], deadline: float, gone: Callable[[], bool]) -> Iterator[Flow]:
@@ -182,7 +182,7 @@ class Transport:
             if size > MAX_BYTES:
                 raise Fault(f"answers with more than {MAX_BYTES} bytes")
             came = self.clock()
-            yield self.key.hidden(chunk)
+            yield chunk
             flow.deadline += self.clock() - came
 
     def _told(self, work: Any, gone: Callable[[], bool] | None = None) -> Any:
@@ -237,4 +237,4 @@ class Transport:
             found += chunk
             if len(found) > MAX_BYTES:
                 raise Fault(f"answers with more than {MAX_BYTES} bytes")
-        return self.key.hidden(bytes(found))
+        return bytes(found)

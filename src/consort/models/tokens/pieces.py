@@ -41,14 +41,14 @@ def _token_bytes(tokenizer: Any) -> Pieces:
     inner = getattr(tokenizer, "tokenizer", None)
     if inner is None:
         return _decoded_bytes(tokenizer)
-    spell = _speller(inner)
+    spell, marked = _speller(inner), writing(inner) == "spaces"
     found: list[bytes | None] = [None] * tokenizer.vocab_size
     added = dict(inner.added_tokens_decoder)
     for name, i in inner.get_vocab().items():
         if i not in added:
             found[i] = None if i == tokenizer.unk else spell(name)
         elif not added[i].special:
-            found[i] = added[i].content.encode()
+            found[i] = spell(name) if marked and MARK in name else name.encode()  # its decoder knows no difference
     return tuple(found)
 
 
@@ -168,6 +168,8 @@ def _unjoined(tokenizer: Any) -> str:
         return "a WordPiece tokenizer loses where spaces stand beside signs"
     if kind == "suffixed":
         return "a tokenizer that marks the ends of words loses where spaces stand"
+    if kind == "bytes" and any(map(_drops_spaces, steps(part(inner.backend_tokenizer.pre_tokenizer)))):
+        return "its splitting into words drops spaces"
     if inner.backend_tokenizer.decoder is None and kind != "words":
         return ""  # what there is to go by is how it splits
     pieces = token_bytes(tokenizer)
@@ -179,6 +181,11 @@ def _unjoined(tokenizer: Any) -> str:
         if wanted.encode() not in _joined(pieces, group):
             return f"its decoder writes {wanted[:40]!r} for tokens of other bytes"
     return ""
+
+
+def _drops_spaces(step: dict[str, Any]) -> bool:
+    dropped = step["type"] in ("WhitespaceSplit", "Whitespace", "BertPreTokenizer", "CharDelimiterSplit")
+    return dropped or str(step.get("behavior", "")).lower() == "removed"
 
 
 def _joined(pieces: Pieces, tokens: Sequence[int]) -> tuple[bytes, bytes]:

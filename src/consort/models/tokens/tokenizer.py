@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import sha256
@@ -14,9 +13,9 @@ from typing import Any, cast
 from consort.core.errors import BadCheckpoint, BadData, MissingExtra
 from consort.core.types import Chat, Message, Prompt, Tokens
 from consort.models.hf.quiet import quiet
+from consort.models.placement import NONE, OWN, current
+from consort.models.tokens.chats import PlainChats
 from consort.weights.disk.paths import read_json
-
-_LOG = logging.getLogger(__name__)
 
 
 def vocabulary_key(ids: Mapping[str, int]) -> str:
@@ -24,42 +23,24 @@ def vocabulary_key(ids: Mapping[str, int]) -> str:
     return sha256(json.dumps(sorted(ids.items()), ensure_ascii=True).encode()).hexdigest()[:32]
 
 
-def plain_chat(messages: Sequence[Message]) -> str:
-    """A chat as lines `role: content`, ready for the assistant's turn: what a model without a template is given.
-
-    Tools come first, as JSON; calls are written as `<tool_call>{"name": …, "arguments": {…}}</tool_call>`.
-    """
-    tools = getattr(messages, "tools", ())
-    head = "".join(f"tool: {json.dumps(tool.get('function', tool), ensure_ascii=False)}\n" for tool in tools)
-    return head + "".join(f"{m['role']}: {_turn(m)}\n" for m in messages) + "assistant:"
-
-
-def _turn(message: Mapping[str, Any]) -> str:
-    content = message.get("content")
-    text = "" if content is None else said(content)
-    for call in message.get("tool_calls") or ():
-        function = call.get("function", {})
-        arguments = function.get("arguments") or "{}"
-        shown = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-        text += f'<tool_call>{{"name": {json.dumps(function.get("name"))}, "arguments": {shown}}}</tool_call>'
-    return text
-
-
-def said(content: Any) -> str:
-    """The text of a message's content, which may be a string or a list of parts of which some are text."""
-    if isinstance(content, Sequence) and not isinstance(content, str):
-        parts = (part.get("text", "") if isinstance(part, Mapping) else part for part in content)
-        return "".join(str(part) for part in parts)
-    return str(content)
-
-
 class HFTokenizer:
-    """A fast tokenizer of transformers. `bos` and `eos` are used where the tokenizer does not name its own."""
+    """A fast tokenizer of transformers. `bos` and `eos` are used where the tokenizer does not name its own.
+
+    `template` says how chats are written: `own`, `required` or `none` (see `placement`).
+    """
 
     def __init__(
-        self, tokenizer: Any, *, bos: int | None = None, eos: int | None = None, name: str = "the tokenizer"
+        self,
+        tokenizer: Any,
+        *,
+        bos: int | None = None,
+        eos: int | None = None,
+        name: str = "the tokenizer",
+        template: str | None = None,
     ) -> None:
-        self.tokenizer, self.name, self._told = tokenizer, name, False
+        self.tokenizer, self.name = tokenizer, name
+        self.template = template or current().template or OWN
+        self._lines = PlainChats(name, self.template)
         ids: dict[str, int] = tokenizer.get_vocab()
         self.vocabulary_key = vocabulary_key(ids)
         self.vocab_size = max(ids.values(), default=-1) + 1
@@ -105,11 +86,8 @@ class HFTokenizer:
     def chat(self, prompt: Prompt) -> str:
         if isinstance(prompt, str):
             return prompt
-        if not self.tokenizer.chat_template:
-            if not self._told:
-                self._told = True
-                _LOG.warning("%s has no chat template: its chats are written as lines `role: content`", self.name)
-            return plain_chat(prompt)
+        if self.template == NONE or not self.tokenizer.chat_template:
+            return self._lines.write(prompt)
         from jinja2.exceptions import TemplateError
 
         try:
@@ -195,10 +173,22 @@ def _unknown(tokenizer: Any) -> int | None:
 
 
 class ByteTokenizer:
-    """The bytes of UTF-8 are the tokens, id = value. `bos` and `eos` may be any ids; none is added to a text."""
+    """The bytes of UTF-8 are the tokens, id = value. `bos` and `eos` may be any ids; none is added to a text.
 
-    def __init__(self, *, bos: int | None = None, eos: int | None = None) -> None:
+    There is no chat template of bytes; `name` and `template` say what that is told of, and whether it is refused.
+    """
+
+    def __init__(
+        self,
+        *,
+        bos: int | None = None,
+        eos: int | None = None,
+        name: str = "a tokenizer of bytes",
+        template: str | None = None,
+    ) -> None:
         self.bos, self.eos = bos, eos
+        self.template = template or current().template or OWN
+        self._lines = PlainChats(name, self.template)
         self.unk: int | None = None
         self.vocab_size = max(256, *(t + 1 for t in (bos, eos) if t is not None), 0)
         self.vocabulary_key = vocabulary_key({f"<0x{i:02X}>": i for i in range(self.vocab_size)})
@@ -210,7 +200,7 @@ class ByteTokenizer:
         return bytes(token for token in tokens if token < 256).decode("utf-8", "replace")
 
     def chat(self, prompt: Prompt) -> str:
-        return prompt if isinstance(prompt, str) else plain_chat(prompt)
+        return prompt if isinstance(prompt, str) else self._lines.write(prompt)
 
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
@@ -218,7 +208,12 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.mo
 
 
 def load_tokenizer(
-    folder: Path, label: str, *, config: Mapping[str, Any], allow_remote_code: bool = False
+    folder: Path,
+    label: str,
+    *,
+    config: Mapping[str, Any],
+    template: str | None = None,
+    allow_remote_code: bool = False,
 ) -> HFTokenizer:
     """The tokenizer in `folder`. Raises BadCheckpoint, naming `label`, if there is none or it cannot be read."""
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
@@ -235,9 +230,8 @@ def load_tokenizer(
             hint = f"pip install {missing}, or add the tokenizer.json that the model's fast tokenizer is saved as"
             raise MissingExtra(f"its tokenizer.model is read by {missing}", field=label, hint=hint) from error
         raise BadCheckpoint(f"its tokenizer cannot be read: {one_line(error)}", field=label) from error
-    return HFTokenizer(
-        tokenizer, bos=first_id(config, "bos_token_id"), eos=first_id(config, "eos_token_id"), name=label
-    )
+    bos, eos = first_id(config, "bos_token_id"), first_id(config, "eos_token_id")
+    return HFTokenizer(tokenizer, bos=bos, eos=eos, name=label, template=template)
 
 
 def _missing_package(folder: Path) -> str | None:

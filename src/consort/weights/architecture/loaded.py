@@ -75,6 +75,11 @@ class Loaded(View):
         return self._renamed[name]
 
     @property
+    def joins_tensors(self) -> bool:
+        """Whether several tensors on disk are one when loaded."""
+        return bool(self._converted)
+
+    @property
     def changes_names(self) -> bool:
         """Whether anything is called or shaped otherwise than on disk."""
         return bool(self._converted) or any(name != there for name, there in self._renamed.items())
@@ -102,7 +107,22 @@ class Loaded(View):
         if not self.has_module(module):
             return True
         found = self._model.get_submodule(module)
-        return isinstance(found, nn.Linear) or type(found).__name__ == "Conv1D"
+        own = type(found)  # a router may be one and give more than a product
+        return getattr(own, "forward", None) is nn.Linear.forward or own.__name__ == "Conv1D"
+
+    def sources(self, name: str) -> list[str]:
+        """The tensors on disk that a tensor is made of."""
+        if name not in self._converted:
+            return [self._renamed[name]] if name in self._renamed else []
+        return [there for _, there in _members(self._groups[self._converted[name][0]])]
+
+    def is_of_its_own(self, module: str) -> bool:
+        """Whether a module is the architecture's own kind, and none of torch's."""
+        return self.has_module(module) and not type(self._model.get_submodule(module)).__module__.startswith("torch.")
+
+    def has_parts(self, module: str) -> bool:
+        """Whether a module is made of others."""
+        return self.has_module(module) and any(True for _ in self._model.get_submodule(module).children())
 
     def has_module(self, module: str) -> bool:
         """Whether the architecture has a module of this name."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from consort.core.counted import counted
-from consort.core.errors import BadCheckpoint
+from consort.core.errors import BadCheckpoint, Unsupported
 from consort.weights.family import layer_of, role_of, text_config
 
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
@@ -29,6 +29,10 @@ FLAGS = re.compile(
     r"tie_word_embeddings|attention_bias|mlp_bias|use_sliding_window|is_encoder_decoder|norm_topk_prob|alibi"
 )
 """Configuration keys whose values are true or false."""
+UNIFORM = frozenset(
+    ("llama", "mistral", "mixtral", "gpt2", "gpt_neox", "gptj", "phi", "phi3", "gemma", "olmo", "opt", "bloom")
+)
+"""Values of `model_type` whose layers are all alike, so that there is nothing to look up."""
 EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon")
 
 
@@ -50,7 +54,7 @@ def check_config(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]
             raise BadCheckpoint(message, field=f"{label}: {key}", hint="a finite number, 0 or more")
     for part in (text, config) if text is not config else (config,):
         _check_types(part, label)
-    _check_layers(text, shapes, label)
+    _check_layers(text, shapes, label, config)
     _check_vocabulary(text, shapes, label)
 
 
@@ -70,20 +74,47 @@ def _check_types(config: Mapping[str, Any], label: str, path: str = "") -> None:
                     _check_types(inner, label, f"{path}{key}.{name}.")
 
 
-def _check_layers(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], label: str) -> None:
+def _check_layers(
+    config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], label: str, whole: Mapping[str, Any]
+) -> None:
     key = next((key for key in LAYERS if isinstance(config.get(key), int)), None)
     if key is None or "num_hidden_groups" in config:  # groups share their weights (ALBERT)
         return
-    stacks: dict[str, set[int]] = {}
-    for name in shapes:
-        if (layer := layer_of(name)) is not None:
-            stacks.setdefault(name.split(f".{layer}.")[0], set()).add(layer)
+    stacks = _stacks(shapes)
     beyond = config.get("num_nextn_predict_layers") or 0  # layers that foretell further tokens follow the others
     wanted = {config[key], config[key] + beyond}
     if stacks and not any({len(found), max(found) + 1} & wanted for found in stacks.values()):
+        if _has_such_layers(whole, stacks):
+            return
         most = max(max(found) + 1 for found in stacks.values())
         message = f"says {counted(config[key], 'layer')}, the weights have {most}"
         raise BadCheckpoint(message, field=f"{label}: {key}", hint="weights and config.json do not belong together")
+
+
+def _stacks(names: Iterable[str]) -> dict[str, set[int]]:
+    """The numbers of layers by what stands before them."""
+    stacks: dict[str, set[int]] = {}
+    for name in names:
+        if (layer := layer_of(name)) is not None:
+            stacks.setdefault(name.split(f".{layer}.")[0], set()).add(layer)
+    return stacks
+
+
+def _has_such_layers(config: Mapping[str, Any], stacks: Mapping[str, set[int]]) -> bool:
+    """Whether the architecture counts otherwise (layers that are run again, halves of a layer) and is built like that.
+
+    The deepest stack decides: names may be others when a model is loaded.
+    """
+    if config.get("model_type") in UNIFORM:
+        return False
+    from consort.weights.architecture.skeleton import skeleton  # brings torch
+
+    try:
+        model = skeleton(config)
+    except Unsupported:
+        return False
+    built = _stacks(name for name, _ in model.named_parameters()) if model is not None else {}
+    return max(map(len, built.values()), default=0) == max(map(len, stacks.values()))
 
 
 def _check_vocabulary(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], label: str) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
+from consort.core.errors import Unsupported
 from consort.weights.adapters.files import is_adapter_config
+from consort.weights.architecture.skeleton import skeleton
 from consort.weights.checkpoint import Spec
 from consort.weights.family import text_config
 from consort.weights.tied import ends_among, of_role, says_tied
@@ -31,12 +33,24 @@ def fitted(config: Mapping[str, Any], specs: Mapping[str, Spec], *, untied: bool
             part["dtype"] = str(dtype).removeprefix("torch.")
     rows = {specs[name].shape[0] for name in of_role(specs, "embedding")}
     if len(rows) == 1 and "vocab_size" in inner:
-        inner["vocab_size"] = rows.pop()
+        inner["vocab_size"] = _vocabulary(config, rows.pop())
     if untied:
         fit["tie_word_embeddings"] = inner["tie_word_embeddings"] = False
     if text_config(fit) is fit:
         return fit | inner
     return fit | {"text_config": inner}
+
+
+def _vocabulary(config: Mapping[str, Any], rows: int) -> int:
+    """The size to state for embeddings of so many rows: an architecture may have more of them than it states tokens."""
+    said = text_config(config)["vocab_size"]
+    if said == rows or not isinstance(said, int):
+        return rows
+    try:
+        model: Any = skeleton(config)
+        return rows if model is None else rows - (model.get_input_embeddings().weight.shape[0] - said)
+    except (Unsupported, NotImplementedError, AttributeError):  # of an architecture that tells nothing of it
+        return rows
 
 
 def main_dtype(specs: Mapping[str, Spec]) -> torch.dtype | None:

@@ -17,7 +17,7 @@ from torch import nn
 
 from consort.core.errors import Incompatible, Unsupported, listing
 from consort.weights.architecture.skeleton import expanded, skeleton
-from consort.weights.disk.config_check import LAYERS
+from consort.weights.disk.config_check import LAYERS, UNIFORM
 from consort.weights.family import text_config
 from consort.weights.layers import split
 
@@ -41,10 +41,6 @@ IN_PLACE = ("num_kv_shared_layers", "scale_attn_by_inverse_layer_idx")
 """Keys under which a layer computes by its number: such layers cannot move."""
 FURTHER = "num_nextn_predict_layers"
 """Layers after the others that foretell further tokens."""
-UNIFORM = frozenset(
-    ("llama", "mistral", "mixtral", "gpt2", "gpt_neox", "gptj", "phi", "phi3", "gemma", "olmo", "opt", "bloom")
-)
-"""Values of `model_type` whose layers are all alike, so that there is nothing to look up."""
 RULES = (*FIRST, *(key for pair in PERIODIC for key in pair), *STEPS, *IN_PLACE, FURTHER, "moe_layer_end_index")
 HINT = "no configuration of this architecture says that; take whole periods, or layers of one kind"
 OF_NUMBER = re.compile(r".*(idx|index|layer_id|layer_number|block_id|layer_num)")

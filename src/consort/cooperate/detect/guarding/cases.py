@@ -9,7 +9,7 @@ from typing import Any
 from consort.core.types import Completion, Prompt, Sampling, Usage, add_cost
 from consort.models.cost import cost_of
 from consort.models.detecting import Case
-from consort.models.tokens.tokenizer import plain_chat
+from consort.models.tokens.chats import plain_chat
 
 STEP = 7919
 """What the seeds of samples are apart."""

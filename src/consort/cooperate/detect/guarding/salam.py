@@ -19,7 +19,7 @@ from consort.core.params import Range
 from consort.core.types import Completion, Message, Prompt, Sampling
 from consort.models.base import LanguageModel
 from consort.models.cost import cost_of, joined
-from consort.models.tokens.tokenizer import plain_chat
+from consort.models.tokens.chats import plain_chat
 
 GUIDELINE = (
     "A question was answered wrongly.\n\nQuestion:\n{prompt}\n\nWrong answer:\n{answer}\n\nRight answer:\n{reference}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from consort.core.types import Completion, Usage
-from consort.models.remote.wire.errors import reported
+from consort.models.remote.wire.errors import is_error, reported
 from consort.models.remote.wire.logprobs import believed, told
 from consort.models.remote.wire.values import Answer, Broken, Choice, first_choice, typed, usage_of
 
@@ -16,7 +16,9 @@ FINISHES = {
     "eos_token": "stop",
     "end_turn": "stop",
     "stop_sequence": "stop",
+    "complete": "stop",
     "max_tokens": "length",
+    "model_length": "length",
     "function_call": "tool_calls",
 }
 """Other words for the reasons that are known."""
@@ -28,7 +30,7 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 def answer_of(answer: Any) -> Answer:
     """The choice of index 0 of an answer to either kind of request. Raises Broken, or Reported for an error."""
     body = typed(answer, dict, "answer")
-    if body.get("error"):
+    if is_error(body):
         raise reported(body)
     choice = first_choice(body)
     if choice is None:
@@ -40,7 +42,7 @@ def answer_of(answer: Any) -> Answer:
 def raw_choice(answer: Any) -> Mapping[str, Any]:
     """The choice of index 0 as it came. Raises as `answer_of`."""
     body = typed(answer, dict, "answer")
-    if body.get("error"):
+    if is_error(body):
         raise reported(body)
     choice = first_choice(body)
     if choice is None:

@@ -42,6 +42,13 @@ class Reported(Exception):
         self.said = said
 
 
+def is_error(body: Mapping[str, Any]) -> bool:
+    """Whether an answer of status 200 is an error: by a field of that name, or as older servers put it."""
+    if body.get("error"):
+        return True
+    return not body.get("choices") and "error" in (body.get("object"), body.get("type"))
+
+
 def reported(body: Mapping[str, Any]) -> Reported:
     return Reported(said_by(body))
 
@@ -50,7 +57,7 @@ def said_by(body: Any) -> Said:
     """What an error's body says, whatever shape it has: {"error": …}, {"detail": …}, {"message": …}, or a text."""
     outer = body if isinstance(body, Mapping) else {}
     error = outer.get("error") or outer.get("detail") or outer.get("message") or (body if isinstance(body, str) else "")
-    inner = error if isinstance(error, Mapping) else {}
+    inner = error if isinstance(error, Mapping) else outer if outer.get("object") == "error" else {}
     message = inner.get("message") or error
     code, kind = (str(inner.get(name) or "") for name in ("code", "type"))
     said = " ".join(str(message or "").split()) or "no reason given"

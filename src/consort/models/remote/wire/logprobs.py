@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 ROUNDING = 1e-4
 """A log-probability above 0 by no more than this is one that was rounded."""
+
+LEAST = -9999.0
+"""What some endpoints write for a log-probability that they do not tell."""
 
 _BYTES, _ESCAPE = "bytes:", re.compile(rb"\\x([0-9a-fA-F]{2})")
 
@@ -29,8 +31,8 @@ def told(found: Any) -> tuple[tuple[float | None, ...], tuple[bytes | None, ...]
 
 
 def logprob_of(value: Any) -> float | None:
-    """A log-probability in nats, at most 0; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value > ROUNDING:
+    """A log-probability in nats, at most 0; None for anything else, and for what stands for one that is not told."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not LEAST < value <= ROUNDING:
         return None
     return min(float(value), 0.0)
 

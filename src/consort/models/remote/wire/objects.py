@@ -7,9 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from consort.core.types import Usage
-
-LEAST = -9999.0
-"""What is written for a log-probability that is minus infinity or not known where a number is required."""
+from consort.models.remote.wire.logprobs import LEAST
 
 
 def dumped(value: Any) -> bytes:

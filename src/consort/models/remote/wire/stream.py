@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from consort.core.types import Completion, Usage
+from consort.models.remote.secret import Veil
 from consort.models.remote.wire.answers import choice_of, completion_of
-from consort.models.remote.wire.errors import reported
+from consort.models.remote.wire.errors import is_error, reported
 from consort.models.remote.wire.events import DONE
 from consort.models.remote.wire.values import Answer, Broken, Choice, first_choice, json_of, typed, usage_of
 
@@ -17,14 +18,15 @@ from consort.models.remote.wire.values import Answer, Broken, Choice, first_choi
 class StreamState:
     """What has come of a stream."""
 
+    veil: Veil = field(default_factory=Veil)
     pieces: list[Choice] = field(default_factory=list)
     finish: str | None = None
     usage: Usage | None = None
 
     def read(self, data: str) -> str:
         """The text of one event's piece, "" where it has none. Raises Broken, Reported."""
-        event = typed(json_of(data), dict, "event")
-        if event.get("error"):
+        event = typed(self.veil.over(json_of(data)), dict, "event")
+        if is_error(event):
             raise reported(event)
         self.usage = usage_of(event) or self.usage
         choice = first_choice(event)
@@ -37,15 +39,15 @@ class StreamState:
 
     def completion(self) -> Completion:
         """All pieces as one answer. Log-probabilities are known where every piece with a text tells them."""
-        text, told = "".join(p.text for p in self.pieces), [p for p in self.pieces if p.text or p.logprobs]
+        told = [p for p in self.pieces if p.text or p.logprobs]
         is_told = all(p.logprobs for p in told)
         choice = Choice(
-            text,
+            self.veil.over("".join(p.text for p in self.pieces)),
             self.finish,
             tuple(v for p in told for v in p.logprobs) if is_told else (),
             tuple(t for p in told for t in p.tokens) if is_told else (),
-            refusal="".join(p.refusal for p in self.pieces),
-            reasoning="".join(p.reasoning for p in self.pieces),
+            refusal=self.veil.over("".join(p.refusal for p in self.pieces)),
+            reasoning=self.veil.over("".join(p.reasoning for p in self.pieces)),
             calls=_calls([call for p in self.pieces for call in p.calls]),
         )
         return completion_of(Answer(choice, self.usage or Usage(calls=1), self.usage is not None))
@@ -60,13 +62,17 @@ def stream_of(events: Iterator[str], heard: StreamState, gone: Callable[[], bool
         if data.strip() == DONE:
             done = True
             break
-        text = heard.read(data)
+        text = heard.veil.put(heard.read(data))
         if text:
             yield text
     if gone():
         return replace(heard.completion(), finish_reason="cancelled")
     if not done and heard.finish is None:
         raise Broken("the stream breaks off")
+    if not heard.pieces:
+        raise Broken("the stream has no choice")
+    if rest := heard.veil.rest():
+        yield rest
     return heard.completion()
 
 
