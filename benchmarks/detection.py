@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--models", default="", help="folders of small language models under DATA/models, by comma")
     parser.add_argument("--nli", default="", help="the folder of an NLI checkpoint")
     parser.add_argument("--encoder", action="store_true", help="with MiniLM (the extra `embed`)")
-    parser.add_argument("--only", default="", help="cnndm or xsum: that part of QAGS alone")
+    parser.add_argument("--only", default="", help="cnndm or xsum: that part of QAGS alone; frank")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     found: dict[str, Any] = {}
@@ -89,9 +89,10 @@ def frank(data: Path, name: str) -> dict[str, Any]:
     fit, test = ([(r, y) for r, y in rows if r["split"] == split] for split in ("valid", "test"))
     wrong = np.array([y < 1 for _, y in test])
     systems, groups = [r["model_name"] for r, _ in test], [r["hash"] for r, _ in test]
+    both = [(r, labels[r["hash"], r["model_name"]]) for r in scores if r["split"] == "valid"]
     columns = [c for c in CACHED if any(isinstance(r.get(c), int | float) for r, _ in fit)]
     print(f"\n{title}: {len(test)} summaries, {wrong.mean():.4f} wrong; gate {gate}, goal {goal}; fitted on {len(fit)}")
-    cases = [Case("summary", details={c: r[c] for c in columns if r.get(c) is not None}) for r, _ in test]
+    cases = [frank_case(r, columns) for r, _ in test]
     figures = {}
     for column in columns:
         found = detectors.get("cached")(column).detect(cases)
@@ -99,15 +100,23 @@ def frank(data: Path, name: str) -> dict[str, Any]:
         figures[column] = told(column, doubts, wrong, groups, systems)
     shares = {s: np.mean([y < 1 for r, y in fit if r["model_name"] == s]) for s in set(systems)}
     figures["system"] = told("which system (share wrong, fit)", np.array([shares[s] for s in systems]), wrong, groups)
-    for by in ("logistic", "isotonic"):
-        blend = detectors.get("blend")([detectors.get("cached")(c) for c in columns], by=by)
-        learned = [Case("summary", details={c: r[c] for c in columns if r.get(c) is not None}) for r, _ in fit]
-        fitted, report = blend.fit(learned, [y < 1 for _, y in fit], [r["hash"] for r, _ in fit])
+    ways = {"logistic": (fit, ""), "isotonic": (fit, ""), "logistic, both data sets": (both, "dataset")}
+    for way, (rows, within) in ways.items():
+        parts = [detectors.get("cached")(c) for c in columns]
+        blend = detectors.get("blend")(parts, by=way.split(",")[0], within=within)
+        learned = [frank_case(r, columns) for r, _ in rows]
+        fitted, report = blend.fit(learned, [y < 1 for _, y in rows], [r["hash"] for r, _ in rows])
         doubts = np.array([f.doubt for f in fitted.detect(cases)])
-        figures[f"blend {by}"] = told(f"blend, {by}, of {len(columns)}", doubts, wrong, groups, systems)
+        figures[f"blend {way}"] = told(f"blend, {way}, of {len(columns)}", doubts, wrong, groups, systems)
         best, crossed = report["best_single"], report["auroc_cross_fitted"]
         print(f"{'':38} on the fit split, cross-fitted, {crossed:.4f}; best single there {best}")
     return figures
+
+
+def frank_case(row: dict[str, Any], columns: Sequence[str]) -> Case:
+    """A summary with its cached scores, and the data set that it is of."""
+    known = {c: row[c] for c in columns if row.get(c) is not None}
+    return Case("summary", details={**known, "dataset": row["dataset"]})
 
 
 def trivial() -> dict[str, Any]:

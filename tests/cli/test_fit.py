@@ -41,6 +41,28 @@ def test_fitted_on_a_table_evaluated_and_fitted_again(consort, plan, table, tmp_
     assert (out / "state.safetensors").read_bytes() == state
 
 
+def test_a_router_by_knowledge(consort, tmp_path):
+    """Cached answers: what the store knows the second column has right, sums the first; half of both is held out."""
+    from consort.knowledge import TextIndex
+
+    TextIndex.of([f"The author of book {i} is person {i}" for i in range(80)]).save(tmp_path / "index")
+    rows = [
+        {"prompt": text, "scores": {"plain": 1.0 - known, "looked": float(known)}, "split": split}
+        for i in range(80)
+        for known, text in ((1, f"the author of book {i}"), (0, f"please add {i} and {i + 1}"))
+        for split in ["dev" if i % 4 else "test"]
+    ]
+    table, plan = tmp_path / "t.jsonl", tmp_path / "plan.yml"
+    table.write_text("\n".join(map(json.dumps, rows)))
+    evidence = f"features: {{evidence: {{retriever: {{bm25: {{index: {tmp_path / 'index'}}}}}}}}}"
+    plan.write_text(f'ridge: {{models: ["table:{table}#plain", "table:{table}#looked"], {evidence}}}')
+    report = json.loads(consort("fit", plan, tmp_path / "out", "--table", table, "--json").out)
+    assert report["details"]["fit"]["kept"]
+    systems = [f"table:{table}#plain", f"table:{table}#looked", tmp_path / "out" / "plan.yml"]
+    shown = json.loads(consort("eval", *systems, "--task", f"table:{table}", "--json").out)
+    assert [round(system["score"], 2) for system in shown["systems"]] == [0.5, 0.5, 1.0]
+
+
 def test_what_was_fitted_may_be_moved(consort, plan, table, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan.write_text("knn: {models: ['table:t.jsonl#m0', 'table:t.jsonl#m1'], k: 3}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import random
 import sqlite3
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from consort.core.errors import BadData, BadParameter, ConsortError
+from consort.core.errors import BadData, BadParameter, ConsortError, MissingExtra
 from consort.knowledge import sql_guard
 from consort.knowledge.sql_rows import Rows, canonical, overlap, same
 from consort.knowledge.tables import Tables, connected
@@ -234,8 +235,9 @@ DUCK_REFUSED = [
 ]  # fmt: skip
 
 
-def test_duckdb_reads_and_reaches_nothing_else(tmp_path: Path, parsing: str) -> None:
+def test_duckdb_reads_and_reaches_nothing_else(tmp_path: Path) -> None:
     duckdb = pytest.importorskip("duckdb")
+    pytest.importorskip("sqlglot")
     file, place = tmp_path / "t.duckdb", tmp_path / "made"
     with duckdb.connect(str(file)) as connection:
         connection.execute("CREATE TABLE t AS SELECT range AS a, 'x' || range AS b FROM range(1000)")
@@ -245,14 +247,26 @@ def test_duckdb_reads_and_reaches_nothing_else(tmp_path: Path, parsing: str) -> 
     assert len(tables.run("WITH x AS (SELECT a FROM t) SELECT * FROM x").rows) == 200
     assert [table.name for table in tables.tables] == ["t"]
     for sql in DUCK_REFUSED:
-        if parsing == "not parsed" and ("query(" in sql or "duckdb_settings" in sql):
-            continue  # they read what is no secret
         with pytest.raises(BadData):
             tables.run(sql.format(place=place))
     with pytest.raises(BadData, match="longer than"):
         tables.run("SELECT count(*) FROM t a, t b, t c, t d WHERE a.a + b.a + c.a + d.a = 7")
     assert digest(file) == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["t.duckdb"]
+
+
+def test_without_sqlglot_duckdb_is_refused_and_sqlite_left_to_its_authorizer(
+    tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    duckdb.connect(str(tmp_path / "t.duckdb")).close()
+    monkeypatch.setitem(sys.modules, "sqlglot", None)
+    with pytest.raises(MissingExtra, match="sqlglot") as caught:
+        Tables(tmp_path / "t.duckdb").run("SELECT 1")
+    assert "consort[sql]" in caught.value.hint
+    assert Tables(database).run("SELECT a FROM t LIMIT 1").rows == ((0,),)
+    with pytest.raises(BadData, match="refused"):
+        Tables(database).run("DELETE FROM t")
 
 
 def test_results_are_compared_by_their_rows() -> None:

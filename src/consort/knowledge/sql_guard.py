@@ -10,7 +10,7 @@ import re
 from importlib.util import find_spec
 from typing import Any
 
-from consort.core.errors import BadData
+from consort.core.errors import BadData, MissingExtra
 
 MOST_LETTERS = 65536
 """Letters of a statement."""
@@ -44,7 +44,8 @@ DUCK_FUNCTIONS = re.compile(
 def checked(sql: str, dialect: str = "sqlite") -> str:
     """The statement without its last semicolon. Raises BadData for whatever is not one SELECT that only reads.
 
-    Without sqlglot only length and text are checked here, and the layers behind decide.
+    Without sqlglot only length and text of a statement for SQLite are checked here, and its authorizer decides; DuckDB
+    has none, so that MissingExtra is raised.
     """
     if not isinstance(sql, str) or not sql.strip():
         raise refusal("there is no statement")
@@ -53,7 +54,7 @@ def checked(sql: str, dialect: str = "sqlite") -> str:
     if "\0" in sql or any(0xD800 <= ord(letter) < 0xE000 for letter in sql):
         raise refusal("has letters that no text has")
     bare = _without_end(sql)
-    if find_spec("sqlglot") is not None:
+    if dialect != "sqlite" or find_spec("sqlglot") is not None:
         _check_tree(bare, dialect)
     return bare
 
@@ -64,8 +65,12 @@ def refusal(why: str) -> BadData:
 
 
 def _check_tree(sql: str, dialect: str) -> None:
-    from sqlglot import expressions as kinds
-    from sqlglot.errors import SqlglotError
+    try:
+        from sqlglot import expressions as kinds
+        from sqlglot.errors import SqlglotError
+    except ImportError:
+        hint = "pip install 'consort[sql]'"
+        raise MissingExtra("a statement is not run unread: that needs sqlglot", field="sql", hint=hint) from None
 
     try:
         statements = [one for one in _parsed(sql, dialect) if one is not None]

@@ -70,6 +70,30 @@ def test_a_blend_beats_its_parts_on_what_it_has_not_seen(by):
     assert auroc(found, np.array(wrong)) > best
 
 
+def test_kinds_of_answers_share_weights_and_keep_their_own_scales(tmp_path):
+    """Of one kind scores lie ten higher and most answers are wrong: pooled, the kind is all that is learned."""
+    cases, wrong, groups = scored(400)
+    kinds, rng = [i % 4 == 0 for i in range(400)], np.random.default_rng(3)
+    wrong = [w or (far and rng.random() < 0.8) for w, far in zip(wrong, kinds, strict=True)]
+
+    def of_kind(case, far):
+        shifted = {k: v + 10 * far for k, v in case.details.items()}
+        return Case("x", details={**shifted, "set": "far" if far else "near"})
+
+    cases = [of_kind(c, far) for c, far in zip(cases, kinds, strict=True)]
+    fitted, report = detectors.get("blend")(parts(), within="set").fit(cases, wrong, groups)
+    assert set(fitted.values["kinds"]) == {"far", "near"}
+    assert fitted.values["kinds"]["far"]["rate"] > fitted.values["kinds"]["near"]["rate"]
+    fresh, truth, _ = scored(400, seed=2)
+    near, far = ([of_kind(c, f) for c in fresh] for f in (False, True))
+    one, other = (np.array([f.doubt for f in fitted.detect(rows)]) for rows in (near, far))
+    assert auroc(one, np.array(truth)) > 0.7 and auroc(other, np.array(truth)) > 0.7
+    assert (other > one).mean() > 0.95
+    assert abs(auroc(one, np.array(truth)) - auroc(other, np.array(truth))) < 0.02
+    [unseen] = fitted.detect([Case("x", details={"a": 3.0, "b": 3.0, "noise": 0.0, "set": "new"})])
+    assert 0 < unseen.doubt < 1
+
+
 def test_what_is_not_known_counts_as_the_middle():
     fitted, _ = detectors.get("blend")(parts()).fit(*scored())
     [one, none] = fitted.detect([Case("x", details={"a": 3.0}), Case("x")])

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 
+from consort.cooperate.retrieve.encoding import described
 from consort.cooperate.retrieve.retrievers.bm25 import Bm25
+from consort.cooperate.retrieve.retrievers.dense import Dense
 from consort.cooperate.retrieve.retrievers.feedback import Feedback
 from consort.cooperate.retrieve.retrievers.hybrid import Hybrid
 from consort.core.errors import BadParameter, Unsupported
 from consort.knowledge import Evidence, TextIndex
+from consort.models.hf.sentence_encoder import SentenceEncoder
 
 
 class Ranked:
@@ -44,6 +51,46 @@ def test_hybrids_of_nothing(arguments) -> None:
         Hybrid(**arguments)
     with pytest.raises(Unsupported, match="no vectors"):
         Hybrid(index=TextIndex.of(["words alone"]))
+
+
+def test_an_index_of_another_encoder_or_of_unknown_words_is_refused(tmp_path) -> None:
+    from consort.core.errors import BadData
+
+    one, two = (encoder(tmp_path / name, seed) for name, seed in (("one", 0), ("two", 1)))
+    texts = ["a fox is red", "a whale is blue"]
+    index = TextIndex.of(texts, embed=SentenceEncoder(str(one)).embed, encoder=described(str(one)))
+    index.save(tmp_path / "index")
+    folder = tmp_path / "index"
+    [hits] = Dense(index=folder).search(["a fox is red"], 1)
+    assert hits[0].id == "1"
+    assert Dense(index=folder, encoder=str(shutil.copytree(one, tmp_path / "moved"))).search(["fox"], 1)[0]
+    with pytest.raises(BadData, match="another encoder") as caught:
+        Dense(index=folder, encoder=str(two)).search(["fox"], 1)
+    assert "build the index again" in caught.value.hint
+    shutil.rmtree(one)
+    with pytest.raises(BadParameter):
+        Dense(index=folder)
+    header = json.loads((folder / "index.json").read_text())
+    (folder / "index.json").write_text(json.dumps(header | {"words": {"stop": False, "pieces": "wordpiece"}}))
+    with pytest.raises(BadData, match="words are read in a way"):
+        Bm25(index=folder).search(["fox"], 1)
+
+
+def encoder(folder: Path, seed: int) -> Path:
+    """A tiny BERT of random weights with its tokenizer."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", *"a fox is red whale blue".split()]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, "[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+        BertModel(BertConfig(vocab_size=len(words), **size)).save_pretrained(folder)
+    return folder
 
 
 def test_feedback_asks_for_what_is_found_first() -> None:

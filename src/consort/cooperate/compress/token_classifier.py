@@ -37,6 +37,7 @@ def load_token_classifier(checkpoint: Checkpoint) -> tuple[Any, Any]:
     No code of the folder is run, nothing is fetched. Raises BadCheckpoint where it is no such classifier, Unsupported
     for one without a fast tokenizer.
     """
+    import torch
     from transformers import AutoModelForTokenClassification, AutoTokenizer
 
     folder = folder_of(checkpoint)
@@ -45,7 +46,7 @@ def load_token_classifier(checkpoint: Checkpoint) -> tuple[Any, Any]:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, **SAFE)
             model, info = AutoModelForTokenClassification.from_pretrained(
-                folder, use_safetensors=True, output_loading_info=True, **SAFE
+                folder, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **SAFE
             )
     except (OSError, ValueError, KeyError) as fault:
         line = str(fault).strip().split("\n")[0]

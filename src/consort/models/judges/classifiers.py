@@ -19,7 +19,8 @@ def opened(checkpoint: Checkpoint | str | Path) -> Checkpoint:
 
 
 def load_classifier(checkpoint: Checkpoint, what: str, outputs: int | None = None) -> tuple[Any, Any]:
-    """Tokenizer and classifier of a checkpoint's folder. Raises BadCheckpoint where it is not `what`."""
+    """Tokenizer and classifier, in float32, of a checkpoint's folder. Raises BadCheckpoint where it is not `what`."""
+    import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     folder = folder_of(checkpoint)
@@ -27,7 +28,7 @@ def load_classifier(checkpoint: Checkpoint, what: str, outputs: int | None = Non
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, **SAFE)
             model, info = AutoModelForSequenceClassification.from_pretrained(
-                folder, use_safetensors=True, output_loading_info=True, **SAFE
+                folder, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **SAFE
             )
     except (OSError, ValueError) as fault:
         hint = f"a folder of {what} and its tokenizer"

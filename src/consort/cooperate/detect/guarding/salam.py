@@ -1,4 +1,4 @@
-"""SALAM (learning from mistakes with a study assistant, Wang and Li 2023), as far as the paper tells.
+"""SALAM: learning from mistakes with a study assistant (Wang and Li, EMNLP 2023, 2305.13829), as far as it tells.
 
 An assistant studies the answers that were graded wrong on examples for fitting and writes a guideline for each; later
 questions are put with the guidelines of the nearest mistakes before them.
@@ -28,7 +28,7 @@ GUIDELINE = (
 ADVICE = "Mind what went wrong in similar questions:\n{mistakes}\n\n{prompt}"
 
 
-@guard(paper="SALAM 2023")
+@guard(paper="2305.13829")
 class Salam:
     """`model`, asked with the guidelines of the `k` mistakes that are nearest to the question (by BM25).
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -23,6 +24,8 @@ PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 """Of the logistic weights; the largest is taken whose cross-fitted AUROC is within `NEAR` of the best."""
 NEAR = 0.005
 QUANTILES = 64
+OWN_RATE = 10.0
+"""Scale of the column that tells a kind: large, so that its base rate is hardly penalised."""
 
 
 @detector(example={"detectors": ["length", "length"], "weights": [1.0, 1.0]})
@@ -41,9 +44,11 @@ class Blend:
         *,
         weights: Sequence[Annotated[float, Range(0, 1000000)]] = (),
         by: Literal["logistic", "isotonic"] = "logistic",
+        within: str = "",
         state: str = "",
     ) -> None:
         self.detectors, self.weights, self.by, self.state = tuple(detectors), tuple(weights), by, state
+        self.within = within
         self.needs = tuple(dict.fromkeys(need for one in self.detectors for need in one.needs))
         if weights and (len(weights) != len(self.detectors) or not sum(weights)):
             message = f"{len(weights)} weights for {len(self.detectors)} detectors"
@@ -55,7 +60,7 @@ class Blend:
             learned_values(self, "blend")
         parts = [one.detect(cases) for one in self.detectors]
         rows = [[f[i].doubt for f in parts] for i in range(len(cases))]
-        doubts = self._means(rows) if self.weights else self._fitted(_table(rows)).tolist()
+        doubts = self._means(rows) if self.weights else self._fitted(_table(rows), self._kinds(cases)).tolist()
         return [self._finding([f[i] for f in parts], doubts[i]) for i in range(len(cases))]
 
     def fit(
@@ -63,39 +68,52 @@ class Blend:
     ) -> tuple[Blend, dict[str, Any]]:
         """The fitted detector, and how good it and each part are on folds that the fit had not seen."""
         parts = [one.detect(cases) for one in self.detectors]
-        table = _table([[f[i].doubt for f in parts] for i in range(len(cases))])
+        table = _Table(_table([[f[i].doubt for f in parts] for i in range(len(cases))]), self._kinds(cases))
         y = np.array(wrong, dtype=bool)
         check_labels(y)
         folds = folds_of(groups, FOLDS, seed)
         crossed = {penalty: self._crossed(table, y, folds, penalty) for penalty in PENALTIES}
-        penalty = _chosen({p: auroc(crossed[p], y) for p in PENALTIES})
+        penalty = _chosen({p: table.auroc(crossed[p], y) for p in PENALTIES})
         fitted = copy.copy(self)
         fitted.values = self._learned(table, y, penalty)
         fitted.weights = ()
-        singles = {name: auroc(np.nan_to_num(table[:, k], nan=0.5), y) for k, name in enumerate(self._names())}
+        doubts = np.nan_to_num(table.values, nan=0.5)
+        singles = {name: table.auroc(doubts[:, k], y) for k, name in enumerate(self._names())}
         report = {
             "answers": len(y),
             "wrong": float(y.mean()),
-            "auroc_cross_fitted": auroc(_nested(self, table, y, folds), y),
+            "auroc_cross_fitted": table.auroc(_nested(self, table, y, folds), y),
             "auroc_of_each": singles,
             "best_single": max(singles, key=lambda name: singles[name]),
             "penalty": penalty,
         }
         return fitted, report
 
-    def _crossed(self, table: np.ndarray, y: np.ndarray, folds: np.ndarray, penalty: float) -> np.ndarray:
+    def _kinds(self, cases: Sequence[Case]) -> np.ndarray:
+        """What kind each answer is of; "" for all where kinds are not told apart."""
+        return np.array([str(case.details.get(self.within, "")) if self.within else "" for case in cases], dtype=object)
+
+    def _crossed(self, table: _Table, y: np.ndarray, folds: np.ndarray, penalty: float) -> np.ndarray:
         found = np.zeros(len(y))
         for fold in np.unique(folds):
             out = folds == fold
             found[out] = self._applied(self._learned(table[~out], y[~out], penalty), table[out])
         return found
 
-    def _learned(self, table: Float[np.ndarray, "n k"], y: np.ndarray, penalty: float) -> dict[str, Any]:
-        maps = [self._map(table[:, k], y) for k in range(table.shape[1])]
-        features = np.stack([mapped(knots, table[:, k]) for k, knots in enumerate(maps)], 1)
-        features = np.where(np.isnan(table), 0.0, features)
-        weights = logistic(features, y.astype(float), penalty)
-        return {"maps": [[list(knots[0]), list(knots[1])] for knots in maps], "weights": weights.tolist()}
+    def _learned(self, table: _Table, y: np.ndarray, penalty: float) -> dict[str, Any]:
+        rows = {"": np.ones(len(y), bool), **{kind: table.kinds == kind for kind in sorted(set(table.kinds)) if kind}}
+        maps = {kind: self._maps(table.values[own], y[own]) for kind, own in rows.items()}
+        values: dict[str, Any] = {"maps": maps[""], "weights": []}
+        if len(rows) > 1:
+            values["kinds"] = {kind: {"maps": maps[kind]} for kind in rows if kind}
+        features = _placed(values, table)
+        given = [features, *((table.kinds == kind)[:, None] * OWN_RATE for kind in list(rows)[2:])]
+        weights = logistic(np.hstack(given), y.astype(float), penalty)
+        _enter(values, weights, features.shape[1])
+        return values
+
+    def _maps(self, table: np.ndarray, y: np.ndarray) -> list[list[list[float]]]:
+        return [[list(x), list(to)] for x, to in (self._map(table[:, k], y) for k in range(table.shape[1]))]
 
     def _map(self, column: np.ndarray, y: np.ndarray) -> tuple[list[float], list[float]]:
         known = ~np.isnan(column)
@@ -107,14 +125,14 @@ class Blend:
             return x, [4 * (v - middle) for v in values]
         return _normal_scores(column[known])
 
-    def _fitted(self, table: np.ndarray) -> np.ndarray:
-        return self._applied(learned_values(self, "blend"), table)
+    def _fitted(self, table: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+        return self._applied(learned_values(self, "blend"), _Table(table, kinds))
 
-    def _applied(self, values: Mapping[str, Any], table: np.ndarray) -> np.ndarray:
-        columns = [mapped((x, y), table[:, k]) for k, (x, y) in enumerate(values["maps"])]
-        features = np.where(np.isnan(table), 0.0, np.stack(columns, 1))
+    def _applied(self, values: Mapping[str, Any], table: _Table) -> np.ndarray:
         weights = np.array(values["weights"])
-        return np.asarray(1 / (1 + np.exp(-(features @ weights[:-1] + weights[-1]))))
+        known = values.get("kinds", {})
+        rates = np.array([known.get(kind, {}).get("rate", weights[-1]) for kind in table.kinds])
+        return np.asarray(1 / (1 + np.exp(-(_placed(values, table) @ weights[:-1] + rates))))
 
     def _means(self, rows: Sequence[Sequence[float | None]]) -> list[float | None]:
         found: list[float | None] = []
@@ -140,6 +158,41 @@ class Blend:
         from consort.models.cost import distinct
 
         return distinct([one.name for one in self.detectors])
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Doubts, a column for each detector (NaN: not known), and what kind each row is of."""
+
+    values: Float[np.ndarray, "n k"]
+    kinds: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> _Table:
+        return _Table(self.values[rows], self.kinds[rows])
+
+    def auroc(self, doubts: np.ndarray, y: np.ndarray) -> float:
+        """The mean over kinds that have answers of both sorts."""
+        found = [auroc(doubts[own], y[own]) for own in (self.kinds == kind for kind in sorted(set(self.kinds)))]
+        return float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
+
+
+def _placed(values: Mapping[str, Any], table: _Table) -> Float[np.ndarray, "n k"]:
+    """Each doubt by its kind's map; what is not known is the middle."""
+    found = np.zeros(table.values.shape)
+    for kind in sorted(set(table.kinds)):
+        own = table.kinds == kind
+        maps = values.get("kinds", {}).get(kind, values)["maps"]
+        found[own] = np.stack([mapped((x, to), table.values[own, k]) for k, (x, to) in enumerate(maps)], 1)
+    return np.where(np.isnan(table.values), 0.0, found)
+
+
+def _enter(values: dict[str, Any], weights: np.ndarray, parts: int) -> None:
+    """Keep the weights of parts and the constant; where kinds are told apart each gets its own constant beside it."""
+    constant, kinds = float(weights[-1]), values.get("kinds", {})
+    own = [0.0, *weights[parts:-1].tolist()]
+    for kind, more in zip(kinds, own, strict=bool(kinds)):
+        kinds[kind]["rate"] = constant + OWN_RATE * more
+    values["weights"] = [*weights[:parts].tolist(), constant]
 
 
 def _chosen(figures: Mapping[float, float]) -> float:
@@ -177,12 +230,13 @@ def _normal_scores(column: np.ndarray) -> tuple[list[float], list[float]]:
     return values[kept].tolist(), [score(min(0.999, max(0.001, q))) for q in middle[kept].tolist()]
 
 
-def _nested(blend: Blend, table: np.ndarray, y: np.ndarray, folds: np.ndarray) -> np.ndarray:
+def _nested(blend: Blend, table: _Table, y: np.ndarray, folds: np.ndarray) -> np.ndarray:
     """Cross-fitted doubts whose penalty, too, was chosen without the fold that it is used on."""
     found = np.zeros(len(y))
     for fold in np.unique(folds):
         out = folds == fold
-        inner = {p: auroc(blend._crossed(table[~out], y[~out], folds[~out], p), y[~out]) for p in PENALTIES}
+        rest = table[~out]
+        inner = {p: rest.auroc(blend._crossed(rest, y[~out], folds[~out], p), y[~out]) for p in PENALTIES}
         penalty = _chosen(inner)
-        found[out] = blend._applied(blend._learned(table[~out], y[~out], penalty), table[out])
+        found[out] = blend._applied(blend._learned(rest, y[~out], penalty), table[out])
     return found

@@ -71,12 +71,15 @@ class Ner:
 
     def _open(self) -> tuple[Any, Any]:
         if self._loaded is None:
+            import torch
             from transformers import AutoModelForTokenClassification, AutoTokenizer
 
             safe = {"local_files_only": True, "trust_remote_code": False}
             try:
                 with quiet():
-                    module = AutoModelForTokenClassification.from_pretrained(self.model, use_safetensors=True, **safe)
+                    module = AutoModelForTokenClassification.from_pretrained(
+                        self.model, use_safetensors=True, dtype=torch.float32, **safe
+                    )
                     self._loaded = AutoTokenizer.from_pretrained(self.model, use_fast=True, **safe), module.eval()
             except (OSError, ValueError) as fault:
                 hint = "a folder of a token classifier with its fast tokenizer"
