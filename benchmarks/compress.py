@@ -219,7 +219,7 @@ def cacm(count: int) -> None:
     table("CACM, one relevant abstract of twenty", cacm_cases(count), {**baselines(), **clever}, scorer.tokenizer)
 
 
-CHOICES, PARAGRAPHS = 5, 9
+CHOICES, PARAGRAPHS = 5, 6
 
 
 def reader_cases(count: int, seed: int = 0) -> list[tuple[Case, str, list[str]]]:
@@ -229,10 +229,10 @@ def reader_cases(count: int, seed: int = 0) -> list[tuple[Case, str, list[str]]]
         (place, span) = case.gold[0]
         fact = case.documents[place][span.start : span.end]
         begun, value = fact.split(" under the bed")[0].rsplit(" ", 1)
-        others = [text for i, text in enumerate(case.documents) if i != place and len(text) < 260]
-        kept = others[: PARAGRAPHS - 1]
+        others = sorted((text for i, text in enumerate(case.documents) if i != place), key=len)
+        kept = rng.sample(others[:12], PARAGRAPHS - 1)
         at = rng.randrange(len(kept) + 1)
-        texts = [*kept[:at], case.documents[place], *kept[at:]]
+        texts = [*kept[:at], fact + rng.choice(others[:12]), *kept[at:]]
         wrong = rng.sample([v for v in VALUES if v != value], CHOICES - 1)
         found.append((Case(texts, case.question, [(at, span)]), begun, [value, *wrong]))
     return found

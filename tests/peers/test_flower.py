@@ -195,7 +195,7 @@ def test_the_servers_side_checks_what_it_is_told(place) -> None:
     wrong = {f"0/state/{n}": t[:1] for n, t in state.items()}
     out = io.BytesIO()
     serve(server.answer, pieces(Message("aggregate", {"updates": [{**said, "round": 1, "client": "ann"}]}, wrong)), out)
-    assert b"shape" in out.getvalue() and b'error' in out.getvalue() and server.round == 1
+    assert b"shape" in out.getvalue() and b"error" in out.getvalue() and server.round == 1
 
 
 @pytest.mark.parametrize(

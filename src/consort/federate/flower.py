@@ -9,7 +9,7 @@ safetensors document as of `wire`. Nothing here imports Flower.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -127,11 +127,13 @@ class Member:
         if self.client is None:
             base = self.open_model(offered["model"], int(offered.get("seed", 0)))
             self.client = member_of(self.name, offered, base, self.data, self.folder)
-        number = int(message.meta["round"])
+        number, rule = int(message.meta["round"]), offered["aggregator"]
         task = RoundTask(
             number,
             seed_of(int(offered.get("seed", 0)), "fit", number, self.name),
-            offered.get("aggregator") if isinstance(offered.get("aggregator"), Mapping) else {offered["aggregator"]: {}},
+            offered.get("aggregator")
+            if isinstance(offered.get("aggregator"), Mapping)
+            else {offered["aggregator"]: {}},
             dict(part(message.tensors, "received")),
             int(message.meta.get("accepted", {}).get(self.name, -1)),
         )

@@ -102,7 +102,7 @@ def parse_federate(document: Any) -> FederatePlan:
     faults += [
         BadPlan("is missing", field=f"plan.{name}", hint="a federation needs it")
         for name in ("model", "clients")
-        if not document.get(name)
+        if document.get(name) in (None, "")
     ]
     for name in SECTIONS:
         if document.get(name) is not None and not isinstance(document[name], Mapping):
