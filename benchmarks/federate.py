@@ -1,23 +1,29 @@
 """Federated adapters on the lab's skills, poisoned clients, memory and time of the server; three seeds.
 
-    python benchmarks/federate.py [skills | poison | memory | speed | private]... [--seeds=0,1,2]
+    python benchmarks/federate.py [skills | poison | memory | speed | private | mutual]... [--seeds=0,1,2] [--kept=FILE]
 
 `skills`: five clients, each with one skill (LoRA). Every line is exact match on the five skills' test examples;
 "alone" is the best client, "centralised" read as many examples in one place. `poison`: five clients with all skills
 each, one of which sends its change times -10, NaN, or plus 1000; one round of 60 steps. `memory`: peak of a server with
 5 and 100 clients of a 4 MB adapter. `speed`: four clients, three rounds. `private`: a model behind placeholders.
+`mutual`: FedMKT between the two teachers of the lab's facts. `--kept` names a JSON file of scores of `skills` that are
+known already; a run that was killed goes on from it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -92,27 +98,38 @@ class Lab:
         return CallableClient(client.id, fit)
 
 
+class Kept:
+    """Scores by seed and name, in a file if one is named."""
+
+    def __init__(self, file: Path | None) -> None:
+        self.file = file
+        self.known: dict[str, float] = json.loads(file.read_text()) if file and file.is_file() else {}
+
+    def score(self, seed: int, name: str, make: Callable[[], float]) -> float:
+        key = f"{seed} {name}"
+        if key not in self.known:
+            self.known[key] = make()
+            if self.file:
+                self.file.write_text(json.dumps(self.known, indent=1))
+            print(f"seed {seed} {name}: {self.known[key]:.3f}", file=sys.stderr, flush=True)
+        return self.known[key]
+
+
+KEPT: list[Path] = []
+RULES: dict[str, Any] = {
+    "fedavg": "fedavg",
+    "svd_lora": "svd_lora",
+    "fedex_lora": "fedex_lora",
+    "ties": {"ties": {"density": 0.3}},
+}
+
+
 def skills(seeds: Sequence[int]) -> None:
     """One skill a client."""
+    kept = Kept(KEPT[0] if KEPT else None)
     table: dict[str, list[float]] = {}
     for seed in seeds:
-        lab = Lab(seed)
-        clients = [lab.client(word, rows_of([word], ROWS, seed)) for word in WORDS]
-        one_place = replace(TRAIN, steps=TRAIN.steps * len(WORDS))
-        everything = lab.client("all", rows_of(WORDS, ROWS, seed), one_place)
-        own = {"base": lab.score(None)}
-        finals = {client.id: lab.run([client], "fedavg") for client in clients}
-        alone = {word: lab.score(state) for word, state in finals.items()}
-        own["best client alone"] = max(alone.values())
-        print(f"seed {seed} alone: {alone}", file=sys.stderr, flush=True)
-        own["centralised"] = lab.score(lab.run([everything], "fedavg"))
-        own["merge of finals"] = lab.score(merged(lab.bench.first, [Update(w, s, ROWS) for w, s in finals.items()]))
-        remembered = [lab.remembered(client) for client in clients]
-        for rule in ("fedavg", "svd_lora", "fedex_lora", {"ties": {"density": 0.3}}):
-            name = rule if isinstance(rule, str) else "ties"
-            own[name] = lab.score(lab.run(remembered, rule))
-            print(f"seed {seed} {name}: {own[name]:.3f}", file=sys.stderr, flush=True)
-        for name, value in own.items():
+        for name, value in skills_of(seed, kept).items():
             table.setdefault(name, []).append(value)
     print(f"\n{'one skill a client':<22}" + "".join(f"{f'seed {s}':>9}" for s in seeds) + f"{'mean':>9}")
     for name, values in table.items():
@@ -124,6 +141,30 @@ def skills(seeds: Sequence[int]) -> None:
         is_met = (over >= 0.30).all() and (gain >= 0.8).all()
         told = f"{name}: over the best client {over.mean():+.3f} ± {spread:.3f} (95 %, t of {len(over)} seeds)"
         print(f"{told}; centralised gain x {gain.min():.2f} to {gain.max():.2f}; {'met' if is_met else 'MISSED'}")
+
+
+def skills_of(seed: int, kept: Kept) -> dict[str, float]:
+    """All scores of a seed; baselines first."""
+    lab = Lab(seed)
+    clients = [lab.client(word, rows_of([word], ROWS, seed)) for word in WORDS]
+    one_place = replace(TRAIN, steps=TRAIN.steps * len(WORDS))
+    finals = cache(lambda: {client.id: lab.run([client], "fedavg") for client in clients})
+    remembered = [lab.remembered(client) for client in clients]
+
+    def centralised() -> float:
+        return lab.score(lab.run([lab.client("all", rows_of(WORDS, ROWS, seed), one_place)], "fedavg"))
+
+    def merge() -> float:
+        return lab.score(merged(lab.bench.first, [Update(w, s, ROWS) for w, s in finals().items()]))
+
+    made: dict[str, Callable[[], float]] = {
+        "base": lambda: lab.score(None),
+        "best client alone": lambda: max(lab.score(state) for state in finals().values()),
+        "centralised": centralised,
+        "merge of finals": merge,
+        **{name: partial(lambda rule: lab.score(lab.run(remembered, rule)), rule) for name, rule in RULES.items()},
+    }
+    return {name: kept.score(seed, name, make) for name, make in made.items()}
 
 
 ATTACKS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
@@ -203,20 +244,27 @@ def speed(seeds: Sequence[int]) -> None:
     )
 
 
+PEOPLE = ("anna bell", "jo marlow", "pia stone", "wei brook", "max heron")
+
+
 def private(seeds: Sequence[int]) -> None:
-    """The lab's copying skills with names in place of letters: asked plainly, and behind placeholders."""
+    """The facts of the lab, asked by people whose names are hidden; and answers that repeat what was hidden."""
     from consort.cooperate.private.cloud import Private
     from consort.models.fake import FakeModel
 
     facts = load_task(path("tasks/facts"))
     cloud = load_model(path("teacher-north"), name="cloud")
-    names = sorted({w for e in facts.test if e.group == "north" for w in (e.prompt or "").split() if len(w) > 5})
-    task = replace(facts, test=tuple(e for e in facts.test if e.group == "north"))
-    plain = evaluate(cloud, task, split="test").score
-    # a name is what the model was asked about, so hiding it must cost; hiding what is beside the point must not
-    hidden = evaluate(Private(cloud, words=["Konrad Zuse"]), task, split="test").score
-    print(f"\nfacts of the north: plain {plain:.3f}, names beside the point hidden {hidden:.3f}")
-    print(f"({len(names)} words of the prompts are longer than five letters)")
+    known = [e for e in facts.test if e.group == "north"]
+    asked = [replace(e, prompt=f"{PEOPLE[i % 5]} asks : {e.prompt}") for i, e in enumerate(known)]
+    task = replace(facts, test=tuple(asked))
+    plain = evaluate(cloud, task, split="test", keep_answers=True)
+    hidden = evaluate(Private(cloud, words=list(PEOPLE)), task, split="test", keep_answers=True)
+    nobody = evaluate(cloud, replace(facts, test=tuple(known)), split="test").score
+    lost = np.array(hidden.scores) - np.array(plain.scores)
+    low, high = np.percentile(np.random.default_rng(0).choice(lost, (2000, len(lost))).mean(1), [2.5, 97.5])
+    print(f"\n{len(asked)} facts: unprotected {plain.score:.3f}, names hidden {hidden.score:.3f}, no name {nobody:.3f}")
+    told = "met" if lost.mean() >= -0.02 else "MISSED"
+    print(f"difference {lost.mean():+.3f} [{low:+.3f}, {high:+.3f}]; at least -.020: {told}")
     echo = FakeModel(lambda text: f"noted: {text}", name="echo")
     rng, right = random.Random(0), 0
     for _ in range(500):
@@ -225,11 +273,50 @@ def private(seeds: Sequence[int]) -> None:
     print(f"500 answers that repeat what was hidden: {right / 5:.1f} % restored exactly")
 
 
+def mutual_transfer(seeds: Sequence[int]) -> None:
+    """FedMKT: each teacher of facts learns what only the other knew, from public texts that are half wrong."""
+    from fusion_lab import half_wrong
+
+    from consort.evaluate import Result, compare
+    from consort.federate.mutual import Mutual, Party, mutual
+    from consort.lab.facts import table
+
+    steps = LocalTraining(steps=60, batch=32, lr=1e-3)
+    for seed in seeds:
+        group = {fact.country: fact.group for fact in table(0)}
+        rows = [r for r in half_wrong(path("pivot").parent, seed) if group[r["group"]] != "common"]
+        public = [answered(r["prompt"], f" {r['target']}") for r in rows]
+        task = load_task(path("tasks/facts"))
+        found: dict[tuple[str, str], Result] = {}
+        for lam in (1.0, 0.9, 0.3):
+            parties = [
+                Party(name, Bench(open_checkpoint(path(name)), Trainable(what="full"), seed=seed), (), steps, steps)
+                for name in ("teacher-north", "teacher-south")
+            ]
+            with tempfile.TemporaryDirectory() as folder:
+                options = Mutual(rounds=3, k=16, lam=lam, seed=seed)
+                done = mutual(parties[0], parties[1:], public, Path(folder), options)
+            for party, other in zip(parties, ("south", "north"), strict=True):
+                own = replace(task, test=tuple(e for e in task.test if e.group == other))
+                for name, state in (("before", party.bench.first), (f"{lam}", done.states[party.name])):
+                    model = load_model(party.model(state), name=name)
+                    found[party.name, name] = evaluate(model, own, split="test")
+            print(f"seed {seed} lam {lam}: teachers {done.chosen[0]}", file=sys.stderr, flush=True)
+        for party_name in ("teacher-north", "teacher-south"):
+            ranked = [replace(found[party_name, n], model=n) for n in ("1.0", "before", "0.9", "0.3")]
+            for system in compare(ranked, reference="1.0", seed=seed).systems:
+                d = system.difference
+                over = "" if d is None else f" {d.value:+.3f} [{d.interval[0]:+.3f}, {d.interval[1]:+.3f}] over lam 1"
+                print(f"seed {seed} {party_name} {system.result.model}: {system.score:.3f}{over}", flush=True)
+
+
 PARTS = {"skills": skills, "poison": poison, "memory": memory, "speed": speed, "private": private}
+PARTS["mutual"] = mutual_transfer
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     arguments = sys.argv[1:]
     chosen = [int(s) for a in arguments if a.startswith("--seeds=") for s in a[8:].split(",")] or [0, 1, 2]
+    KEPT += [Path(a[7:]) for a in arguments if a.startswith("--kept=")]
     for part in [a for a in arguments if a in PARTS] or list(PARTS):
         PARTS[part](chosen)

@@ -62,6 +62,8 @@ def test_standard_input(consort, monkeypatch):
         (["--compressor", "{longllmlingua: {scorer: 'lab:base'}}"], "needs a question"),
         (["--compressor", "{first: {unit: line}}"], "unit"),
         (["--reader", "nowhere"], "does not exist"),
+        (["--reader", ""], "is empty"),
+        (["--compressor", "bm25", "--question", "  "], "needs a question"),
     ],
 )
 def test_wrong_inputs(refused, file, arguments, said):

@@ -130,3 +130,29 @@ def test_an_unfitted_router_and_a_missing_column(refused, plan, table):
     assert "no column" in refused("eval", f"table:{table}#zzz", "--task", f"table:{table}")
     assert "a whole table" in refused("eval", f"table:{table}#m0", "--task", f"table:{table}#m0")
     assert "no weights" in refused("merge", f"table:{table}#m0", "out")
+
+
+@pytest.mark.parametrize(
+    "expression, state",
+    [
+        ("gist: {model: lab:base, slots: 1, rank: 2, steps: 1}", "soft.safetensors"),
+        ("auto_compressor: {model: lab:base, slots: 2, segment: 8, rank: 2, steps: 1}", "soft.safetensors"),
+        ("icae: {model: lab:base, slots: 2, rank: 2, steps: 1}", "soft.safetensors"),
+        (
+            "compressed: {model: lab:base, compressor: {abstractive: {model: lab:base, rank: 2, steps: 1}}}",
+            "compressor.safetensors",
+        ),
+    ],
+)
+def test_compressors_that_learn(consort, tmp_path, expression, state):
+    """A context is learned for its reader; the plan that comes out answers, and another call changes no byte."""
+    lines = [{"prompt": f"mirror {w} =", "context": f"{w} {w} .", "target": w, "split": "dev"} for w in "abcdefgh"]
+    (tmp_path / "task.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "plan.yml").write_text(f"{expression}\n")
+    out = tmp_path / "out"
+    report = json.loads(consort("fit", tmp_path / "plan.yml", out, "--task", tmp_path / "task.jsonl", "--json").out)
+    learned = (out / state).read_bytes()
+    assert report["details"]["fit"]["loss"] > 0
+    assert consort("fit", tmp_path / "plan.yml", out, "--task", tmp_path / "task.jsonl").code == 0
+    assert (out / state).read_bytes() == learned
+    assert consort("generate", out / "plan.yml", "a a .\n\nmirror a =", "--max-tokens", "3").code == 0

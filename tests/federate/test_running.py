@@ -74,6 +74,8 @@ WRONG = {
     "range": ({"rounds": {"rounds": 0}}, "rounds"),
     "no data": ({"data": None}, "one source of data"),
     "no file": ({"data": "nowhere.jsonl"}, "no such file"),
+    "no clients": ({"clients": 0}, "0 are no clients"),
+    "flower": ({"data": None, "where": "flower"}, "are Flower's"),
     "names": ({"clients": ["../x", "b"]}, "cannot be a client's name"),
     "twice": ({"clients": ["a", "a"]}, "named twice"),
     "too many": ({"clients": 3}, "3 clients for 2 labels"),
@@ -120,6 +122,9 @@ def test_joining_without_a_token(capsys, monkeypatch) -> None:
     monkeypatch.delenv("CONSORT_TOKEN", raising=False)
     assert consort(["federate", "join", "http://127.0.0.1:9", "--data", "x.jsonl"]) == 2
     assert "no token" in capsys.readouterr().err
+    monkeypatch.setenv("CONSORT_TOKEN", "0123456789abcdef")
+    assert consort(["federate", "join", "http://127.0.0.1:9", "--data", "x.jsonl"]) == 2
+    assert "x.jsonl: no such file" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -54,6 +54,8 @@ def compress(
     from consort.cooperate.compress.roles import parts_of
     from consort.cooperate.compress.units import paragraphs
 
+    if reader == "":
+        raise BadParameter("is empty", field="--reader", hint="name a model, or leave it out to count words and marks")
     limit = _budget(budget, rate, tokens, threshold)
     call, read_by = _expression(compressor)
     text = _text(file)

@@ -109,6 +109,8 @@ def join(
     if not token:
         hint = f"export {token_env}=… with the token that the server's owner gave you"
         raise BadParameter("no token", field=f"--token-env {token_env}", hint=hint)
+    if not data.is_file():
+        raise BadParameter("no such file", field=f"--data {data}", hint="a JSONL file of your own rows")
     from consort.federate.http.joining import Joined
     from consort.federate.member import member_of
     from consort.plan.build import Builder

@@ -11,7 +11,7 @@
     rounds: {rounds: 10, per_round: 4, min_clients: 2}
     privacy: {z: 1.0, clip: 0.5, q: 0.4}  # optional
     secure: {}                            # optional
-    where: here                           # here | processes | http
+    where: here                           # here | processes | http | flower
     serve: {port: 8000, tokens: FILE}     # for http
     task: lab:tasks/skills                # optional: how the result is measured
     baselines: true
@@ -44,7 +44,7 @@ class Settings:
 
     data: str | None = None
     label: str = "group"
-    where: Literal["here", "processes", "http"] = "here"
+    where: Literal["here", "processes", "http", "flower"] = "here"
     task: str | None = None
     baselines: bool = True
     seed: Annotated[int, Range(0, 4294967295)] = 0
@@ -102,7 +102,7 @@ def parse_federate(document: Any) -> FederatePlan:
     faults += [
         BadPlan("is missing", field=f"plan.{name}", hint="a federation needs it")
         for name in ("model", "clients")
-        if not document.get(name)
+        if document.get(name) in (None, "")
     ]
     for name in SECTIONS:
         if document.get(name) is not None and not isinstance(document[name], Mapping):
@@ -145,8 +145,8 @@ def _clients(value: Any) -> dict[str, str | None]:
 def _check(plan: FederatePlan) -> None:
     """Raise for keys that contradict each other."""
     settings, files = plan.settings, [file for file in plan.clients.values() if file]
-    if settings.where == "http":
-        if "serve" not in plan.sections:
+    if settings.where in ("http", "flower"):
+        if settings.where == "http" and "serve" not in plan.sections:
             raise BadPlan("is missing", field="plan.serve", hint="serve: {port: 8765, tokens: FILE}")
         if files or settings.data:
             hint = "each client names its own with `consort federate join URL --data FILE`"

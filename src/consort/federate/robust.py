@@ -12,7 +12,7 @@ from consort.core.errors import BadParameter
 from consort.federate.averaging import kept
 from consort.federate.state import State, Update, entries, trained_names
 
-BLOCK = 2**21
+BLOCK = 2**19
 """Entries of all clients together that are held in float64 at once."""
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from consort.core.errors import BadData, ConsortError
+from consort.core.errors import BadData, BadPlan, ConsortError
 from consort.core.files import check_place, machine_errors, write_atomic
 from consort.core.journal import Journal, provenance
 from consort.core.progress import watched
@@ -81,6 +81,9 @@ def federate(
     `told` gets the line of each round, `said` what a person at the terminal should know. Raises ConsortError, before
     any work, for inputs that cannot be used.
     """
+    if plan.settings.where == "flower":
+        hint = "flwr run examples/flower, see docs/federation.md; or where: here"
+        raise BadPlan("its rounds are Flower's, in an environment of its own", field="plan.where", hint=hint)
     check_place(out)
     setup = Setup(plan)
     task = None if plan.settings.task is None else open_task(plan.settings.task)

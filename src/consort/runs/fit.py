@@ -21,6 +21,7 @@ from consort.plan.build import Builder
 from consort.plan.references import is_table, open_task
 from consort.plan.schemes import TABLE
 from consort.runs.continued import go_on
+from consort.runs.fit_compressor import fit_compressor
 from consort.runs.fit_studied import fit_studied
 from consort.runs.fit_taught import fit_taught
 from consort.runs.fitted import Outcome, Work, members_of, written
@@ -53,6 +54,9 @@ def fit(
         return Outcome(Path(out), report["kept"], report)
     if hasattr(strategy, "divided") and task is not None:
         report = fit_taught(read, strategy, loaded, source, out, seed=seed, force=force)
+        return Outcome(Path(out), report["kept"], report)
+    if hasattr(getattr(strategy, "compressor", None), "learn") and task is not None:
+        report = fit_compressor(read, strategy, loaded, source, out, seed=seed, force=force)
         return Outcome(Path(out), report["kept"], report)
     strategy = _fittable(strategy, str(plan))
     work = Work(read, strategy, loaded, source, rule, seed, members_of(read.root, strategy))

@@ -30,8 +30,10 @@ from consort.testing.law import DoesNotApply, Law
 from consort.testing.queries import observed
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,:;?!{}()[]-'\"\n0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_"
-KINDS = ("router", "ensemble", "answer", "speculate", "transfer", "mixture")
+KINDS = ("router", "ensemble", "answer", "speculate", "transfer", "mixture", "compress")
 """Registries of models that are made of models."""
+TAUGHT = (("Ann has a key.\n\n", "Who has it?", " Ann"), ("It rains.\n\n", "What does it do?", " It rains."))
+"""Contexts, questions and answers for strategies that are taught by such."""
 
 
 def strategies(kinds: Sequence[str] = KINDS) -> dict[str, Registry[Any]]:
@@ -106,7 +108,10 @@ def built(
     if isinstance(getattr(getattr(strategy, "judge", None), "checkpoint", None), NoFolder):
         strategy.judge = StubJudge()
     if fit and getattr(strategy, "needs_fit", False):
-        strategy = strategy.fit(_observed(strategy))
+        if hasattr(strategy, "learn"):
+            strategy.learn(TAUGHT, Path(tempfile.mkdtemp(prefix="consort-law-")) / "soft.safetensors", steps=1)
+        else:
+            strategy = strategy.fit(_observed(strategy))
     return strategy
 
 

@@ -21,7 +21,7 @@ from consort.models.base import Session
 from consort.models.token_model import TokenModel
 
 
-@strategy(paper="2406.11430")
+@strategy(paper="2406.11430", example={"eviction": "recent"})
 class CacheCompressed(TokenModel):
     """Keep ceil((1 - ratio) L) positions of a prompt of L tokens in each layer, and answer from those.
 

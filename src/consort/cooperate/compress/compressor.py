@@ -117,7 +117,8 @@ class Compressor(ABC):
     ) -> tuple[list[Compression], list[tuple[Any, Usage]]]:
         """As `compress`, and which models worked for it."""
         count = count_with(reader or self.own_reader)
-        asked = question or "\n".join(p.text for p in parts if p.role == "question").strip() or None
+        said = "\n".join(part.text for part in parts if part.role == "question").strip()
+        asked = question if question and question.strip() else said or None
         touched = [i for i, part in enumerate(parts) if part.role in TOUCHED and part.text]
         texts = [parts[i].text for i in touched]
         sizes = [count(text) for text in texts]

@@ -13,10 +13,11 @@ from consort.core.types import Sampling
 from consort.models.cost import cost_of
 
 
-def rewritten(model: Any, job: Job, ask: Callable[[str, int], str]) -> list[Compression]:
+def rewritten(model: Any, job: Job, ask: Callable[[str, int], str], paid: Any = None) -> list[Compression]:
     """Each text as the model answers to `ask(text, tokens)`, cut to so many tokens; an empty answer stays empty.
 
-    The white space that ended a part still ends what is left of it.
+    The white space that ended a part still ends what is left of it. `paid` is the model under whose name the work
+    is counted (None: itself).
     """
     shares = [job.share] * len(job.texts)
     budgets = whole_budgets(job.sizes, shares, sum(job.sizes) if job.most is None else job.most)
@@ -26,7 +27,7 @@ def rewritten(model: Any, job: Job, ask: Callable[[str, int], str]) -> list[Comp
         text = ""
         if most:
             (answer,) = model.generate([prompt], Sampling(max_tokens=most))
-            job.spent += [(model, usage) for usage in cost_of(model, answer).values()]
+            job.spent += [(paid or model, usage) for usage in cost_of(model, answer).values()]
             text = fitted(answer.text, job.texts[i], most, job)
         found.append(Compression(text, (), job.sizes[i], job.count(text), part=i))
     return found

@@ -142,7 +142,7 @@ class Encoder(nn.Module):
 
 
 def read_state(file: str, *, mode: str, reader: str) -> tuple[dict[str, Tensor], Mapping[str, str]]:
-    """What a soft prompt has learned, and what the file tells of it.
+    """What a file says was learned, and what it tells of it.
 
     Raises BadCheckpoint for a file that cannot be read or is of another mode, Incompatible for another reader.
     """
@@ -152,11 +152,11 @@ def read_state(file: str, *, mode: str, reader: str) -> tuple[dict[str, Tensor],
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}
     except (OSError, SafetensorError, ValueError) as fault:
         hint = "the file that consort fit wrote"
-        raise BadCheckpoint("cannot be read as a soft prompt", field=file, hint=hint) from fault
+        raise BadCheckpoint(f"cannot be read as what {mode} has learned", field=file, hint=hint) from fault
     if told.get("mode") != mode:
-        raise BadCheckpoint(f"holds a soft prompt of the kind {told.get('mode')}, not {mode}", field=file)
+        raise BadCheckpoint(f"holds what {told.get('mode')} has learned, not {mode}", field=file)
     if told.get("reader") != reader:
-        hint = "a soft prompt is read by the very model it was learned for; learn it again for this one"
+        hint = "it is read by the very model it was learned for; learn it again for this one"
         raise Incompatible("was learned for a reader of other weights", field=file, hint=hint)
     return tensors, told
 

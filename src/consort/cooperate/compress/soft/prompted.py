@@ -97,7 +97,7 @@ class SoftPrompt:
         """Mean cross entropy (nats) of answers' tokens; a batch has tokens of contexts, questions and answers."""
 
     def encode(self, context: str) -> tuple[Prefix, Usage]:
-        """The prefix of a context, and what that cost: nothing where it is remembered."""
+        """The prefix of a context, and what that cost: nothing where it is remembered, as all but the empty one are."""
         if context in self.known:
             self.known.move_to_end(context)
             return self.known[context], Usage()
@@ -105,10 +105,15 @@ class SoftPrompt:
         tokens = prompt_tokens(self.tokenizer, context)
         with torch.no_grad():
             found = self.prefix_of(self.encoder, tokens)
-        self.known[context] = found
+        if context:
+            self.known[context] = found
         if len(self.known) > KEPT:
             self.known.popitem(last=False)
         return found, Usage(len(tokens) + found.slots, 0, 1, perf_counter() - begun)
+
+    def forget(self) -> None:
+        """Forget the contexts that were encoded; the next use of each is paid for again."""
+        self.known.clear()
 
     def divided(self, prompt: Prompt) -> tuple[str, str]:
         """The context of a prompt, and what is read after it."""
@@ -208,7 +213,7 @@ class SoftPrompt:
         encoder.save(file, mode=self.mode, reader=self.reader, facts={"slots": str(self.slots)})
         state.unlink(missing_ok=True)
         self.state, self._encoder = str(file), encoder.eval()
-        self.known.clear()
+        self.forget()
         return last
 
     def _taught(self, one: Taught) -> tuple[list[int], list[int], list[int]]:
