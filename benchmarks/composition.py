@@ -305,11 +305,15 @@ def table(out: Path) -> Iterator[str]:
             yield f"| {name} | " + " | ".join(_cell(lines.get(name)) for lines in by_seed) + " |"
         for number, claim in enumerate(records[part, seeds[0]]["claims"]):
             cells = [records[part, seed]["claims"][number] for seed in seeds]
-            told = [f"{'holds' if c['holds'] else 'MISSED'} ({c['left']:.3f}, {c['right']:.3f})" for c in cells]
+            told = [_told(claim) for claim in cells]
             yield f"| target: {claim['text']} | " + " | ".join(told) + " |"
         yield f"\nCPU seconds: {', '.join(str(records[part, seed]['cpu_s']) for seed in seeds)}; notes: " + json.dumps(
             {seed: records[part, seed]["notes"] for seed in seeds}
         )
+
+
+def _told(claim: Mapping[str, Any]) -> str:
+    return f"{'holds' if claim['holds'] else 'MISSED'}: {claim['left']:.3f} >= {claim['right']:.3f}"
 
 
 def _cell(one: Mapping[str, Any] | None) -> str:
@@ -350,7 +354,7 @@ def main() -> None:
         for part, seed in ((p, s) for s in given.seeds for p in PARTS if p in given.only and (p, s) not in known):
             record = measured(part, seed, given.out)
             for claim in record["claims"]:
-                print(part, seed, claim["text"], "holds" if claim["holds"] else "MISSED", claim["left"], flush=True)
+                print(part, seed, claim["text"], _told(claim), flush=True)
     print("\n".join(table(given.out)))
 
 
