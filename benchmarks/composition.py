@@ -49,6 +49,7 @@ from consort.lab.programs import SKILLS
 from consort.lab.task_files import read_rows
 from consort.merge.engine.merged import merge
 from consort.models import FakeModel
+from consort.models.hf.quiet import quiet
 from consort.recipes.fusechat.run import fuse
 from consort.recipes.model_swarms.study import model_swarms
 from consort.weights.disk.folder import open_folder
@@ -203,7 +204,8 @@ def _fused(zoo: Path, work: Path, seed: int, teachers: Sequence[str], name: str)
         chosen[mode] = {group: dict(counts) for group, counts in fused.chosen.items()}
         for system in fused.comparison.systems:
             called = mode if system.result.model == "fused" else system.result.model
-            results.setdefault(called, [row[0] > 0 for row in system.result.statistics])
+            if not called.endswith(" student"):
+                results.setdefault(called, [row[0] > 0 for row in system.result.statistics])
         if mode == "pairwise":
             results |= _other_merges(zoo, fused.students)
     return _fusion_found(results, teachers, chosen)
@@ -265,7 +267,7 @@ def swarm(zoo: Path, work: Path, seed: int) -> Found:
         lines.append(line(f"{name}: C-emerge", [mark for mark, kept in zip(marks, open_, strict=True) if kept]))
         notes[name] = {
             "evaluations": study.line("swarm").evaluations,
-            "point": study.found.best.point.tolist(),
+            "point": list(study.found.best.point),
             "c_surge_dev": study.analysis["c_surge"],
         }
     score = {one.name: one.score for one in lines}
@@ -359,4 +361,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with quiet():
+        main()

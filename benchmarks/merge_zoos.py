@@ -3,13 +3,14 @@
     python benchmarks/merge_zoos.py FOLDER [--zoos full lora weave compose] [--seeds 0 1 2] [--methods NAME] [--table]
     python benchmarks/merge_zoos.py FOLDER --signals [--zoos full]
 
-The coefficient c scales what a merge changes, B + c (M - B), c from .25 to 8: climbed from 1 on dev as long as the
-score rises. Test is read once. `full`, `lora`, `weave` are the shipped zoo: a seed draws the dev examples and what is
-random in a method; `compose` is FOLDER/zoo-SEED, another training for each seed: dev are programs of one skill, test
-are programs of two. A method's other arguments stay at their defaults, but spectral ones are also tried with embeddings
-merged like matrices and vectors summed. Methods that need statistics, one task's number or exactly one model are left
-out. A result is one JSON line of FOLDER/merges.jsonl; called again it goes on. `--signals` merges every pair by task
-arithmetic and prints Spearman's rank correlation of each signal with what the pair then keeps of both skills.
+The coefficient c scales what a merge changes, B + c (M - B): the best on dev of .25, .5, 1, 2, 4, 8 and then of the two
+halfway to its neighbours. Test is read once. `full`, `lora`, `weave` are the shipped zoo: a seed draws the dev examples
+and what is random in a method; `compose` is FOLDER/zoo-SEED, another training for each seed: dev are programs of one
+skill, test are programs of two. A method's other arguments stay at their defaults, but spectral ones are also tried
+with embeddings merged like matrices and vectors summed. Methods that need statistics, one task's number or exactly one
+model are left out. A result is one JSON line of FOLDER/merges.jsonl; called again it goes on. `--signals` merges every
+pair by task arithmetic and prints Spearman's rank correlation of each signal with what the pair then
+keeps of both skills.
 """
 
 from __future__ import annotations
@@ -41,11 +42,12 @@ from consort.lab.operations import SKILLS, Row
 from consort.lab.task_files import read_rows
 from consort.merge import methods
 from consort.merge.engine.merged import merge
+from consort.models.hf.quiet import quiet
 from consort.weights.checkpoint import Checkpoint, Memory
 from consort.zoo.signals import LARGER_IS_BETTER, mergeability
 
 RESULTS = "merges.jsonl"
-COEFFICIENTS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
+COARSE = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 SPECTRAL = ("tsv_m", "iso_c", "iso_cts", "wudi", "actmerge", "knots", "ace", "dc_merge")
 WHOLE = {"embedding": "spectral", "vector": "sum"}
 LEFT_OUT = {
@@ -129,22 +131,18 @@ def scaled(zoo: Zoo, name: str, arguments: Mapping[str, Any], seed: int) -> Call
     return at
 
 
-def climbed(score: Callable[[float], float]) -> tuple[float, float]:
-    """The coefficient up to which, from 1, the score rises, and that score; downwards where it falls at once."""
-    at = COEFFICIENTS.index(1.0)
-    best = score(1.0)
-    for step in (1, -1):
-        start = at
-        while 0 <= at + step < len(COEFFICIENTS) and (reached := score(COEFFICIENTS[at + step])) >= best:
-            at, best = at + step, reached
-        if at != start:
-            break
-    return COEFFICIENTS[at], best
+def chosen(score: Callable[[float], float]) -> tuple[float, float]:
+    """The best coefficient of COARSE, then of it and those halfway to its neighbours; of equals the smallest."""
+    known = {c: score(c) for c in COARSE}
+    best = max(known, key=lambda c: known[c])
+    known |= {c: score(c) for c in (best / 2**0.5, best * 2**0.5)}
+    best = max(sorted(known), key=lambda c: known[c])
+    return best, known[best]
 
 
 def measured(zoo: Zoo, name: str, arguments: Mapping[str, Any], seed: int) -> dict[str, Any]:
     at = scaled(zoo, name, arguments, seed)
-    coefficient, dev = climbed(lambda c: fmean(zoo.reader.marks(at(c), zoo.dev)))
+    coefficient, dev = chosen(lambda c: fmean(zoo.reader.marks(at(c), zoo.dev)))
     marks = zoo.reader.marks(at(coefficient), zoo.test)
     return {"coefficient": coefficient, "dev": dev, "marks": "".join("01"[mark] for mark in marks)}
 
@@ -273,4 +271,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with quiet():
+        main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import runpy
 from collections import Counter
@@ -26,6 +27,8 @@ from consort.lab.composition import (
 from consort.lab.measure_composition import Emergence, Measured, claims_composition, measure_emergence
 from consort.lab.programs import KNOWN, SKILLS
 from consort.train import Recipe
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def test_a_fixed_share_of_the_texts_contradicts():
@@ -103,6 +106,13 @@ def test_emergence_counts_what_no_expert_answers():
     assert found.emerged("m") == [True, False]
 
 
+@pytest.mark.parametrize(("peak", "wanted"), [(0.1, 0.25 / 2**0.5), (0.55, 0.5), (0.7, 0.5 * 2**0.5), (5.8, 4 * 2**0.5)])
+def test_the_one_coefficient_of_a_merge_is_found_near_its_peak(peak, wanted):
+    benchmark = runpy.run_path(str(BENCHMARKS / "merge_zoos.py"))
+    assert benchmark["chosen"](lambda c: -abs(math.log(c / peak)))[0] == pytest.approx(wanted)
+    assert benchmark["chosen"](lambda c: 1.0 if c == 0.25 else 0.0)[0] == 0.25  # a plateau of zeros is not climbed
+
+
 @pytest.mark.slow
 def test_effects_of_the_papers_occur(tmp_path):
     zoo = lab.train(0, tmp_path / "zoo", parts=["compose"])
@@ -113,6 +123,6 @@ def test_effects_of_the_papers_occur(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["routers", "fusion"])
 def test_trained_routers_and_pairwise_fusion_win(tmp_path, part):
-    benchmark = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "composition.py"))
+    benchmark = runpy.run_path(str(BENCHMARKS / "composition.py"))
     record = benchmark["measured"](part, 0, tmp_path)
     assert [claim["text"] for claim in record["claims"] if not claim["holds"]] == []
