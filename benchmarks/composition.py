@@ -4,7 +4,7 @@
 
 Parts, each once a seed: `emergence` (C-emerge, and the weak half merged against the best of all), `routers` (a domain
 that only a relation of letters tells), `fusion` (two teachers of half the skills, texts of which 45 % are wrong),
-`swarm` (as in the paper, and with base and extra starts), `fusion-other` (teachers of another shape and tokenizer). The
+`swarm` (with base and extra starts) and `swarm-paper`, `fusion-other` (teachers of another shape and tokenizer). The
 models of a seed are trained first, into FOLDER/zoo-SEED, as `consort lab train --part compose` and so on would.
 A part is one JSON line of FOLDER/figures.jsonl; called again it goes on where it was. `--table` prints that file.
 Intervals are of 95 %: Wilson's of a share, Agresti and Min's of a paired difference.
@@ -244,36 +244,40 @@ def _fusion_found(results: Mapping[str, Marks], teachers: Sequence[str], chosen:
 
 
 def swarm(zoo: Path, work: Path, seed: int) -> Found:
+    name = "swarm with base and extra"
+    lines, notes = _swarmed(zoo, work, seed, name, extra=True)
+    return Found(lines, [Claim("C-emerge of the swarm with base and extra >= .50", lines[-1].score, 0.50)], notes)
+
+
+def swarm_of_paper(zoo: Path, work: Path, seed: int) -> Found:
+    lines, notes = _swarmed(zoo, work, seed, "swarm as in the paper", extra=False)
+    return Found(lines, [], notes)
+
+
+def _swarmed(zoo: Path, work: Path, seed: int, name: str, *, extra: bool) -> tuple[list[Line], dict[str, Any]]:
+    """Singles, composites and C-emerge of a swarm that is told of dev singles alone."""
     reader, rows = Reader(zoo / "compose-base"), _rows(zoo, "compose-pairs", "test")
-    experts = [reader.marks(open_folder(zoo / name), rows) for name in EXPERTS]
-    open_ = [not any(column) for column in zip(*experts, strict=True)]
-    lines, notes = [], {}
-    for name, extra in (("swarm with base and extra", True), ("swarm as in the paper", False)):
-        study = model_swarms(
-            [str(zoo / expert) for expert in EXPERTS],
-            task=str(zoo / "tasks" / "compose"),
-            out=work / f"{name.replace(' ', '-')}-{seed}",
-            base=str(zoo / "compose-base"),
-            seed=seed,
-            baselines=[],
-            extra=extra,
-            **SWARM,
-        )
-        test = evaluate(study.found.space.model(study.found.best.point), load_task(zoo / "tasks" / "compose-pairs"))
-        marks = [row[0] > 0 for row in test.statistics]
-        singly = study.line("swarm").test
-        lines.append(Line(f"{name}: singles", singly.score, singly.interval, singly.count))
-        lines.append(line(f"{name}: composites", marks))
-        lines.append(line(f"{name}: C-emerge", [mark for mark, kept in zip(marks, open_, strict=True) if kept]))
-        notes[name] = {
-            "evaluations": study.line("swarm").evaluations,
-            "point": list(study.found.best.point),
-            "c_surge_dev": study.analysis["c_surge"],
-        }
-    score = {one.name: one.score for one in lines}
-    return Found(
-        lines, [Claim("C-emerge of the swarm >= .50", score["swarm with base and extra: C-emerge"], 0.50)], notes
+    experts = [reader.marks(open_folder(zoo / expert), rows) for expert in EXPERTS]
+    study = model_swarms(
+        [str(zoo / expert) for expert in EXPERTS],
+        task=str(zoo / "tasks" / "compose"),
+        out=work / f"{name.replace(' ', '-')}-{seed}",
+        base=str(zoo / "compose-base"),
+        seed=seed,
+        baselines=[],
+        extra=extra,
+        **SWARM,
     )
+    best, singly = study.found.best.point, study.line("swarm")
+    test = evaluate(study.found.space.model(best), load_task(zoo / "tasks" / "compose-pairs"))
+    marks = [row[0] > 0 for row in test.statistics]
+    emerged = [mark for mark, *known in zip(marks, *experts, strict=True) if not any(known)]
+    lines = [
+        Line(f"{name}: singles", singly.test.score, singly.test.interval, singly.test.count),
+        line(f"{name}: composites", marks),
+        line(f"{name}: C-emerge", emerged),
+    ]
+    return lines, {"evaluations": singly.evaluations, "point": list(best), "c_surge_dev": study.analysis["c_surge"]}
 
 
 PARTS: dict[str, Callable[[Path, Path, int], Found]] = {
@@ -281,9 +285,17 @@ PARTS: dict[str, Callable[[Path, Path, int], Found]] = {
     "routers": routers,
     "fusion": fusion,
     "swarm": swarm,
+    "swarm-paper": swarm_of_paper,
     "fusion-other": fusion_other,
 }
-NEEDS = {"emergence": "compose", "swarm": "compose", "routers": "domains", "fusion": "halves", "fusion-other": "others"}
+NEEDS = {
+    "emergence": "compose",
+    "swarm": "compose",
+    "swarm-paper": "compose",
+    "routers": "domains",
+    "fusion": "halves",
+    "fusion-other": "others",
+}
 
 
 def done(out: Path) -> dict[tuple[str, int], Any]:
