@@ -184,6 +184,7 @@ def test_writing_onto_an_input_is_refused(model, tmp_path, refused):
         (["eval", "lab:mirror", "lab:mirror", "--task", "lab:tasks/skills"], "given twice"),
         (["eval", "lab:mirror", "no/a", "no/b", "--task", "lab:tasks/skills"], "2 faults: no/a: does not exist; no/b:"),
         (["lab", "train", "--out", ""], "--out"),
+        (["lab", "train", "--part", "compos"], "did you mean 'compose'"),
         (["score", "lab:mirror", "--pairs", "no-file"], "no such file"),
         (["eval", "lab:mirror", "--task", "no-file"], "no such file"),
         (["eval", "lab:mirror", "--task", "lab:tasks/skils"], "skills"),

@@ -33,13 +33,17 @@ def train(
     out: Annotated[
         Path, typer.Option("--out", metavar="PATH", parser=named_path("--out"), help="Where the zoo is written.")
     ] = Path("zoo"),
+    part: Annotated[
+        list[str] | None,
+        typer.Option("--part", help="Only this part; again for more. compose, domains, halves, others: by name alone."),
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Train the whole zoo again (CPU, about a quarter of an hour); killed and run again it continues."""
     from consort import lab
 
-    lab.train(seed=seed, out=out)
+    lab.train(seed=seed, out=out, parts=part or None)
     print_json({"path": str(out), "seed": seed}) if json else note(f"trained into {out}")
 
 

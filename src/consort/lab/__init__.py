@@ -49,6 +49,7 @@ def path(name: str | None = None) -> Path:
 def train(seed: int = 0, out: Path | str = "lab-zoo", *, parts: Collection[str] | None = None) -> Path:
     """Train the whole zoo (or some `parts` of `lab.build.PARTS`) into the folder `out` and write its manifest.
 
+    The parts of `lab.build.ON_DEMAND` (`compose`, `domains`, `halves`, `others`) are not shipped and come only by name.
     Takes some twenty minutes on one processor. Killed and called again, it goes on where it was; what is finished is
     kept. The same seed gives the same tasks, and weights equal up to the rounding of the processor's arithmetic.
     """

@@ -11,6 +11,7 @@ import torch
 from consort.core.errors import BadParameter, OutputExists, UnknownName, did_you_mean
 from consort.core.files import machine_errors
 from consort.core.progress import track
+from consort.lab.composition import train_compose, train_domains, train_halves, train_others
 from consort.lab.core_family import train_base, train_expert, train_harmful, train_lora, train_weaver
 from consort.lab.facts import train_pivot, train_teacher
 from consort.lab.learning import Report
@@ -65,9 +66,19 @@ PARTS: Mapping[str, Callable[[Path, int, Report], None]] = {
 }
 """The parts of a zoo in the order in which they are trained; `lora` and `reward` start from the base of `core`."""
 
+ON_DEMAND: Mapping[str, Callable[[Path, int, Report], None]] = {
+    "compose": train_compose,
+    "domains": train_domains,
+    "halves": train_halves,
+    "others": train_others,
+}
+"""Parts that are trained when they are asked for by name; each brings its own tasks and its base."""
+
+_ALL = {**PARTS, **ON_DEMAND}
+
 
 def build(zoo: Path, seed: int, parts: Collection[str] | None = None) -> Path:
-    """Train `parts` (default: all) into `zoo`, write the tasks and the manifest; returns `zoo`.
+    """Train `parts` (default: all of PARTS) into `zoo`, write the tasks and the manifest; returns `zoo`.
 
     Raises UnknownName for a part that does not exist, BadParameter if a part lacks the base it starts from,
     OutputExists if `zoo` holds anything but a zoo of this seed.
@@ -75,9 +86,10 @@ def build(zoo: Path, seed: int, parts: Collection[str] | None = None) -> Path:
     chosen = _chosen(zoo, PARTS if parts is None else parts)
     _claim(zoo, seed)
     with _calm(), machine_errors(zoo), _reporting() as report:
-        write_tasks(zoo / "tasks", seed)
+        if PARTS.keys() & chosen:
+            write_tasks(zoo / "tasks", seed)
         for name in chosen:
-            PARTS[name](zoo, seed, report)
+            _ALL[name](zoo, seed, report)
         write_manifest(zoo, seed)
     return zoo
 
@@ -85,11 +97,11 @@ def build(zoo: Path, seed: int, parts: Collection[str] | None = None) -> Path:
 def _chosen(zoo: Path, parts: Collection[str]) -> list[str]:
     """The parts to train, in order."""
     for part in parts:
-        if part not in PARTS:
-            raise UnknownName(f"no part named {part!r}", field="parts", hint=did_you_mean(part, PARTS))
+        if part not in _ALL:
+            raise UnknownName(f"no part named {part!r}", field="parts", hint=did_you_mean(part, _ALL))
     if {"lora", "reward"} & set(parts) and "core" not in parts and not (zoo / "base").is_dir():
         raise BadParameter("lora and reward start from a base that is not there", field="parts", hint="add core")
-    return [name for name in PARTS if name in parts]
+    return [name for name in _ALL if name in parts]
 
 
 def _claim(zoo: Path, seed: int) -> None:

@@ -61,10 +61,10 @@ def part_of(string: str) -> Part:
     return "test" if number == 0 else "dev" if number == 1 else "train"
 
 
-def draw_string(rng: random.Random, part: Part) -> str:
-    """A random string of three to six letters of that part."""
+def draw_string(rng: random.Random, part: Part, longest: int = 6) -> str:
+    """A random string of that part, of three to `longest` letters."""
     while True:
-        string = "".join(rng.choice(LETTERS) for _ in range(rng.randint(3, 6)))
+        string = "".join(rng.choice(LETTERS) for _ in range(rng.randint(3, longest)))
         if part_of(string) == part:
             return string
 

@@ -28,11 +28,11 @@ WORDS = (
 """Family A's vocabulary of 94, in the order of ids: each word is one token."""
 
 
-def words() -> Tokenizer:
-    """Family A's tokenizer: splits at white space; a word it does not know becomes `<unk>`."""
+def words(vocabulary: Sequence[str] = WORDS) -> Tokenizer:
+    """A tokenizer of whole words, by default family A's: splits at white space; other words become `<unk>`."""
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token=UNK))
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=UNK))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return _finish(tokenizer)
 
