@@ -122,15 +122,17 @@ def with_same_products(rows: Rows) -> Float[np.ndarray, "n n"]:
 
 
 def choose(observed: Observed, encoder: Encoder, rules: Rules, seed: int) -> Choice:
-    """Test all candidates by cross-fitting on `observed`; the same for any order of queries' answers with one seed."""
+    """Test all candidates by cross-fitting on `observed`, in several splits that `seed` draws."""
     count = len(rules.candidates)
     if len(dict.fromkeys(observed.queries)) < LEAST * rules.folds:
         why = f"fewer than {LEAST} different queries a fold: nothing is tested"
         return Choice(None, (0.0,) * count, (0.0,) * count, 0.0, why)
     repeats = [differences(observed, encoder, rules, seed * 1000 + r) for r in range(rules.repeats)]
     apart = np.array(repeats).mean(0)
-    means = np.nanmean(apart, 0)
     errors = np.array([standard_error(d, observed.queries, rules.folds) for d in apart.T])
+    if not np.isfinite(errors).all():
+        return Choice(None, (0.0,) * count, (0.0,) * count, 0.0, "too few qualities are known: nothing is tested")
+    means = np.nanmean(apart, 0)
     taken, why = decided(means, errors, rules)
     bound = loss_bound(count, rules.c, float(errors.max()))
     return Choice(taken, tuple(means.tolist()), tuple(errors.tolist()), bound, why)
