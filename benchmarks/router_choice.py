@@ -2,8 +2,7 @@
 
 Usage: python benchmarks/router_choice.py [--seeds 40] [--learn 400] [--only NAME…]
 
-Of each data set so many queries are drawn to choose and fit on (half of them where there are fewer than twice as many),
-and everything is judged on the others. The best single model is that of the same draw. `loss` is what the router lost on
+Of each data set so many queries are drawn to choose and fit on (half of them where there are fewer), and everything is judged on the others. The best single model is that of the same draw. `loss` is what the router lost on
 average, below zero a gain; `bound` what the test guarantees, a mean over draws.
 """
 
@@ -96,7 +95,14 @@ def row(name: str, data: Observed, seeds: int, learn: int) -> list[str]:
     error = losses.std(ddof=1) / np.sqrt(seeds)
     figures = [np.mean(singles), np.mean(got), losses.mean(), error, np.mean(bounds)]
     shown = [f"{value:.4f}" for value in figures]
-    return [name, str(len(data.models)), str(size), f"{routed} of {seeds}", *shown, f"{time.process_time() - begun:.0f}"]
+    return [
+        name,
+        str(len(data.models)),
+        str(size),
+        f"{routed} of {seeds}",
+        *shown,
+        f"{time.process_time() - begun:.0f}",
+    ]
 
 
 def main() -> None:

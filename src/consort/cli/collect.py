@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def collect(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="fisher | gram | through_merge | adamerging | concrete | surgery")],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="fisher | gram | through_merge | adamerging | concrete | surgery")
+    ],
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, lab:NAME, hf:ORG/NAME, a merge plan.")],
     texts: Annotated[
         str, typer.Option("--texts", help='JSONL of {"text": ...} lines; what trains also takes a task\'s lines.')

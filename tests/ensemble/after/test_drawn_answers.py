@@ -92,7 +92,9 @@ class FakeReading:
 def test_the_same_alone_and_together():
     model = Sampled("m", ["1", "1", "2"])
     together = BestOfInfinity([model]).generate(["a", "b", "c"], Sampling(seeds=(1, 2, 3)))
-    alone = [BestOfInfinity([model]).generate([p], Sampling(seeds=(s,)))[0] for p, s in zip("abc", (1, 2, 3), strict=True)]
+    alone = [
+        BestOfInfinity([model]).generate([p], Sampling(seeds=(s,)))[0] for p, s in zip("abc", (1, 2, 3), strict=True)
+    ]
     assert [a.text for a in together] == [a.text for a in alone]
     assert [a.details["samples"] for a in together] == [a.details["samples"] for a in alone]
 

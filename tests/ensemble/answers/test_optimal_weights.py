@@ -57,7 +57,9 @@ def observed(copies: int) -> Observed:
 def test_copies_vote_once():
     data = observed(3)
     models = [FakeModel({}, name=name) for name in data.models]
-    plain, shared = (Vote(models, weighting=w, pool="all").fit(data).voters()[1] for w in ("log_odds", "shared_log_odds"))
+    plain, shared = (
+        Vote(models, weighting=w, pool="all").fit(data).voters()[1] for w in ("log_odds", "shared_log_odds")
+    )
     assert sum(plain[1:]) > plain[0]  # together the copies outvote the better one
     assert sum(shared[1:]) < shared[0]
     alone = apart(log_odds(shrunk(observed(1).quality, K), K), observed(1).quality)

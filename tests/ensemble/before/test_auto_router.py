@@ -98,7 +98,10 @@ def test_what_can_be_learned_is_learned_and_kept(tmp_path):
 
 def test_the_order_of_models_does_not_matter():
     data, texts = many(3), observed(3, seed=9).queries
-    names = [AutoRouter(models(3), **QUICK).fit(data).labels[m] for m in AutoRouter(models(3), **QUICK).fit(data).choose(texts)]
+    names = [
+        AutoRouter(models(3), **QUICK).fit(data).labels[m]
+        for m in AutoRouter(models(3), **QUICK).fit(data).choose(texts)
+    ]
     for order in ([1, 2, 0], [2, 1, 0]):
         members = [models(3)[m] for m in order]
         other = AutoRouter(members, **QUICK).fit(data.columns(order))
@@ -116,7 +119,9 @@ def test_nothing_is_taken_where_there_is_nothing_to_gain():
     ):
         router = AutoRouter(models(), repeats=1, **options).fit(seen)
         assert router.learned_values["told"]["taken"] is None
-        assert (router.choose(["what is 3 plus 4", "spell the word cat"]) == (seen.best if seen is not data else single)).all()
+        assert (
+            router.choose(["what is 3 plus 4", "spell the word cat"]) == (seen.best if seen is not data else single)
+        ).all()
     copies = AutoRouter(models(), candidates=["best_single"], repeats=1).fit(data).learned_values["told"]["candidates"]
     assert all(one["difference"] == one["error"] == 0 for one in copies)
 

@@ -24,7 +24,7 @@ FIRST, LATER = "model.layers.0.self_attn.q_proj.weight", "model.layers.2.mlp.dow
 
 @pytest.fixture
 def experts():
-    """Two experts on the embeddings and norms of the first: the first block then sees the same alone and in the merge."""
+    """Two experts on the first one's embeddings and norms: the first block sees the same alone and in the merge."""
     first, second = (open_folder(lab.path(name)) for name in TEXTS)
     shared = ("norm", "embed_tokens")
     tensors = {k: (first if any(part in k for part in shared) else second)[k] for k in second.keys()}
@@ -66,7 +66,7 @@ def test_the_first_block_is_regmeans_and_later_ones_are_not(experts, tmp_path):
 
 
 def test_the_second_block_sees_the_merged_first(experts, tmp_path):
-    """By hand: the first block of the merge, then a model's own second block's norm; its own first block would differ."""
+    """By hand: the first block of the merge, then the second's norm; the model's own first block would differ."""
     from consort.models import load_model
 
     folders = collect_through_merge(experts, TEXTS, tmp_path / "plus")

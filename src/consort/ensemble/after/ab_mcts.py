@@ -56,7 +56,9 @@ class AbMcts:
         self.refine = checked_template(refine, "refine", "prompt", "answer")
         if calls < len(self.models):
             hint = "at least one for each model"
-            raise BadParameter(f"{counted(calls, 'call')} for {counted(len(self.models), 'model')}", field="calls", hint=hint)
+            raise BadParameter(
+                f"{counted(calls, 'call')} for {counted(len(self.models), 'model')}", field="calls", hint=hint
+            )
         self.name = f"ab_mcts({', '.join(m.name for m in self.models)})"
 
     @property
@@ -67,7 +69,10 @@ class AbMcts:
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
         """A completion for each prompt, in order."""
         self.reward.open()
-        rows = [_Row(prompt, seed, self.tree(seed)) for prompt, seed in zip(prompts, row_seeds(prompts, sampling), strict=True)]
+        rows = [
+            _Row(prompt, seed, self.tree(seed))
+            for prompt, seed in zip(prompts, row_seeds(prompts, sampling), strict=True)
+        ]
         for _ in range(self.calls):
             self._round(rows, sampling)
         return [row.completion(self) for row in rows]
@@ -82,7 +87,9 @@ class AbMcts:
         for m, model in enumerate(self.models):
             mine = [(row, node) for row, node, action in wanted if action == m]
             asked = [self._prompt(row, node) for row, node in mine]
-            for (row, node), outcome in zip(mine, ask(model, asked, self._warm([r for r, _ in mine], m, sampling)), strict=True):
+            for (row, node), outcome in zip(
+                mine, ask(model, asked, self._warm([r for r, _ in mine], m, sampling)), strict=True
+            ):
                 row.times[m] = row.times.get(m, 0) + 1
                 answer = row.ledger.enter(self.labels[m], model, outcome)
                 if answer is None:

@@ -28,9 +28,9 @@ class BestOfInfinity:
     """Draw answers until the leading one leads by a Bayes factor of `factor`, or `most` are drawn; return it.
 
     `models` are asked in turn, each as often as its `weight` says (default: equally). `answer` as for `vote`; what
-    cannot be read counts as drawn, for nobody. A greedy request is sampled at `temperature`. A tie never stops. `details`
-    has `answered_by`, `samples` and `stopped`; the share of the leading answer is too high where drawing stopped, and is
-    no confidence. Of equally frequent answers the first given wins.
+    cannot be read counts as drawn, for nobody. A greedy request is sampled at `temperature`. A tie never stops.
+    `details` has `answered_by`, `samples` and `stopped`; the share of the leading answer is too high where drawing
+    stopped, and is no confidence. Of equally frequent answers the first given wins.
     """
 
     def __init__(

@@ -45,7 +45,8 @@ class Vote:
 
     `fit` measures the models' accuracy, picks who votes by `pool` (forward selection by accuracy of the vote or by
     difference of errors, or all) and sets weights by `weighting`: equal, the log-odds of being right among
-    `classes` answers (accuracies shrunk towards chance), or the same shared by voters whose errors go together. `details` has `asked`, `answered_by` and `votes`; models that fail are in `failed`.
+    `classes` answers (accuracies shrunk towards chance), or the same shared by voters whose errors go together.
+    `details` has `asked`, `answered_by` and `votes`; models that fail are in `failed`.
     """
 
     def __init__(

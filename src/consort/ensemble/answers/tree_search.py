@@ -1,4 +1,4 @@
-"""A tree of answers that grows wider or deeper as draws from posteriors say (AB-MCTS with node aggregation, 2503.04412).
+"""A tree of answers that grows wider or deeper as draws from posteriors say (AB-MCTS-A, 2503.04412).
 
 At a node two posteriors compete: of rewards of answers generated there (GEN), and of what came of going on from its
 children (CONT). GEN, or no child: a new answer, by a model that a bandit over all rewards of each chooses; else the

@@ -108,6 +108,14 @@ class AutoRouter(Router):
         made: Router = kind([Named(model) for model in models], **seen)
         return made
 
+    @property
+    def in_use(self) -> list[int]:
+        """Numbers of the members that may be chosen: one where no router was taken."""
+        if "variant" in self.learned_values:
+            return super().in_use
+        worth = np.array(self.learned_values["accuracy"]) - self.lambda_ * self.prices[self.order]
+        return [self.order[int(worth.argmax())]]
+
     def estimate(self, rows: Rows, texts: Sequence[str]) -> Float[np.ndarray, "query model"]:
         means = np.array(self.learned_values["accuracy"])
         if "variant" not in self.learned_values:

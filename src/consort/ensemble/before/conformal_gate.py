@@ -39,9 +39,9 @@ NEVER = 2.0**20
 class ConformalGate(Router):
     """Ask `weak` where its answers fail at a rate of at most `alpha`, surely up to `delta`; else `strong`.
 
-    `bounds`: "failures among the weak model's answers", or "answered failures", the share of all failures that the weak
-    model answers. An answer whose quality is 0.5 at most is a failure. Where no threshold passes the strong model
-    answers everything, and `why` of what was learned says so. Raises BadData with fewer than 20 known answers of `weak`.
+    `bounds`: `failures`, the rate among what the weak model answers; or `answered_failures`, the share of all its
+    failures that it answers. An answer whose quality is 0.5 at most is a failure. Where no threshold passes the strong model
+    answers everything, and `why` of what was learned says so. Raises BadData with under 20 known answers of `weak`.
     """
 
     def __init__(

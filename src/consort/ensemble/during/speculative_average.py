@@ -272,7 +272,7 @@ class _PairSession:
         part.back_to(lengths)
 
     def _forget(self, row: int, length: int) -> None:
-        """Put both models back to the first tokens of a row; at least one is read again, so that its logits are known."""
+        """Put both models back to the first tokens of a row; at least one is read again, for its logits."""
         state = self.rows[row]
         state.given, state.certain = state.given[:length], []
         for part in self.parts:

@@ -62,7 +62,9 @@ class Variant:
 
 def variants(routers: Sequence[str]) -> tuple[Variant, ...]:
     """Three of each router, the simplest first: shrunk, cautious, as it is."""
-    return tuple(v for name in routers for v in (Variant(name, shrink=SHRUNK), Variant(name, above=ABOVE), Variant(name)))
+    return tuple(
+        v for name in routers for v in (Variant(name, shrink=SHRUNK), Variant(name, above=ABOVE), Variant(name))
+    )
 
 
 Fit = Callable[[str, Observed, int, Encoder], Any]

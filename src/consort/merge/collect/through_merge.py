@@ -1,7 +1,7 @@
 """RegMean++ (2508.03121): Gram matrices of what the layers of the merge see, in place of what each model's own see.
 
-Block by block: with the merged blocks below, a model's own block and its own texts give the Gram matrices of that block;
-RegMean of them gives the merged block. Embeddings and what is no linear layer are means. The result is a statistics
+Block by block: with the merged blocks below, a model's own block and its own texts give the Gram matrices of that
+block; RegMean of them gives the merged block. Embeddings and what is no linear layer are means. The result is a statistics
 folder for each model, with which `regmean` makes the same merge; activations are computed anew for each block, so that
 memory does not grow with the texts.
 """
