@@ -13,12 +13,16 @@ from consort.cli.output import note, print_json, result
 from consort.core.counted import counted
 from consort.core.errors import BadParameter, did_you_mean
 
+THROUGH = "through_merge"
+
 if TYPE_CHECKING:
     from consort.merge.collect.run import Collected
 
 
 def collect(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="fisher | gram | adamerging | concrete | surgery")],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="fisher | gram | through_merge | adamerging | concrete | surgery")
+    ],
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, lab:NAME, hf:ORG/NAME, a merge plan.")],
     texts: Annotated[
         str, typer.Option("--texts", help='JSONL of {"text": ...} lines; what trains also takes a task\'s lines.')
@@ -33,6 +37,9 @@ def collect(
     steps: Annotated[int, typer.Option("--steps", min=0, help="Of training: adamerging, concrete, surgery.")] = 500,
     lr: Annotated[float, typer.Option("--lr", help="The learning rate of training.")] = 1e-3,
     grain: Annotated[str, typer.Option("--grain", help="adamerging: a coefficient by tensor | by model.")] = "tensor",
+    off_diagonal: Annotated[
+        float, typer.Option("--off-diagonal", min=0, max=1, help="through_merge: as regmean will have it.")
+    ] = 0.9,
     adaptive: Annotated[bool, typer.Option("--adaptive", help="concrete: learn coefficients too.")] = False,
     seed: Seed = 0,
     force: Force = False,
@@ -48,10 +55,13 @@ def collect(
     from consort.plan import build, read_plan
     from consort.weights.stats import KINDS as STATISTICS
 
-    known = (*STATISTICS, *TRAINED)
+    known = (*STATISTICS, THROUGH, *TRAINED)
     if kind not in known:
         raise BadParameter(f"there is nothing to collect called {kind!r}", field="KIND", hint=did_you_mean(kind, known))
     checkpoint = build(read_plan(model), "checkpoint", allow_remote_code=allow_remote_code)
+    if kind == THROUGH:
+        _through(checkpoint, texts, out, limit, max_tokens, off_diagonal, force, json)
+        return
     if kind in TRAINED:
         options = {"steps": steps, "lr": lr, "grain": grain, "adaptive": adaptive}
         _train(kind, checkpoint, texts, out, limit, {**options, "seed": seed, "max_tokens": max_tokens}, force, json)
@@ -68,6 +78,32 @@ def _print_collected(found: Collected, json: bool) -> None:
         read = f"{counted(told.texts, 'text')}, {counted(told.tokens, 'token')}"
         note(f"{told.kind} of {counted(found.tensors, 'tensor')} of {told.model}: {read}")
         result(found.path)
+
+
+def _through(
+    merge: Any,
+    texts: str,
+    out: Path,
+    limit: int | None,
+    max_tokens: int,
+    off_diagonal: float,
+    force: bool,
+    json: bool,
+) -> None:
+    """Statistics of the models of a `linear` merge, through their merge; lines have a group named like a model."""
+    from consort.merge.collect.through_merge import collect_through_merge, models_of, texts_by_model
+
+    models, weight = models_of(merge)
+    lines = texts_by_model(texts, limit)
+    folders = collect_through_merge(
+        models, lines, out, weight=weight, off_diagonal=off_diagonal, max_tokens=max_tokens, force=force
+    )
+    if json:
+        print_json({"path": str(out), "statistics": [str(folder) for folder in folders]})
+        return
+    note(f"gram of {counted(len(models), 'model')} through their merge; for regmean: statistics in this order")
+    for folder in folders:
+        print(folder)
 
 
 def _train(

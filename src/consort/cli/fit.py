@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -60,6 +60,7 @@ def _print_fitted(outcome: Outcome, json: bool) -> None:
     if json:
         print_results(outcome.folder)
         return
+    _note_choice(outcome.report.get("choice"))
     decision = outcome.report["decision"]
     low, high = decision["difference"]["interval"]
     note(
@@ -68,6 +69,16 @@ def _print_fitted(outcome: Outcome, json: bool) -> None:
     )
     note("the strategy is kept" if outcome.kept else "the single model is kept: the strategy was not better")
     print(outcome.folder / "plan.yml")
+
+
+def _note_choice(told: dict[str, Any] | None) -> None:
+    """The candidates of a router that is chosen among routers, and what the choice may cost."""
+    if told is None:
+        return
+    for one in told["candidates"]:
+        note(f"{one['name']}: {one['difference']:+.4f} (standard error {one['error']:.4f}) against the best single")
+    note(f"taken: {told['taken'] or 'the best single model'} ({told['why']})")
+    note(f"expected loss against the best single model: at most {told['bound']:.5f}; oracle {told['oracle']:.4f}")
 
 
 def _fit_detector(

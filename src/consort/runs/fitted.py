@@ -110,6 +110,7 @@ def written(work: Work, folder: Path, fitted: Fitted, results: Sequence[Result],
         "held_out_examples": fitted.decision.count,
         "data": work.source,
         "state": state,
+        **({"choice": dict(fitted.told)} if fitted.told else {}),
     }
     content = {**_content(work, fitted, dump(root), results), "notes": list(notes), "details": {"fit": told}}
     write_results(folder, "fit", content)

@@ -60,3 +60,36 @@ def test_nothing_is_learned_of_texts_that_are_read():
     rows = tuple((-1.0, 1.0, 1.0) for _ in range(SIZE))
     one = Proposal("a", "a", Result("a", "t", "fit", "perplexity", -1.0, (-1.0, -1.0), rows, "key"), 1.0)
     assert learners([one, one], EXAMPLES, 0) == ([], [])
+
+
+def of_many(right, size=240):
+    """A model that is right on these of many examples."""
+    rows = tuple((float(right(i)), 1.0) for i in range(size))
+    mean = float(np.mean([r for r, _ in rows]))
+    name = right.__name__
+    answers = tuple("x" if r else f"{name} errs" for r, _ in rows)
+    return Proposal(
+        name, name, Result(name, "t", "fit", "exact_match", mean, (mean, mean), rows, "key", answers=answers), 1.0
+    )
+
+
+def test_a_router_chosen_among_routers_where_there_are_enough_examples():
+    def odd(i):
+        return i % 2 == 1
+
+    def even(i):
+        return i % 2 == 0 and i > 3
+
+    def most(i):
+        return i % 5 > 0
+
+    def least(i):
+        return i % 7 == 0
+
+    many = [Example(prompt=f"{'add' if i % 2 else 'spell'} number {i}", target="x", line=i) for i in range(240)]
+    found, _ = learners([of_many(odd), of_many(even)], many, 0, ("auto_router",))
+    assert [next(iter(t.expression)) for t in found] == ["auto_router"] and found[0].score > 0.9
+    found, notes = learners([of_many(most), of_many(least)], many, 0, ("auto_router",))
+    assert not found and "always choose most" in notes[0]
+    few = [of_many(odd, 60), of_many(even, 60)]
+    assert learners(few, EXAMPLES, 0, ("auto_router",)) == ([], [])

@@ -16,7 +16,16 @@ from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
 from consort.ensemble.answers.reading import Reading, answer_codes
-from consort.ensemble.answers.voting import diverse_selection, elected, forward_selection, log_odds, order_of, winners
+from consort.ensemble.answers.voting import (
+    apart,
+    diverse_selection,
+    elected,
+    forward_selection,
+    log_odds,
+    order_of,
+    shrunk,
+    winners,
+)
 from consort.ensemble.calls import Ledger, ask_side_by_side, checked_members
 from consort.ensemble.learning.fitting import Learned, Replay, learned_of, with_learned
 from consort.ensemble.learning.observations import Observed
@@ -35,8 +44,9 @@ class Vote:
     The completion is that of the best such model. Models of weight 0 are not asked.
 
     `fit` measures the models' accuracy, picks who votes by `pool` (forward selection by accuracy of the vote or by
-    difference of errors, or all) and sets weights by `weighting`: equal, or the log-odds of being right among
-    `classes` answers. `details` has `asked`, `answered_by` and `votes`; models that fail are in `failed`.
+    difference of errors, or all) and sets weights by `weighting`: equal, the log-odds of being right among
+    `classes` answers (accuracies shrunk towards chance), or the same shared by voters whose errors go together.
+    `details` has `asked`, `answered_by` and `votes`; models that fail are in `failed`.
     """
 
     def __init__(
@@ -45,7 +55,7 @@ class Vote:
         *,
         answer: Reading | None = None,
         weight: Sequence[float] | None = None,
-        weighting: Literal["equal", "log_odds"] = "equal",
+        weighting: Literal["equal", "log_odds", "shared_log_odds"] = "equal",
         classes: Annotated[int, Range(2, 1000000)] = 4,
         pool: Literal["accuracy", "all", "diversity"] = "accuracy",
         state: str = "",
@@ -101,7 +111,7 @@ class Vote:
         quality = np.nan_to_num(observed.quality)
         given = answer_codes(observed, self.read)
         scores = [float(a) for a in observed.accuracy]
-        weights = log_odds(scores, self.classes) if self.weighting == "log_odds" else [1.0] * len(self.models)
+        weights = self._weights(observed)
         if self.pool == "accuracy":
             voters = forward_selection(given, quality, weights=weights)
         else:
@@ -111,6 +121,12 @@ class Vote:
         if not any(kept):
             kept[voters[0]] = 1.0
         return with_learned(self, Learned("vote", values={"voters": voters, "weights": kept, "accuracy": scores}))
+
+    def _weights(self, observed: Observed) -> list[float]:
+        if self.weighting == "equal":
+            return [1.0] * len(self.models)
+        weights = log_odds(shrunk(observed.quality, self.classes), self.classes)
+        return weights if self.weighting == "log_odds" else apart(weights, observed.quality)
 
     def replay(self, observed: Observed) -> Replay:
         """What the vote would have been on observed answers."""

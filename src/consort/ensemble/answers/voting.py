@@ -52,6 +52,31 @@ def log_odds(accuracy: Sequence[float], classes: int) -> list[float]:
     return [max(0.0, math.log((classes - 1) * p / (1 - p))) for p in inside]
 
 
+def shrunk(quality: Float[np.ndarray, "row model"], classes: int) -> list[float]:
+    """(right + 1) / (n + K): accuracies as if each of K answers had been seen once more; NaN counts as not seen.
+
+    >>> shrunk(np.array([[1.0], [1.0]]), 4)
+    [0.5]
+    """
+    known = ~np.isnan(quality)
+    return [float(p) for p in (np.where(known, quality, 0.0).sum(0) + 1) / (known.sum(0) + classes)]
+
+
+def apart(weights: Sequence[float], quality: Float[np.ndarray, "row model"]) -> list[float]:
+    """Weights divided by how many voters a voter shares its errors with, so that copies count once.
+
+    The number is the sum of positive correlations between errors, 1 of a voter with itself. Log-odds add up only where
+    errors are independent.
+    """
+    wrong = 1 - np.nan_to_num(quality)
+    centred = wrong - wrong.mean(0)
+    size = np.sqrt((centred**2).sum(0))
+    scale = np.outer(size, size)
+    alike = np.where(scale > 0, centred.T @ centred / np.where(scale > 0, scale, 1.0), 0.0)
+    np.fill_diagonal(alike, 1.0)
+    return [float(w) for w in np.array(weights) / np.maximum(alike, 0.0).sum(0)]
+
+
 def order_of(scores: Sequence[float]) -> list[int]:
     """Voters by score, the best first; of equals in the order given."""
     return sorted(range(len(scores)), key=lambda i: -scores[i])

@@ -140,7 +140,8 @@ class Fitted:
     """The outcome of `fit_gated`: the strategy that is to be used, and the decision that it rests on.
 
     `strategy` is None where the gate did not let the candidate pass: then `single`, the number of the model that was
-    best on the held-out part, is to be used. `lower` is the lower 90 % bound of the difference (strict rule).
+    best on the held-out part, is to be used. `lower` is the lower 90 % bound of the difference (strict rule). `told` is
+    what a strategy that tests itself says of its test.
     """
 
     strategy: Any
@@ -148,14 +149,18 @@ class Fitted:
     decision: Decision
     lower: float
     fit_count: int
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 def fit_gated(strategy: Any, observed: Observed, *, seed: int = 0, rule: Rule = "mean") -> Fitted:
     """Fit on one half of `observed`; keep the strategy only if it is not worse than the best single on the other.
 
     "mean": its held-out mean is at least that of the single model that is best there; "strict": the lower bound of the
-    90 % paired interval of the difference is at least 0 as well.
+    90 % paired interval of the difference is at least 0 as well. A strategy that tests itself by cross-fitting (it has
+    `tested`) learns from all of `observed`, and decides by its own rule.
     """
+    if hasattr(strategy, "tested"):
+        return _by_own_test(strategy, observed, seed)
     fit, held_out = observed.known().fit_and_held_out(seed)
     fitted = strategy.fit(fit, seed=seed)
     replayed = fitted.replay(held_out).quality
@@ -174,6 +179,23 @@ def fit_gated(strategy: Any, observed: Observed, *, seed: int = 0, rule: Rule = 
 
         decision = dataclasses.replace(decision, kept=False)
     return Fitted(fitted if kept else None, single, decision, lower, len(fit))
+
+
+def _by_own_test(strategy: Any, observed: Observed, seed: int) -> Fitted:
+    """What the strategy's own test decides; compared on queries that neither it nor the best single has seen."""
+    import dataclasses
+
+    observed = observed.known()
+    own = strategy.tested(observed, seed)
+    rows = np.flatnonzero(~np.isnan(own.quality) & ~np.isnan(own.single_quality))
+    if not len(rows):
+        raise BadData("no query has the quality of the models chosen", field="quality", hint="give more queries")
+    ours, theirs = own.quality[rows], own.single_quality[rows]
+    judged = observed.rows(rows)
+    single = observed.named(strategy.labels).models[own.single]
+    decision = gate(_as_result(strategy.name, ours, judged), _as_result(single, theirs, judged), seed=seed)
+    decision = dataclasses.replace(decision, kept=own.strategy is not None)
+    return Fitted(own.strategy, own.single, decision, lower_bound(ours, theirs, seed=seed), len(observed), own.told)
 
 
 def lower_bound(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,12 @@ class Shape:
         return np.asarray(np.clip((found - self.mean) / self.deviation, -4, 4).astype(np.float32))
 
 
-def figures(text: str) -> list[float]:
+@lru_cache(maxsize=16384)
+def figures(text: str) -> tuple[float, ...]:
     """Length in several ways, numbers, lines, sentences, marks, word length, variety, capitals, digits, script."""
     words, numbers, size = text.split(), NUMBER.findall(text), max(1, len(text))
     marks = sum(not (c.isalnum() or c.isspace()) for c in text)
-    return [
+    return (
         np.log1p(len(text)),
         np.log1p(len(words)),
         np.log1p(len(numbers)),
@@ -55,7 +57,7 @@ def figures(text: str) -> list[float]:
         len(text) / 1000,
         np.log1p(len(set(numbers))),
         np.log1p(max((int(n[:9]) for n in numbers), default=0)),
-    ]
+    )
 
 
 def with_shape(rows: Rows, figures: Float[np.ndarray, "n figure"]) -> Rows:

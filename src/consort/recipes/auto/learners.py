@@ -31,7 +31,9 @@ from consort.runs.trials import Trials
 
 FOLDS = 5
 ROUTERS = ("knn", "ridge")
-LEARNERS = (*ROUTERS, "frugal_gpt", "vote")
+TESTED, ENOUGH = "auto_router", 200
+"""The router that is chosen among routers, and different examples from which on it has something to test."""
+LEARNERS = (*ROUTERS, TESTED, "frugal_gpt", "vote")
 MOST_MEMBERS = 8
 
 
@@ -67,7 +69,9 @@ def learners(
     observed = observe([p.known for p in ranked], [p.price for p in ranked], examples)
     found, notes = [], []
     for name in names:
-        if need == "score" and name not in ROUTERS:
+        if need == "score" and name not in (*ROUTERS, TESTED):
+            continue
+        if name == TESTED and len(set(observed.queries)) < ENOUGH:
             continue
         try:
             found.append(_learner(name, ranked, observed, seed, of))
