@@ -56,7 +56,7 @@ def interval_of(
     Without a range it is the percentile bootstrap, a point where all examples have the same statistics. Scores of which
     each is 0 or 1 have the range [0, 1].
     """
-    statistics = statistics[_are_known(statistics)]
+    statistics = statistics[are_known(statistics)]
     if not len(statistics):
         return math.nan, math.nan
     score, n = float(aggregate(statistics.sum(0))), len(statistics)
@@ -108,7 +108,7 @@ def difference_interval(
     Means in a range: a Wald interval with two more examples of difference 0 and half of one at each end (Agresti and
     Min 2005, section 3), bounded by what is possible.
     """
-    known = _are_known(ours) & _are_known(theirs)
+    known = are_known(ours) & are_known(theirs)
     ours, theirs = ours[known], theirs[known]
     if span is None and aggregate is ratio and _are_binary(ours) and _are_binary(theirs):
         span = UNIT
@@ -123,7 +123,7 @@ def difference_interval(
     return width * max(-1.0, centre - half), width * min(1.0, centre + half)
 
 
-def _are_known(statistics: np.ndarray) -> np.ndarray:
+def are_known(statistics: np.ndarray) -> np.ndarray:
     """Which rows tell something: rows of nothing are (0, 0)."""
     if statistics.shape[1] != 2:
         return np.ones(len(statistics), bool)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from consort.core.errors import BadData, Incompatible, UnknownName, did_you_mean
-from consort.evaluate.bootstrap import difference_interval, interval_of, replicates
+from consort.evaluate.bootstrap import are_known, difference_interval, interval_of, replicates
 from consort.evaluate.registry import ratio
 from consort.evaluate.result import Result, aggregate_of
 
@@ -116,14 +116,14 @@ def compare(
 
 
 def gate(candidate: Result, fallback: Result, *, seed: int = 0) -> Decision:
-    """Keep the candidate only if its score is at least the fallback's on the same examples."""
+    """Keep the candidate only if its score is at least the fallback's on the same examples, those known of both."""
     unit = _unit([candidate, fallback], None)
-    ours, theirs = _table(candidate, unit), _table(fallback, unit)
+    ours, theirs = _known_of_both(_table(candidate, unit), _table(fallback, unit))
     span = aggregate_of(fallback.metric).span
     difference = _difference(ours, theirs, replicates(*theirs, seed=seed), span, seed)
     scores = _score(ours), _score(theirs)
     names = candidate.model, fallback.model
-    return Decision(*names, scores[0] >= scores[1], *scores, difference, unit, candidate.split, candidate.count)
+    return Decision(*names, scores[0] >= scores[1], *scores, difference, unit, candidate.split, len(ours[0]))
 
 
 Table = tuple[np.ndarray, Any]
@@ -142,7 +142,21 @@ def _score(table: Table) -> float:
     return float(table[1](table[0].sum(0)))
 
 
+def _known_of_both(ours: Table, theirs: Table) -> tuple[Table, Table]:
+    """Both without the examples of which one of the systems has no known answer. Raises Incompatible if none is left."""
+    both = are_known(ours[0]) & are_known(theirs[0])
+    if both.all():
+        return ours, theirs
+    if not both.any():
+        hint = "give rows of the table in which the answers of both are known"
+        raise Incompatible("there is no example of which both answers are known", field="compare", hint=hint)
+    return (ours[0][both], ours[1]), (theirs[0][both], theirs[1])
+
+
 def _difference(table: Table, reference: Table, baseline: np.ndarray, span: Span | None, seed: int) -> Difference:
+    table, kept = _known_of_both(table, reference)
+    if kept is not reference:
+        reference, baseline = kept, replicates(*kept, seed=seed)
     drawn = replicates(*table, seed=seed) - baseline
     bounds = difference_interval(table[0], reference[0], table[1], drawn, span)
     return Difference(_score(table) - _score(reference), bounds, float((drawn <= 0).mean()))

@@ -41,6 +41,10 @@ _OPEN: WeakValueDictionary[Any, Table] = WeakValueDictionary()
 """Tables in use, so that a file that is named as task, as models and as data is read once."""
 
 
+class UnknownAnswer(BadData):
+    """The table has the prompt, but neither the answer nor the quality of this model: nothing can be said of the row."""
+
+
 class RowText(str):
     """The text of a prompt that knows which row of which table it is; the table stays in use while it is."""
 
@@ -134,7 +138,7 @@ class TableModel:
 
     `details` has the answer's `quality` and `price` (the table's cost) where they are known. Where only the quality is
     known the text is empty. A cached answer is whole: `max_tokens` does not cut it, `stop` does. Raises BadData for a
-    prompt without an answer.
+    prompt that the table does not have, UnknownAnswer for one to which this model's answer is not known.
     """
 
     gives_logprob = False
@@ -168,7 +172,7 @@ class TableModel:
         text, quality = self.table.answers[row][self.column], self.table.quality[row, self.column]
         if text is None and np.isnan(quality):
             hint = "this one is not known; a task of the table leaves it out"
-            raise BadData(f"no answer to {short(text_of(prompt))}", field=self.source, hint=hint)
+            raise UnknownAnswer(f"no answer to {short(text_of(prompt))}", field=self.source, hint=hint)
         for stop in sampling.stop:
             text = None if text is None else text.split(stop)[0]
         told = {"quality": quality, "price": self.table.cost[row, self.column]}
