@@ -112,15 +112,27 @@ def test_C5_systems_are_compared_where_both_are_known(tmp_path: Path) -> None:
 
 
 def test_C6_a_tie_goes_to_the_single_model(tmp_path: Path) -> None:
-    outcome, results = found(table(tmp_path / "t.jsonl", lambda i: dict.fromkeys("abc", int(i % 3 > 0))), tmp_path / "r", "abc")
+    outcome, results = found(
+        table(tmp_path / "t.jsonl", lambda i: dict.fromkeys("abc", int(i % 3 > 0))), tmp_path / "r", "abc"
+    )
     assert outcome.plan == f"table:{tmp_path}/t.jsonl#a" and results["winner"]["kind"] == "single"
     assert not any(one["status"] == "kept" for one in results["candidates"])
     assert "stays" in outcome.headline and "Better" not in outcome.headline
 
 
+def test_C6_of_equal_singles_the_cheaper(tmp_path: Path) -> None:
+    def scores(i: int) -> dict[str, Any]:
+        return dict.fromkeys("ab", int(i % 3 > 0))
+
+    path = table(tmp_path / "t.jsonl", scores)
+    rows = [json.loads(line) | {"cost": {"a": 5.0, "b": 1.0}} for line in Path(path).read_text().splitlines()]
+    Path(path).write_text("\n".join(map(json.dumps, rows)))
+    assert found(path, tmp_path / "run")[0].plan == f"table:{path}#b"
+
+
 def test_C6_of_equal_teams_the_cheaper(tmp_path: Path) -> None:
-    from consort.recipes.auto.teams import best_of
     from consort.core.journal import key_of
+    from consort.recipes.auto.teams import best_of
     from consort.runs.trials import Candidate
 
     dear, cheap = (Candidate(name, {name: {}}, 0.5) for name in ("dear", "cheap"))

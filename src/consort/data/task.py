@@ -48,6 +48,9 @@ class Task:
     options: Options = Options()
     metric_options: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"<consort task {self.name}: {self.metric}, {len(self.dev)} dev, {len(self.test)} test>"
+
     def split(self, name: str, *, seed: int = 0) -> tuple[Example, ...]:
         """The examples of "dev" or "test", or of "fit" or "held_out", the two parts of dev under `seed`.
 

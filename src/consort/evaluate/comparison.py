@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from consort.core.errors import BadData, Incompatible, UnknownName, did_you_mean
+from consort.core.errors import BadData, BadParameter, Incompatible, UnknownName, did_you_mean
 from consort.evaluate.bootstrap import are_known, difference_interval, interval_of, replicates
 from consort.evaluate.registry import ratio
 from consort.evaluate.result import Result, aggregate_of
@@ -47,6 +47,10 @@ class Comparison:
     reference: str
     count: int
     systems: tuple[System, ...]
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{s.result.model} {s.score:.4g}" for s in self.systems)
+        return f"<consort comparison on {self.task} {self.split}, {self.metric}: {told}>"
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; a system's per-example statistics and answers are left to its own Result."""
@@ -143,7 +147,7 @@ def _score(table: Table) -> float:
 
 
 def _known_of_both(ours: Table, theirs: Table) -> tuple[Table, Table]:
-    """Both without the examples of which one of the systems has no known answer. Raises Incompatible if none is left."""
+    """Both without the examples of which a system has no known answer. Raises Incompatible if none is left."""
     both = are_known(ours[0]) & are_known(theirs[0])
     if both.all():
         return ours, theirs
@@ -165,6 +169,9 @@ def _difference(table: Table, reference: Table, baseline: np.ndarray, span: Span
 def _unit(results: Sequence[Result], wanted: Unit | None) -> Unit:
     if not results:
         raise BadData("no results to compare", hint="give one or more")
+    if isinstance(results, Mapping) or not all(isinstance(result, Result) for result in results):
+        hint = "a list of what consort.evaluate(model, task) returns"
+        raise BadParameter("not a list of results", field="results", hint=hint)
     first = results[0]
     for other in results[1:]:
         for name in ("metric", "split", "examples_key"):

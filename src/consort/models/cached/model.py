@@ -8,8 +8,9 @@ or `messages`; what each model did stands either in mappings from model to value
 (`quality` is another name of `scores`; `tokens` counts them, a number or [prompt, completion]) or in columns: `a` has
 the quality of a's answer where all its values are numbers in [0, 1], true or false, else the answer itself;
 `a_answer` (`a_response`), `a_quality` (`a_score`), `a_cost`, `a_tokens` say what they hold. What is null or empty is
-unknown, and so are NaN, "nan", "None", "null", "NA" in place of a number. `group` (`tag`, `task`) and `split` (dev,
-test) are the row's own. Scores lie in [0, 1]; those of another range are read with `scale` (cached/reference.py).
+unknown, and so are NaN, "nan", "None", "null", "NA", "#N/A", "-" and "?" in place of a number. `group` (`tag`, `task`)
+and `split` (dev, test) are the row's own. Scores lie in [0, 1]; those of another range are read with `scale`
+(cached/reference.py).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from jaxtyping import Float
 
+from consort.core.binding import described
 from consort.core.counted import counted
 from consort.core.errors import BadData, BadParameter, UnknownName, did_you_mean
 from consort.core.prompts import check_list
@@ -42,7 +44,7 @@ _OPEN: WeakValueDictionary[Any, Table] = WeakValueDictionary()
 
 
 class UnknownAnswer(BadData):
-    """The table has the prompt, but neither the answer nor the quality of this model: nothing can be said of the row."""
+    """The table has the prompt, but neither this model's answer nor its quality."""
 
 
 class RowText(str):
@@ -143,6 +145,8 @@ class TableModel:
 
     gives_logprob = False
     tokenizer_choice = None
+
+    __repr__ = described
 
     def __init__(self, table: Table, model: str) -> None:
         self.table, self.column = table, table.column(model)
