@@ -71,6 +71,11 @@ def __getattr__(name: str) -> Any:
             raise AttributeError(f"{name} is a merge method: consort.merge({name!r}, [models], base=…)", name=name)
         if registry is not None:
             return registry.get(name)
+        from consort.core.errors import did_you_mean
+
+        near = did_you_mean(name, __dir__())
+        hint = f"; {near}" if near.startswith("did") else "; `consort methods` lists what there is"
+        raise AttributeError(f"module 'consort' has no attribute {name!r}{hint}", name=name)
     raise AttributeError(f"module 'consort' has no attribute {name!r}", name=name)
 
 

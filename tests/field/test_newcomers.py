@@ -9,7 +9,9 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from consort import lab
 from consort.cli.border import run
 from consort.core.errors import BadParameter, BadPlan
 from consort.merge import merge
+from consort.models.fake import FakeModel
 from consort.plan import build, read_plan
 from consort.plan.expression import parse
 from consort.weights.checkpoint import Memory
@@ -39,8 +42,41 @@ def test_D10_names_are_found_and_wrong_ones_say_what_is_right() -> None:
     assert {"auto", "merge", "average", "vote", "knn"} <= set(dir(consort))
     with pytest.raises(AttributeError, match=r"ties is a merge method: consort\.merge\('ties'"):
         consort.ties  # noqa: B018
-    model = consort.model("lab:base")
-    assert "0x" not in repr(model) and "base" in repr(model)
+    with pytest.raises(AttributeError, match="did you mean 'ties'"):
+        consort.tiez  # noqa: B018
+    model, base, order = consort.model("lab:base"), consort.load("lab:base"), consort.load("lab:order")
+    task = consort.load_task(lab.path("tasks/skills"))
+    result = consort.evaluate(model, task, limit=2)
+    merged = consort.merge("linear", [base, order])
+    for thing in (model, base, merged, task, result, consort.compare([result]), consort.vote([model])):
+        assert "0x" not in repr(thing) and len(repr(thing)) < 200
+        assert any(name in repr(thing) for name in ("base", "skills"))
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: consort.merge("linear", ["lab:base", "lab:order"]), r"consort\.load\('lab:base'\)"),
+        (lambda: consort.merge("linear", "lab:base"), "a list"),
+        (lambda: consort.merge("ties", [consort.load("lab:order")], base="lab:base"), r"consort\.load\('lab:base'\)"),
+        (lambda: consort.merge("linear", [FakeModel({}), FakeModel({})]), "consort.load"),
+        (lambda: consort.vote(["lab:base"]), r"consort\.model\('lab:base'\)"),
+        (lambda: consort.vote("lab:base"), "a list"),
+        (lambda: consort.vote(None), "a list"),
+        (lambda: consort.knn([1, 2]), "consort.model"),
+        (lambda: consort.cascade({"a": FakeModel({})}), "a list"),
+        (lambda: consort.vote([consort.load("lab:base")]), r"consort\.model\(checkpoint\)"),
+        (lambda: consort.speculate("lab:base", FakeModel({})), r"consort\.model\('lab:base'\)"),
+        (lambda: consort.evaluate(FakeModel({}), "task.jsonl"), "consort.load_task"),
+        (lambda: consort.evaluate(FakeModel({}), None), "consort.load_task"),
+        (lambda: consort.compare({"a": 1}), "consort.evaluate"),
+        (lambda: consort.save("lab:base", "out"), r"consort\.load\('lab:base'\)"),
+    ],
+)
+def test_D10_what_is_given_in_a_models_place_is_refused_with_what_is_right(call: Callable[[], Any], says: str) -> None:
+    with pytest.raises(BadParameter) as caught:
+        call()
+    assert re.search(says, str(caught.value.hint)), caught.value.hint
 
 
 def test_D12_printed_commands_work_as_printed(tmp_path: Path) -> None:

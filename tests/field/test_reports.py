@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+import consort
+from consort.cli.border import run
 from consort.merge.collect.run import collect
 from consort.plan import load
 from consort.recipes.auto.run import auto
@@ -39,6 +42,20 @@ def test_D11_prompt_target_answers_and_who_answered(tmp_path):
     assert {d["chosen"] for d in winner["details"]} <= {"a", "b"} and len(winner["details"]) == len(
         found["examples"]["test"]
     )
+
+
+def test_D9_a_merged_folder_has_a_report(tmp_path, capsys):
+    (tmp_path / "plan.yml").write_text("{ties: {models: [lab:order, lab:mirror], base: lab:base, density: 0.3}}")
+    assert run(["merge", str(tmp_path / "plan.yml"), str(tmp_path / "merged")]) == 0
+    capsys.readouterr()
+    assert run(["report", str(tmp_path / "merged")]) == 0
+    page = Path(capsys.readouterr().out.strip()).read_text()
+    digest = json.loads((tmp_path / "merged" / "merge_manifest.json").read_text())["inputs"][0]["sha256"]
+    assert "What was merged" in page and "density: 0.3" in page and digest["config.json"] in page
+    assert consort.load(str(tmp_path / "merged")).keys()  # the folder is a model as before
+    (tmp_path / "merged" / "merge_manifest.json").write_text("{")
+    assert run(["report", str(tmp_path / "merged")]) == 2
+    assert "merge_manifest.json: not JSON" in capsys.readouterr().err
 
 
 def test_D9_a_fit_and_a_collection_have_reports(tmp_path):

@@ -121,6 +121,22 @@ def test_C5_unknown_scores_of_plain_columns(tmp_path: Path) -> None:
     np.testing.assert_array_equal(table.quality, [[1, np.nan], [np.nan, 0.5], [np.nan, 0]])
 
 
+@pytest.mark.parametrize("cell", ["NA", "#N/A", "-", "?", " ", "<NA>", "n/a"])
+def test_C5_what_spreadsheets_write_for_unknown(tmp_path: Path, cell: str) -> None:
+    (tmp_path / "t.csv").write_text(f"prompt,a\np,1\nq,{cell}\nr,0\n")
+    np.testing.assert_array_equal(open_table(tmp_path / "t.csv").quality, [[1], [np.nan], [0]])
+
+
+@pytest.mark.parametrize("cell", ["inf", "50%", "yes", "pending"])
+def test_C5_a_word_among_scores_does_not_make_them_answers(tmp_path: Path, cell: str) -> None:
+    (tmp_path / "t.csv").write_text(f"prompt,a\np,1\nq,{cell}\nr,0\n")
+    with pytest.raises(BadData, match="stands in a column of scores") as caught:
+        open_table(tmp_path / "t.csv")
+    assert "a_answer" in str(caught.value.hint) and str(caught.value.field).endswith("t.csv:3: a")
+    (tmp_path / "t.csv").write_text("prompt,a\np,42\nq,seven\nr,1\n")
+    assert open_table(tmp_path / "t.csv").answers == (("42",), ("seven",), ("1",))
+
+
 def test_C5_a_model_of_which_nothing_is_known_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "t.jsonl", [row("p", "test", a=None, b=1), row("q", "test", b=1)])
     with pytest.raises(BadData, match="no answer of it is known"):

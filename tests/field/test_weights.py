@@ -277,6 +277,12 @@ def test_F18_weights_that_overflow(llama: Any, weight: list[float]) -> None:
         merge("linear", [open_folder(llama("m"))] * 2, weight=weight)
 
 
+@pytest.mark.parametrize("weight", [[1e-320, 1e-320], [1e-45, 2e-45], [-1e-38, -1e-38]])
+def test_F18_weights_that_vanish(llama: Any, weight: list[float]) -> None:
+    with pytest.raises(BadParameter, match="vanish"):
+        merge("linear", [open_folder(llama("m"))] * 2, weight=weight)
+
+
 SIZES_OF_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8}
 
 

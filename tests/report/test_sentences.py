@@ -31,9 +31,11 @@ BETTER, AHEAD, EQUAL, BEHIND, WORSE = (
         (WORSE, "worse"),
         (differs(0.1, 0.0, 0.2), "ahead"),  # an interval that touches zero claims nothing
         (differs(0.0, 0.0, 0.0), "equal"),
+        (differs(-0.0004, -0.05, 0.05), "equal"),  # what is shown as zero is not called behind
+        (differs(0.0004, 0.0001, 0.0007), "better"),
     ],
 )
-def test_verdicts(difference, word):
+def test_C7_verdicts_follow_from_the_numbers(difference, word):
     assert verdict(difference) == word
 
 
@@ -69,7 +71,7 @@ def test_verdicts(difference, word):
         (Facts(kept=False), "There was nothing to combine: the best single model stays"),
     ],
 )
-def test_headlines(facts, sentence):
+def test_C7_headlines_follow_from_the_numbers(facts, sentence):
     assert headline(facts) == sentence
 
 

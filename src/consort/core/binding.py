@@ -8,7 +8,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from consort.core.errors import BadParameter, ConsortError, did_you_mean, together
-from consort.core.kinds import made
+from consort.core.kinds import check_referred, check_several_referred, made
 from consort.core.params import REQUIRED, Param, check, params_of
 
 D = TypeVar("D", bound=Callable[..., Any])
@@ -26,7 +26,7 @@ def bound(definition: D, owner: str) -> D:
     if own:
         setattr(definition, "__init__", _checked(own, owner))  # noqa: B010  (typed as final)
     if "__repr__" not in vars(definition) and definition.__repr__ is object.__repr__:
-        setattr(definition, "__repr__", _described)  # noqa: B010
+        setattr(definition, "__repr__", described)  # noqa: B010
     return definition
 
 
@@ -34,7 +34,8 @@ def _takes_nothing(self: Any) -> None:
     """The constructor of a class that has none."""
 
 
-def _described(self: Any) -> str:
+def described(self: Any) -> str:
+    """How an object with a `name` shows itself; to be put in a class as its `__repr__`."""
     return f"<consort {getattr(self, 'name', type(self).__name__)}>"
 
 
@@ -78,6 +79,8 @@ def _settled(declared: Mapping[str, Param], given: Mapping[str, Any]) -> dict[st
 
 
 def _value(p: Param, value: Any) -> Any:
+    if p.type in ("model", "checkpoint") and not (value is None and (p.optional or p.default is None)):
+        (check_several_referred if p.many else check_referred)(p.type, value, p.plan_name)
     if value is None and (p.optional or p.default is None or p.default is REQUIRED):
         return value
     several = isinstance(value, Sequence) and not isinstance(value, str)

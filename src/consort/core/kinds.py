@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from consort.core.errors import BadParameter, UnknownName, did_you_mean
@@ -73,6 +73,33 @@ def made(produces: str, value: Any, where: str) -> Any:
             raise UnknownName(f"no {registry.kind} named {name!r}", field=where, hint=did_you_mean(name, registry))
         return registry.get(registry.reference)(name)
     return registry.get(bare)(**arguments)
+
+
+def check_referred(produces: str, value: Any, where: str) -> None:
+    """Raises BadParameter for what is no model, or no checkpoint, at the place `where`: a reference is to be opened."""
+    opens = {"model": "consort.model", "checkpoint": "consort.load"}.get(produces)
+    if opens is None:
+        return
+    if isinstance(value, str | PurePath):
+        raise BadParameter(f"{str(value)!r} is a reference", field=where, hint=f"{opens}({str(value)!r}) opens it")
+    if value is None or isinstance(value, Mapping | bool | int | float | bytes):
+        raise BadParameter(f"{value!r:.60} is no {produces}", field=where, hint=f"{opens}(…) opens one")
+    if produces == "model" and hasattr(value, "spec") and not hasattr(value, "generate"):
+        hint = "consort.model(checkpoint) opens it"
+        raise BadParameter(f"{value!r} is a checkpoint", field=where, hint=hint)
+    if produces == "checkpoint" and hasattr(value, "generate") and not hasattr(value, "spec"):
+        raise BadParameter(f"{value!r} is a model at work", field=where, hint="consort.load(…) gives its weights")
+
+
+def check_several_referred(produces: str, values: Any, where: str) -> None:
+    """The same for a list of them."""
+    if isinstance(values, str | PurePath | Mapping) or not isinstance(values, Iterable):
+        raise BadParameter(
+            f"{values!r:.60} is no list of {produces}s", field=where, hint=f"a list, even of one {produces}"
+        )
+    if isinstance(values, Sequence):
+        for i, value in enumerate(values):
+            check_referred(produces, value, f"{where}[{i}]")
 
 
 def named(value: str | Mapping[str, Any], where: str) -> tuple[str, Mapping[str, Any]]:

@@ -85,7 +85,7 @@ def check_version(raw: Mapping[str, Any], path: Path) -> None:
     by = f", written by consort {raw['consort']}" if isinstance(raw.get("consort"), str) else ""
     what = "has no schema" if found is None else f"has schema {found!r}"
     newer = isinstance(found, int) and found > SCHEMA
-    again = "the same command writes it anew from its journal, at no cost"
+    again = "run the same command again with --force, or into a new folder: what an older consort wrote is not read"
     hint = "a newer consort reads it" if newer else again
     raise BadData(f"{what}{by}; consort {__version__} reads schema {SCHEMA}", field=str(path), hint=hint)
 

@@ -50,6 +50,9 @@ class Task:
     _keys: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
     """The key, once it has been asked for."""
 
+    def __repr__(self) -> str:
+        return f"<consort task {self.name}: {self.metric}, {len(self.dev)} dev, {len(self.test)} test>"
+
     def split(self, name: str, *, seed: int = 0) -> tuple[Example, ...]:
         """The examples of "dev" or "test", or of "fit" or "held_out", the two parts of dev under `seed`.
 

@@ -28,14 +28,19 @@ def ask(model: LanguageModel, prompts: Sequence[Prompt], sampling: Sampling) -> 
 
     Where a model refuses a batch, each prompt is asked alone, for the fault may be that of one; where the machine or
     the network fails, the model is left out of the whole batch: that costs one timeout and not many. What is neither (a
-    defect) is raised.
+    defect) is raised, and so is UnknownAnswer: a cached answer that is not known did not fail, and nobody takes its
+    place.
     """
+    from consort.models.cached.model import UnknownAnswer
+
     if not prompts:
         return []
     try:
         return list(model.generate(prompts, sampling))
     except (EnvironmentFailure, OSError) as failure:
         return [failure] * len(prompts)
+    except UnknownAnswer:
+        raise
     except ConsortError as failure:
         if len(prompts) == 1:
             return [failure]

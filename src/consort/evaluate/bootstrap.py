@@ -69,7 +69,7 @@ def interval_of(
     Without a range it is the percentile bootstrap, a point where all examples have the same statistics. Scores of which
     each is 0 or 1 have the range [0, 1].
     """
-    statistics = statistics[_are_known(statistics)]
+    statistics = statistics[are_known(statistics)]
     if not len(statistics):
         return math.nan, math.nan
     score, n = float(aggregate(statistics.sum(0))), len(statistics)
@@ -121,7 +121,7 @@ def difference_interval(
     Means in a range: a Wald interval with two more examples of difference 0 and half of one at each end (Agresti and
     Min 2005, section 3), bounded by what is possible.
     """
-    known = _are_known(ours) & _are_known(theirs)
+    known = are_known(ours) & are_known(theirs)
     ours, theirs = ours[known], theirs[known]
     span = range_of_means(ours, theirs, aggregate, span)
     if span is None:
@@ -142,7 +142,7 @@ def range_of_means(ours: np.ndarray, theirs: np.ndarray, aggregate: Aggregate, s
     return span if _are_means(ours, aggregate) and _are_means(theirs, aggregate) else None
 
 
-def _are_known(statistics: np.ndarray) -> np.ndarray:
+def are_known(statistics: np.ndarray) -> np.ndarray:
     """Which rows tell something: rows of nothing are (0, 0)."""
     if statistics.shape[1] != 2:
         return np.ones(len(statistics), bool)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from consort.core.errors import BadData, Incompatible, UnknownName, did_you_mean
-from consort.evaluate.bootstrap import difference_interval, interval_of, replicates_of
+from consort.core.errors import BadData, BadParameter, Incompatible, UnknownName, did_you_mean
+from consort.evaluate.bootstrap import are_known, difference_interval, interval_of, replicates_of
 from consort.evaluate.registry import ratio
 from consort.evaluate.result import Result, aggregate_of
 
@@ -47,6 +47,10 @@ class Comparison:
     reference: str
     count: int
     systems: tuple[System, ...]
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{s.result.model} {s.score:.4g}" for s in self.systems)
+        return f"<consort comparison on {self.task} {self.split}, {self.metric}: {told}>"
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; a system's per-example statistics and answers are left to its own Result."""
@@ -108,7 +112,7 @@ def compare(
     drawn = replicates_of(tables, seed=seed)
     systems = []
     for i, (result, table) in enumerate(zip(results, tables, strict=True)):
-        difference = None if i == best else _difference(table, tables[best], drawn[i] - drawn[best], span)
+        difference = None if i == best else _difference(table, tables[best], drawn[i] - drawn[best], span, seed)
         bounds = result.interval if unit == "score" else interval_of(*table, seed=seed)
         systems.append(System(result, _score(table), bounds, difference))
     first = results[0]
@@ -116,15 +120,15 @@ def compare(
 
 
 def gate(candidate: Result, fallback: Result, *, seed: int = 0) -> Decision:
-    """Keep the candidate only if its score is at least the fallback's on the same examples."""
+    """Keep the candidate only if its score is at least the fallback's on the same examples, those known of both."""
     unit = _unit([candidate, fallback], None)
-    ours, theirs = _table(candidate, unit), _table(fallback, unit)
+    ours, theirs = _known_of_both(_table(candidate, unit), _table(fallback, unit))
     span = aggregate_of(fallback.metric).span
     drawn = replicates_of([ours, theirs], seed=seed)
-    difference = _difference(ours, theirs, drawn[0] - drawn[1], span)
+    difference = _difference(ours, theirs, drawn[0] - drawn[1], span, seed)
     scores = _score(ours), _score(theirs)
     names = candidate.model, fallback.model
-    return Decision(*names, scores[0] >= scores[1], *scores, difference, unit, candidate.split, candidate.count)
+    return Decision(*names, scores[0] >= scores[1], *scores, difference, unit, candidate.split, len(ours[0]))
 
 
 Table = tuple[np.ndarray, Any]
@@ -143,7 +147,24 @@ def _score(table: Table) -> float:
     return float(table[1](table[0].sum(0)))
 
 
-def _difference(table: Table, reference: Table, drawn: np.ndarray, span: Span | None) -> Difference:
+def _known_of_both(ours: Table, theirs: Table) -> tuple[Table, Table]:
+    """Both without the examples of which a system has no known answer. Raises Incompatible if none is left."""
+    both = are_known(ours[0]) & are_known(theirs[0])
+    if both.all():
+        return ours, theirs
+    if not both.any():
+        hint = "give rows of the table in which the answers of both are known"
+        raise Incompatible("there is no example of which both answers are known", field="compare", hint=hint)
+    return (ours[0][both], ours[1]), (theirs[0][both], theirs[1])
+
+
+def _difference(table: Table, reference: Table, drawn: np.ndarray, span: Span | None, seed: int) -> Difference:
+    """`drawn`: replicates of the difference on all examples; anew where some are not known of both."""
+    ours, theirs = _known_of_both(table, reference)
+    if ours is not table:
+        both = replicates_of([ours, theirs], seed=seed)
+        drawn = both[0] - both[1]
+    table, reference = ours, theirs
     bounds = difference_interval(table[0], reference[0], table[1], drawn, span)
     return Difference(_score(table) - _score(reference), bounds, float((drawn <= 0).mean()))
 
@@ -151,6 +172,9 @@ def _difference(table: Table, reference: Table, drawn: np.ndarray, span: Span | 
 def _unit(results: Sequence[Result], wanted: Unit | None) -> Unit:
     if not results:
         raise BadData("no results to compare", hint="give one or more")
+    if isinstance(results, Mapping) or not all(isinstance(result, Result) for result in results):
+        hint = "a list of what consort.evaluate(model, task) returns"
+        raise BadParameter("not a list of results", field="results", hint=hint)
     first = results[0]
     for other in results[1:]:
         for name in ("metric", "split", "examples_key"):

@@ -1,11 +1,12 @@
 """The process in which `sandbox` runs a program of which nothing is known: limits itself, runs it, says how it went.
 
 Run as a script (`python -I -S confined.py`), it imports the standard library alone. Read from standard input, a job is
-    {"program", "token", "filter": str, "cpu_s", "memory_bytes", "file_bytes", "disk_bytes", "disk_files": int}
+    {"program", "token", "filter", "older": str, "cpu_s", "memory_bytes", "file_bytes", "disk_bytes", "disk_files": int}
 and the answer, on standard output, a line of JSON: {"confined": [...]} before the program starts, {"failed": "why"} or
 {"passed": token} after. The program sees neither stream. Files: only what Python itself needs can be read, only the
 working folder written (Landlock, Linux 5.13); where the system gives user namespaces, nothing else is there at all, and
-the folder is a file system of its own that cannot grow. System calls: those of `filter` alone (seccomp).
+the folder is a file system of its own that cannot grow. System calls: those of `filter` alone (seccomp), of `older`
+where Landlock cannot yet keep files from being cut off (Linux before 6.2).
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
 FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 """How many rights over files each version of Landlock knows; later ones know as many as the last."""
+CUTS = 3
+"""The version of Landlock that keeps files from being cut off."""
 
 
 def limit(job: dict[str, Any]) -> None:
@@ -67,7 +70,7 @@ def confine(libc: Any, job: dict[str, Any]) -> list[str]:
     if restrict_files(libc):
         done.append("files")
     drop_capabilities(libc)
-    if filter_calls(libc, bytes.fromhex(job["filter"])):
+    if filter_calls(libc, bytes.fromhex(job["filter" if landlock(libc) >= CUTS else "older"])):
         done += ["network", "processes"]
     return done
 
@@ -134,9 +137,14 @@ def drop_capabilities(libc: Any) -> None:
     libc.capset(header, nothing)
 
 
+def landlock(libc: Any) -> int:
+    """The version of Landlock that the system has, below 1 for none."""
+    return int(libc.syscall(CREATE_RULESET, None, 0, 1))
+
+
 def restrict_files(libc: Any) -> bool:
     """Landlock: read what Python needs, write in the working folder."""
-    version = libc.syscall(CREATE_RULESET, None, 0, 1)
+    version = landlock(libc)
     if version < 1:
         return False
     everything = (1 << FS_RIGHTS.get(version, 16)) - 1

@@ -33,7 +33,7 @@ class Measured:
 
     `details` are what a strategy tells of each answer, `truncated` counts texts that were cut, `unknown` the tokens
     read that stand for what the tokenizer cannot write, `ended` the answers by finish_reason, `left_out` the examples
-    whose answer is not known.
+    whose answer is not known, of the model or of a member that it would take it from.
     """
 
     rows: list[tuple[float, ...]] = field(default_factory=list)
@@ -122,22 +122,34 @@ def _generate(model: Any, examples: Sequence[Example], metric: Metric, options: 
     knows = getattr(model, "knows", None)  # of a table: rows that are not known are left out, not wrong
     known = [knows is None or knows(prompt_of(e), graded=metric.name == "quality") for e in examples]
     asked = [prompt_of(e) for e, is_known in zip(examples, known, strict=True) if is_known]
-    completions: list[Completion] = model.generate(asked, sampling)
-    answered = iter(completions)
+    answered = iter(_answered(model, asked, sampling))
     for example, is_known in zip(examples, known, strict=True):
-        if not is_known:
+        completion = next(answered) if is_known else None
+        if completion is None:
             found.left_out += 1
             found.rows.append(())
             found.answers.append("")
             found.details.append({})
             continue
-        completion = next(answered)
         found.ended[completion.finish_reason] += 1
         given = completion if metric.asks == "completion" else completion.text
         found.rows.append(metric.statistics(given, example))
         found.answers.append(completion.text)
         found.details.append(completion.details)
         found.pay(completion.usage, cost_of(model, completion))
+
+
+def _answered(model: Any, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion | None]:
+    """A completion for each prompt, None where a strategy needs a cached answer that is not known."""
+    from consort.models.cached.model import UnknownAnswer
+
+    try:
+        return list(model.generate(prompts, sampling)) if prompts else []
+    except UnknownAnswer:
+        if len(prompts) == 1:
+            return [None]
+    middle = len(prompts) // 2
+    return [*_answered(model, prompts[:middle], sampling), *_answered(model, prompts[middle:], sampling)]
 
 
 def _score(model: Any, examples: Sequence[Example], metric: Metric, options: Options, found: Measured) -> None:

@@ -47,6 +47,10 @@ class Result:
     answers: tuple[str, ...] = ()
     details: tuple[Mapping[str, Any], ...] = ()
 
+    def __repr__(self) -> str:
+        score = f"{self.metric} {self.score:.4g} of {self.count}"
+        return f"<consort result of {self.model} on {self.task} {self.split}: {score}>"
+
     @property
     def count(self) -> int:
         """How many examples were measured."""

@@ -59,6 +59,9 @@ def evaluate(
     20
     """
     _check_is_model(model)
+    if not isinstance(task, Task):
+        what = f"{str(task)!r:.80} is a reference" if isinstance(task, str | PurePath) else f"{task!r:.60} is no task"
+        raise BadParameter(what, field="task", hint="consort.load_task(path) opens one")
     if limit is not None and limit < 1:
         raise BadParameter(f"{limit} examples cannot be measured", field="limit", hint="give 1 or more")
     metric = find_metric(task.metric, task.metric_options)

@@ -92,7 +92,9 @@ def _talk(job: dict[str, object], folder: Path, limits: Limits) -> tuple[list[by
         start_new_session=True,
     )
     assert process.stdin is not None and process.stdout is not None
-    whole = job | {"filter": filter_of(platform.machine(), process.pid).hex()}
+    machine = platform.machine()
+    whole = job | {"filter": filter_of(machine, process.pid).hex()}
+    whole |= {"older": filter_of(machine, process.pid, older=True).hex()}
     try:
         with contextlib.suppress(BrokenPipeError), process.stdin as given:
             given.write(json.dumps(whole).encode())

@@ -27,7 +27,7 @@ FREE = {
     **{"readlink": (89, NOWHERE), "readlinkat": (267, 78), "getdents": (78, NOWHERE), "getdents64": (217, 61)},
     **{"mkdir": (83, NOWHERE), "mkdirat": (258, 34), "rmdir": (84, NOWHERE), "unlink": (87, NOWHERE)},
     **{"unlinkat": (263, 35), "symlink": (88, NOWHERE), "symlinkat": (266, 36), "rename": (82, NOWHERE)},
-    **{"renameat": (264, 38), "renameat2": (316, 276), "getcwd": (79, 17), "chdir": (80, 49), "fchdir": (81, 50)},
+    **{"renameat": (264, 38), "getcwd": (79, 17), "chdir": (80, 49), "fchdir": (81, 50)},
     **{"pipe": (22, NOWHERE), "pipe2": (293, 59), "eventfd2": (290, 19), "poll": (7, NOWHERE), "ppoll": (271, 73)},
     **{"select": (23, NOWHERE), "pselect6": (270, 72), "epoll_create": (213, NOWHERE), "epoll_create1": (291, 20)},
     **{"epoll_ctl": (233, 21), "epoll_wait": (232, NOWHERE), "epoll_pwait": (281, 22), "epoll_pwait2": (441, 441)},
@@ -66,7 +66,16 @@ BOUND: Mapping[str, tuple[tuple[int, int], tuple[Rule, ...]]] = {
     "sched_getaffinity": ((204, 123), ((0, ANY, (0, OWN)),)),
     "socketpair": ((53, 199), ((0, ANY, (1,)), (1, 0xF, (1,)))),  # AF_UNIX, SOCK_STREAM: connected for good
     "sendto": ((44, 206), ((-5, ANY, (0,)),)),  # to no address
+    "renameat2": ((316, 276), ((4, ANY, (0, 1, 2)),)),  # leaving no device behind (RENAME_WHITEOUT)
 }
+_READS_AND_CUTS = 0x203
+"""O_TRUNC and how a file is opened, read (0), written or both."""
+_CUTS_WHAT_IT_WRITES = (0, 1, 2, 3, 0x201, 0x202, 0x203)
+OLDER: Mapping[str, tuple[tuple[int, int], tuple[Rule, ...]]] = {
+    "open": ((2, NOWHERE), ((1, _READS_AND_CUTS, _CUTS_WHAT_IT_WRITES),)),
+    "openat": ((257, 56), ((2, _READS_AND_CUTS, _CUTS_WHAT_IT_WRITES),)),
+}
+"""In place of `open`, `openat` and `truncate` where Landlock does not know of cutting files off (Linux before 6.2)."""
 ABSENT = {"clone3": ((435, 435), 38), "listxattr": ((194, 11), 95), "llistxattr": ((195, 12), 95),
           "flistxattr": ((196, 13), 95), "getxattr": ((191, 8), 95)}  # fmt: skip
 """Calls that answer another error than "not permitted", so that what asked goes on without them."""
@@ -77,16 +86,20 @@ EPERM, ENOSYS = 1, 38
 Line = tuple[int, int, int, int]
 
 
-def filter_of(machine: str, process: int) -> bytes:
-    """The filter for a machine (`platform.machine()`) and the number of the process; b"" for an unknown machine."""
+def filter_of(machine: str, process: int, *, older: bool = False) -> bytes:
+    """The filter for a machine (`platform.machine()`) and the number of the process; b"" for an unknown machine.
+
+    The `older` one is for Landlock before its third version: no file is cut off by its name or while it is read.
+    """
     if machine not in ARCHITECTURES:
         return b""
     here = list(ARCHITECTURES).index(machine)
     code: list[Line] = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, ARCHITECTURES[machine]), (GIVE, 0, 0, KILL), (LOAD, 0, 0, 0)]
     code += [(AT_LEAST, 0, 1, 0x40000000), (GIVE, 0, 0, REFUSE | EPERM)]  # calls of the x32 kind
-    for numbers in FREE.values():
-        code += _when(numbers[here], [(GIVE, 0, 0, ALLOW)])
-    for numbers, rules in BOUND.values():
+    for name, numbers in FREE.items():
+        if not (older and name in (*OLDER, "truncate")):
+            code += _when(numbers[here], [(GIVE, 0, 0, ALLOW)])
+    for numbers, rules in [*BOUND.values(), *(OLDER.values() if older else ())]:
         code += _when(
             numbers[here], [line for rule in rules for line in _checked(rule, process)] + [(GIVE, 0, 0, ALLOW)]
         )

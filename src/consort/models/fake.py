@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from consort.core.binding import described
 from consort.core.errors import BadData
 from consort.core.prompts import check_list
 from consort.core.types import Completion, Prompt, Sampling, Usage
@@ -26,6 +27,8 @@ class FakeModel:
     Tokens are words. `logprob` is that of a whole answer (nats), a function of it, or None where it shall be unknown.
     Raises BadData for a prompt that the table does not have.
     """
+
+    __repr__ = described
 
     def __init__(
         self,

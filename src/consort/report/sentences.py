@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 from consort.core.counted import counted
 
+SHOWN_AS_ZERO = 0.0005
 Verdict = Literal["better", "ahead", "equal", "behind", "worse"]
 
 
@@ -20,13 +21,16 @@ class Difference(Protocol):
 
 
 def verdict(difference: Difference) -> Verdict:
-    """better and worse are beyond doubt (the interval leaves out zero); ahead and behind are within the noise."""
+    """better and worse are beyond doubt (the interval leaves out zero); ahead and behind are within the noise.
+
+    A difference that is shown as zero, with three digits, is equal unless it is beyond doubt.
+    """
     low, high = difference.interval
     if low > 0:
         return "better"
     if high < 0:
         return "worse"
-    return "equal" if difference.value == 0 else "ahead" if difference.value > 0 else "behind"
+    return "equal" if abs(difference.value) < SHOWN_AS_ZERO else "ahead" if difference.value > 0 else "behind"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,9 @@ from consort.report.schema import Run
 def render_several(runs: Sequence[Run], names: Sequence[str]) -> str:
     """One page of several runs: a table, their winners on the same examples, then each run folded."""
     reports = named([Report(run) for run in runs], names)
-    shown = [("runs", "The runs", _table(reports))]
-    for number_, together in enumerate(_together(reports), 1):
+    groups, faults = _together(reports)
+    shown = [("runs", "The runs", joined([_table(reports), *map(paragraph, faults)]))]
+    for number_, together in enumerate(groups, 1):
         shown.append((f"together-{number_}", f"On {together.count} examples of {together.task}", _winners(together)))
     shown.append(("each", "Each run", joined(_one(name, report) for name, report in reports)))
     facts = {
@@ -31,7 +32,7 @@ def render_several(runs: Sequence[Run], names: Sequence[str]) -> str:
     return document(
         title="runs side by side · consort report",
         about=f"on {len(runs)} runs",
-        headline=_headline(reports),
+        headline=_headline(reports, groups),
         lead=_lead(reports),
         sections=shown,
         data={"runs": facts},
@@ -39,9 +40,8 @@ def render_several(runs: Sequence[Run], names: Sequence[str]) -> str:
     )
 
 
-def _headline(reports: Sequence[tuple[str, Report]]) -> str:
+def _headline(reports: Sequence[tuple[str, Report]], groups: Sequence[Comparison]) -> str:
     """Which winner is ahead where all can be compared; else how many runs there are."""
-    groups = _together(reports)
     if len(groups) != 1 or len(groups[0].systems) != len(reports):
         return f"{len(reports)} runs side by side"
     best = max(groups[0].systems, key=lambda s: s.score)
@@ -60,21 +60,22 @@ def _lead(reports: Sequence[tuple[str, Report]]) -> Markup:
     return joined([f"{len(reports)} runs on {', '.join(tasks) or 'no task'}: {same}."])
 
 
-def _together(reports: Sequence[tuple[str, Report]]) -> list[Comparison]:
-    """The winners, by runs that measured on the same examples; at least two each."""
+def _together(reports: Sequence[tuple[str, Report]]) -> tuple[list[Comparison], list[str]]:
+    """The winners, by runs that measured on the same examples; at least two each; and why others are not compared."""
     groups: dict[tuple[str, ...], list[object]] = {}
     for name, report in reports:
         if report.winner is not None:
             result = replace(report.winner.result, model=name)
             groups.setdefault((result.examples_key, result.split, result.metric), []).append(result)
-    found = []
+    found, faults = [], []
     for results in groups.values():
         if len(results) > 1:
             try:
                 found.append(compare(results, reference=results[0].model))  # type: ignore[arg-type,attr-defined]
-            except ConsortError:
-                continue
-    return found
+            except ConsortError as fault:
+                names = ", ".join(r.model for r in results)  # type: ignore[attr-defined]
+                faults.append(f"The winners of {names} are not compared: {fault}.")
+    return found, faults
 
 
 def _winners(together: Comparison) -> Markup:

@@ -14,7 +14,7 @@ from consort.data import Task
 from consort.evaluate import Comparison, Decision, Result, compare
 from consort.plan.expression import Reference, parse
 from consort.plan.references import has_weights
-from consort.report.sentences import Facts, headline
+from consort.report.sentences import SHOWN_AS_ZERO, Facts, headline
 from consort.runs.folder import MODEL_FOLDER, PLAN_FILE, REPORT_FILE, plan_text
 from consort.runs.pool import UNIFORM, WINNER, Family, Member
 from consort.runs.trials import Candidate, Trials
@@ -66,7 +66,8 @@ class Outcome:
         if tested is None:
             return said
         low, high = tested.interval
-        return f"{said}: {tested.value:+.3f} [{low:+.3f}, {high:+.3f}]"
+        value = 0.0 if abs(tested.value) < SHOWN_AS_ZERO else tested.value  # no minus before a zero
+        return f"{said}: {value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def is_checkpoint(plan: Any) -> bool:

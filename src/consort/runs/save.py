@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from consort.core.errors import Unsupported
 from consort.core.files import check_place
+from consort.core.kinds import check_referred
 from consort.plan import to_plan
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def save(checkpoint: Checkpoint, out: str | Path, **options: Any) -> Written:
     """
     from consort.weights import write
 
+    check_referred("checkpoint", checkpoint, "checkpoint")
     check_place(out)
     try:
         plan = to_plan(checkpoint)

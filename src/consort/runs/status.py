@@ -11,6 +11,7 @@ from consort.core.journal import JOURNAL_FILE
 from consort.core.lock import is_locked
 from consort.core.progress import read_progress, span
 from consort.core.results import RESULTS_FILE, read_results
+from consort.runs.merged import is_merged, merged_document
 from consort.runs.unfinished import so_far
 
 State = Literal["running", "finished", "killed"]
@@ -91,8 +92,13 @@ def status_of(folder: str | Path) -> Status:
 
 
 def document_of(folder: str | Path) -> dict[str, Any]:
-    """The results of a run folder as they stand: results.json, or what is known so far with how far the run is."""
+    """The results of a run folder as they stand: results.json, or what is known so far with how far the run is.
+
+    Of a merged folder, what the record of the merge tells.
+    """
     place = Path(folder)
+    if is_merged(place) and not (place / RESULTS_FILE).is_file() and not (place / JOURNAL_FILE).is_file():
+        return merged_document(place)
     state = state_of(place)
     if (place / RESULTS_FILE).is_file():
         return read_results(place)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from consort.core.counted import counted
 from consort.core.errors import ConsortError
 from consort.core.journal import peek
 from consort.core.results import document
@@ -23,11 +24,14 @@ def so_far(folder: Path) -> dict[str, Any]:
     """
     about, records = peek(folder)
     found = _measured(records)
-    points = _points(records)
+    points, unread = _points(records), _unread(records, found)
+    left_out = [
+        f"{counted(unread, 'line')} of the journal could not be read and {'is' if unread == 1 else 'are'} left out"
+    ]
     content: dict[str, Any] = {
         "task": about.get("task"),
         "seed": about.get("seed") if isinstance(about.get("seed"), int) else 0,
-        "notes": [note for note in about.get("notes", ()) if isinstance(note, str)],
+        "notes": [*(n for n in about.get("notes", ()) if isinstance(n, str)), *(left_out if unread else ())],
         "singles": [r.to_json() for r, plan in found if isinstance(plan, str) and r.split in ("fit", "dev")],
         "singles_fit": {r.model: r.score for r, plan in found if isinstance(plan, str) and r.split in ("fit", "dev")},
         "candidates": [*_candidates(records, found), *points[:MOST_POINTS]],
@@ -37,6 +41,13 @@ def so_far(folder: Path) -> dict[str, Any]:
         "provenance": {},
     }
     return document(str(about.get("verb", "run")), {k: v for k, v in content.items() if v is not None})
+
+
+def _unread(records: Sequence[Mapping[str, Any]], found: Sequence[Any]) -> int:
+    """How many results and outcomes of the journal are none, by what was written in their place."""
+    results = sum("result" in record for record in records)
+    outcomes = sum(len(r["outcomes"]) for r in records if isinstance(r.get("outcomes"), list))
+    return results - len(found) + outcomes - len(_outcomes(records))
 
 
 def _measured(records: Sequence[Mapping[str, Any]]) -> list[tuple[Result, Any]]:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from consort.core.binding import described
 from consort.core.errors import BadCheckpoint, did_you_mean
 
 BLOCK = 1 << 18
@@ -78,6 +79,8 @@ class Memory:
 
     `files` is what goes beside the weights, as in `Checkpoint.files`.
     """
+
+    __repr__ = described
 
     def __init__(
         self,

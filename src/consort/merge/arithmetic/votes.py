@@ -21,6 +21,8 @@ from consort.merge.arithmetic import compiled
 SMALLEST_SUM = 1e-8
 """Weights whose sum is smaller than this share of the sum of their magnitudes cancel out."""
 
+SMALLEST_WEIGHTS = float(np.finfo(np.float32).tiny) * 2**24
+"""The least sum of sizes whose parts float32 still tells apart."""
 LARGEST_SUM = float(np.finfo(np.float32).max)
 
 
@@ -166,6 +168,9 @@ def refuse_cancelling(weight: Sequence[float], normalize: bool) -> None:
     if not sum(map(abs, weight)) <= LARGEST_SUM:
         hint = "smaller weights: only their proportions count where they are normalised"
         raise BadParameter(f"the weights {list(weight)} overflow", field="weight", hint=hint)
+    if normalize and 0 < sum(map(abs, weight)) < SMALLEST_WEIGHTS:
+        hint = "larger weights: only their proportions count where they are normalised"
+        raise BadParameter(f"the weights {list(weight)} vanish in float32", field="weight", hint=hint)
     if normalize and not abs(sum(weight)) > SMALLEST_SUM * sum(map(abs, weight)):
         raise BadParameter(
             f"the weights {list(weight)} sum to zero and cannot be normalised",

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from consort.core.errors import BadParameter, ConsortError, Incompatible
+from consort.core.kinds import check_referred
 from consort.merge.method import Method
 from consort.weights.checkpoint import Checkpoint
 from consort.weights.stats import check_statistics
@@ -27,6 +28,8 @@ def collecting(faults: list[ConsortError]) -> Iterator[None]:
 
 def check_inputs(method: Method, models: Sequence[Checkpoint], base: Checkpoint | None) -> None:
     """Raises BadParameter for a number of models, or a base, that the method is not for."""
+    if base is not None:
+        check_referred("checkpoint", base, "base")
     least, most = method.inputs
     if len(models) > MOST_MODELS:
         hint = "merge them in groups, and the results of the groups"

@@ -16,7 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from consort.core.binding import described
 from consort.core.errors import BadParameter, ConsortError, together
+from consort.core.kinds import check_several_referred
 from consort.core.params import bind
 from consort.merge.arithmetic.votes import added, finite_or_nan
 from consort.merge.engine.blocks import Blocks, InMemory, ranges, shaped
@@ -94,6 +96,8 @@ def merge(
 class Merged:
     """A merge, itself a checkpoint. Use `merge`; the attributes are its arguments as given, `params` by Python name."""
 
+    __repr__ = described
+
     def __init__(
         self,
         method: str,
@@ -109,6 +113,7 @@ class Merged:
         out_dtype: torch.dtype | str | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> None:
+        check_several_referred("checkpoint", models, "models")
         self.method, self.models, self.base, self.seed = method, tuple(models), base, seed
         self.statistics = None if statistics is None else tuple(statistics)
         self.tokenizer, self.dtype, self.out_dtype = tokenizer, dtype, out_dtype

@@ -8,7 +8,7 @@ from typing import Any
 from consort.core.errors import BadData
 
 TRUTH = {"true": 1.0, "false": 0.0}
-UNKNOWN = frozenset(("", "nan", "none", "null", "na", "n/a"))
+UNKNOWN = frozenset(("", "nan", "none", "null", "na", "n/a", "#n/a", "<na>", "-", "?"))
 MOST = 1e12
 """Of tokens or of money: sums of more are no finite numbers, or none that a table can show."""
 

@@ -8,8 +8,9 @@ or `messages`; what each model did stands either in mappings from model to value
 (`quality` is another name of `scores`; `tokens` counts them, a number or [prompt, completion]) or in columns: `a` has
 the quality of a's answer where all its values are numbers in [0, 1], true or false, else the answer itself;
 `a_answer` (`a_response`), `a_quality` (`a_score`), `a_cost`, `a_tokens` say what they hold. What is null or empty is
-unknown, and so are NaN, "nan", "None", "null", "NA" in place of a number. `group` (`tag`, `task`) and `split` (dev,
-test) are the row's own. Scores lie in [0, 1]; those of another range are read with `scale` (cached/reference.py).
+unknown, and so are NaN, "nan", "None", "null", "NA", "#N/A", "-" and "?" in place of a number. `group` (`tag`, `task`)
+and `split` (dev, test) are the row's own. Scores lie in [0, 1]; those of another range are read with `scale`
+(cached/reference.py).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from jaxtyping import Float
 
+from consort.core.binding import described
 from consort.core.counted import counted
 from consort.core.errors import BadData, BadParameter, UnknownName, did_you_mean
 from consort.core.prompts import check_list
@@ -39,6 +41,10 @@ from consort.models.tokens.chats import plain_chat
 log = logging.getLogger(__name__)
 _OPEN: WeakValueDictionary[Any, Table] = WeakValueDictionary()
 """Tables in use, so that a file that is named as task, as models and as data is read once."""
+
+
+class UnknownAnswer(BadData):
+    """The table has the prompt, but neither this model's answer nor its quality."""
 
 
 class RowText(str):
@@ -134,11 +140,13 @@ class TableModel:
 
     `details` has the answer's `quality` and `price` (the table's cost) where they are known. Where only the quality is
     known the text is empty. A cached answer is whole: `max_tokens` does not cut it, `stop` does. Raises BadData for a
-    prompt without an answer.
+    prompt that the table does not have, UnknownAnswer for one to which this model's answer is not known.
     """
 
     gives_logprob = False
     tokenizer_choice = None
+
+    __repr__ = described
 
     def __init__(self, table: Table, model: str) -> None:
         self.table, self.column = table, table.column(model)
@@ -168,7 +176,7 @@ class TableModel:
         text, quality = self.table.answers[row][self.column], self.table.quality[row, self.column]
         if text is None and np.isnan(quality):
             hint = "this one is not known; a task of the table leaves it out"
-            raise BadData(f"no answer to {short(text_of(prompt))}", field=self.source, hint=hint)
+            raise UnknownAnswer(f"no answer to {short(text_of(prompt))}", field=self.source, hint=hint)
         for stop in sampling.stop:
             text = None if text is None else text.split(stop)[0]
         told = {"quality": quality, "price": self.table.cost[row, self.column]}

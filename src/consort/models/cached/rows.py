@@ -32,6 +32,8 @@ SUFFIXES = {
     "_cost": "cost",
     "_tokens": "tokens",
 }
+MOSTLY = 0.5
+"""A column of which this share of the known cells are qualities is one of qualities."""
 MAX_CELLS = 20_000_000
 """Most cells (rows times models) of a table: rows that each name other models would make it larger than any memory."""
 
@@ -115,6 +117,7 @@ class Columns:
     def _settled(self, model: str, values: list[Any]) -> tuple[str, Any]:
         numbers = [as_number(value) for value in values]
         if None in numbers:
+            self._refuse_mixture(model, values, numbers)
             wheres = (f"{self.path}:{line}: {model}" for line in self.lines)
             return "answer", [answer_of(value, where) for value, where in zip(values, wheres, strict=False)]
         low, high = self.scale
@@ -124,6 +127,17 @@ class Columns:
                 what = f"{number:g} is outside [{low:g}, {high:g}], and so no quality, in a column of numbers alone"
                 raise BadData(what, field=f"{self.path}:{line}: {model}", hint=hint)
         return "quality", array("d", ((number - low) / (high - low) for number in numbers if number is not None))
+
+    def _refuse_mixture(self, model: str, values: list[Any], numbers: list[float | None]) -> None:
+        """Raise BadData where most known cells are qualities and some are no numbers."""
+        low, high = self.scale
+        inside = sum(number is not None and low <= number <= high for number in numbers)
+        if inside < MOSTLY * sum(number is None or not np.isnan(number) for number in numbers):
+            return
+        at = numbers.index(None)
+        hint = f"a number in [{low:g}, {high:g}], or nothing where it is unknown; of answers: {model}_answer"
+        what = f"{short(values[at])} stands in a column of scores"
+        raise BadData(what, field=f"{self.path}:{self.lines[at]}: {model}", hint=hint)
 
     def numbers(self, kind: str) -> np.ndarray:
         """The cells of a kind [row, model(, 2)], NaN where unknown."""

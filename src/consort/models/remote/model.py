@@ -17,6 +17,7 @@ from functools import cached_property, partial
 from threading import Event
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from consort.core.binding import described
 from consort.core.counted import counted
 from consort.core.errors import BadParameter, Unsupported
 from consort.core.prompts import check_list
@@ -63,6 +64,8 @@ class RemoteModel:
 
     source: str
     tokenizer_choice = None
+
+    __repr__ = described
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ from consort.evaluate import Decision, Result, gate
 from consort.recipes.auto.inputs import STAGES, open_inputs
 from consort.recipes.auto.inputs import check_budget as check_budget
 from consort.recipes.auto.learners import joined, keep
-from consort.recipes.auto.stage import Pool, price, run_stages
+from consort.recipes.auto.stage import Pool, Proposal, price, run_stages
 from consort.recipes.auto.teams import Teams, choose, ready
 from consort.runs.begun import begin, described
 from consort.runs.pool import WINNER, Family, Member, families, repeated
@@ -112,7 +112,7 @@ def search(
     pool = Pool(trials, members, groups, fit, base, force)
     notes += run_stages(pool, STAGES)
     best_single = max(fit.values(), key=lambda r: r.score)
-    fallback = best_on_dev([fit[m.reference] for m in members], singles)
+    fallback = best_on_dev([fit[m.reference] for m in members], singles, known_prices(pool.members))
     best, held_out = decide(trials, pool.teams, best_single, notes)
     decision = strictly(gate(held_out, singles[fallback], seed=trials.seed)) if held_out else None
     plan: Any = members[fallback].reference
@@ -133,10 +133,30 @@ def search(
     return found, pool.extras
 
 
-def best_on_dev(fit: Sequence[Result], held_out: Sequence[Result]) -> int:
-    """The number of the model that is best on both halves of dev together; of equal ones the first."""
+def best_on_dev(fit: Sequence[Result], held_out: Sequence[Result], prices: Sequence[float] | None = None) -> int:
+    """The number of the model that is best on both halves of dev together; of equal ones the cheapest, then the first.
+
+    `prices` are those of the models, in any one unit.
+    """
     whole = [joined(halves).score for halves in zip(fit, held_out, strict=True)]
-    return max(range(len(whole)), key=lambda i: whole[i])
+    return max(range(len(whole)), key=lambda i: (round(whole[i], 12), -prices[i] if prices else 0.0))
+
+
+def known_prices(singles: Sequence[Proposal]) -> list[float] | None:
+    """What an answer of each model costs: by its size, else as tables tell; None if not known in one unit."""
+    sized = [single.price for single in singles]
+    told = [price_told(single.known) for single in singles]
+    for found in (sized, told):
+        if None not in found:
+            return [price for price in found if price is not None]
+    return None
+
+
+def price_told(result: Result) -> float | None:
+    """The mean of the prices that were told with the answers; None where one was not."""
+    found = [one.get("price") for one, row in zip(result.details, result.statistics, strict=False) if any(row)]
+    known = [price for price in found if isinstance(price, int | float)]
+    return sum(known) / len(known) if known and len(known) == len(found) else None
 
 
 def strictly(decision: Decision) -> Decision:

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from consort.core.errors import BadParameter, ConsortError, Unsupported
@@ -72,10 +73,7 @@ def run_workers(server: Server, count: int) -> None:
 def _watch(workers: dict[int, float], stopping: Callable[[], bool], start: Callable[[], int]) -> None:
     """Replace workers that die until all have been stopped. Raises ConsortError where none can start."""
     while workers:
-        try:
-            died, status = os.wait()
-        except InterruptedError:
-            continue
+        died, status = os.wait()  # begins again by itself after a signal
         begun = workers.pop(died, None)
         if begun is None or stopping():
             continue
@@ -108,7 +106,5 @@ def _fork(server: Server) -> int:
 
 def _tell(workers: dict[int, float], number: int) -> None:
     for pid in list(workers):
-        try:
+        with suppress(ProcessLookupError):  # it has ended: `_watch` sees that and says what is to be said
             os.kill(pid, number)
-        except ProcessLookupError:
-            continue

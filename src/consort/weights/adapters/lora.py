@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from consort.core.binding import described
 from consort.core.errors import BadCheckpoint
 from consort.weights.adapters.changes import Changes
 from consort.weights.adapters.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
@@ -34,6 +35,8 @@ from consort.weights.tied import ends_of, untied
 
 class Adapter:
     """The tensors of an adapter folder, as they are stored; `config` is its adapter_config.json."""
+
+    __repr__ = described
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -96,6 +99,8 @@ class Adapted:
     the base; those that do not are all named in one error. A head that is adapted apart from the embedding it is tied
     to becomes a tensor of its own, and the configuration says so.
     """
+
+    __repr__ = described
 
     def __init__(self, base: Checkpoint, adapter: Checkpoint | str | Path) -> None:
         self.base = base

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from consort.core.binding import described
 from consort.core.files import sha256_of
 from consort.weights.checkpoint import Checkpoint, Spec, no_tensor, whole
 from consort.weights.disk.beside import files_beside
@@ -32,6 +33,8 @@ class Folder:
 
     Open handles end with `close`, with the `with` block, or with the object.
     """
+
+    __repr__ = described
 
     def __init__(self, path: str | Path, *, allow_remote_code: bool = False) -> None:
         self.path = Path(path)

@@ -10,12 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from consort.core.binding import described
 from consort.core.errors import Incompatible, listing
 from consort.weights.checkpoint import CHUNK, Checkpoint, Spec, no_tensor, ranges, round_into, whole
 
 
 class View(ABC):
     """What all views of one `source` share: its configuration and files, and reading through `read_into`."""
+
+    __repr__ = described
 
     def __init__(self, source: Checkpoint, name: str) -> None:
         self.source, self.name = source, name
