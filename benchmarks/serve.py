@@ -95,7 +95,7 @@ async def answer(request):
     return JSONResponse({"model": body["model"], "choices": [choice]})
 
 app = Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])
-uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), http="h11", loop="asyncio", log_level="critical")
+uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), http="h11", loop="asyncio", log_level="critical", timeout_keep_alive=600)
 """
 
 
@@ -149,14 +149,20 @@ class Connection:
         self.socket.sendall(self.data)
         found = b""
         while b"\r\n\r\n" not in found:
-            found += self.socket.recv(65536)
+            found += self._more()
         head, _, body = found.partition(b"\r\n\r\n")
         if b" 200 " not in head.split(b"\r\n")[0]:
             raise RuntimeError(found[:300].decode(errors="replace"))
         length = next(int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line)
         while len(body) < length:
-            body += self.socket.recv(65536)
+            body += self._more()
         return 1e3 * (time.perf_counter() - begun)
+
+    def _more(self) -> bytes:
+        found = self.socket.recv(65536)
+        if not found:
+            raise RuntimeError("the server has closed the connection")
+        return found
 
 
 def overhead(litellm: str | None, rounds: int = 7, each: int = 200) -> None:
