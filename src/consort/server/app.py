@@ -189,7 +189,6 @@ class App:
             chunks = run.closing(dialect.stream(exchange, run.rest(first)))
             return Reply(200, kind=dialect.events, headers=headers(served, context, None), chunks=chunks)
         answers = await unless_gone(run.all(), call.receive)
-        check_quorum(served, context)
         document = dialect.whole(exchange, answers)
         reply = Reply(200, dumped(document), headers=headers(served, context, answers))
         if state.cache is not None:
@@ -239,6 +238,7 @@ class Run:
         if self.context.first_s is None:
             self.context.first_s = time.perf_counter() - self.context.begun
         if isinstance(event, Answer):
+            check_quorum(self.served, self.context)
             self.answers.append(event)
         return event
 
