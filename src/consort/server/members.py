@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -165,14 +166,15 @@ def _followed(
 ) -> Generator[str, None, Completion]:
     """A stream whose end is entered in the request's account; one that is cut off by its time has failed."""
     _enter(member, sampling.context)
+    begun = time.time_ns()
     try:
         answer = yield from pieces
         if answer.finish_reason == "cancelled" and not sampling.context.gone.is_set():
             raise late(member.name)
     except (ConsortError, OSError) as error:
-        _failed(owner, member, sampling.context, error)
+        _failed(owner, member, sampling.context, error, begun)
         raise
-    _answered(owner, member, sampling.context)
+    _answered(owner, member, sampling.context, begun)
     return answer
 
 
@@ -184,14 +186,15 @@ def _asked(
         return work(sampling)
     context, own = sampling.context, sampling.share(SHARE)
     _enter(member, context)
+    begun = time.time_ns()
     try:
         found = in_time(lambda: work(own), own.left(), member.name)
         if any(one.finish_reason == "cancelled" for one in found) and not context.gone.is_set():
             raise late(member.name)
     except (ConsortError, OSError) as error:
-        _failed(owner, member, context, error)
+        _failed(owner, member, context, error, begun)
         raise
-    _answered(owner, member, context)
+    _answered(owner, member, context, begun)
     return [with_calls(one, context.tools) for one in found] if context.tools else found
 
 
@@ -205,20 +208,23 @@ def _enter(member: Any, context: Context) -> None:
             context.dropped[member.name] = refused[0]
     if refused:
         member.owner.heard(context.strategy, member.name, refused[0])
+        context.trace.member(member.name, time.time_ns(), refused[0])
         raise EnvironmentFailure(refused[1], field=member.name)
 
 
-def _answered(owner: Members, member: Any, context: Context) -> None:
+def _answered(owner: Members, member: Any, context: Context, begun: int) -> None:
     member.resting.note(True)
     owner.heard(context.strategy, member.name, "ok")
+    context.trace.member(member.name, begun, "ok")
 
 
-def _failed(owner: Members, member: Any, context: Context, error: Exception) -> None:
+def _failed(owner: Members, member: Any, context: Context, error: Exception, begun: int) -> None:
     """Enter why a member gave no answer; what the machine or the network did to it counts towards its rest."""
     reason = reason_of(error)
     with context.lock:
         context.dropped[member.name] = reason
     owner.heard(context.strategy, member.name, reason)
+    context.trace.member(member.name, begun, reason)
     if reason != "error" or isinstance(error, EnvironmentFailure | OSError):
         member.resting.note(False)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from consort.core.types import Completion, Prompt, Sampling
+from consort.server.operations.traces import Trace
 from consort.server.scheduler.ticket import Told
 
 
@@ -108,6 +109,7 @@ class Context:
     first_s: float | None = None
     details: dict[str, Any] = field(default_factory=dict)
     lock: Any = field(default_factory=threading.Lock)
+    trace: Trace = field(default_factory=Trace)
 
     def left(self) -> float:
         """Seconds until the deadline."""

@@ -35,6 +35,11 @@ class StreamState:
         self.finish = piece.finish or self.finish
         return piece.text
 
+    def check_whole(self) -> None:
+        """Raise Broken where the events ended before the answer did."""
+        if self.finish is None:
+            raise Broken("the stream breaks off")
+
     def completion(self) -> Completion:
         """All pieces as one answer. Log-probabilities are known where every piece with a text tells them."""
         text, told = "".join(p.text for p in self.pieces), [p for p in self.pieces if p.text or p.logprobs]
@@ -65,8 +70,8 @@ def stream_of(events: Iterator[str], heard: StreamState, gone: Callable[[], bool
             yield text
     if gone():
         return replace(heard.completion(), finish_reason="cancelled")
-    if not done and heard.finish is None:
-        raise Broken("the stream breaks off")
+    if not done:
+        heard.check_whole()
     return heard.completion()
 
 
