@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Iterator
@@ -249,6 +250,21 @@ def asked(model: RemoteModel, case: Case) -> Any:
             return found
 
 
+async def awaited(model: RemoteModel, case: Case) -> Any:
+    """The same in the event loop that asks."""
+    try:
+        if case.ask == "generate":
+            return (await model.answers(["hi"], Sampling(max_tokens=9)))[0]
+        pieces = [piece async for piece in model.pieces("hi")]
+        assert "".join(pieces[:-1]) == pieces[-1].text
+        return pieces[-1]
+    finally:
+        await model.leave()
+
+
+WAYS = [("blocking", name) for name in CASES] + [("awaited", name) for name in CASES if CASES[name].ask != "score"]
+
+
 def timeout_of(name: str) -> float:
     """Long enough for those that send much or are waited for."""
     case = CASES[name]
@@ -256,17 +272,18 @@ def timeout_of(name: str) -> float:
     return 4.0 if is_slow and "for-ever" not in name and "nothing" not in name else TIMEOUT_S
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("way", "name"), WAYS)
 def test_a_misbehaving_endpoint(
-    server: m.Misbehaving, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    server: m.Misbehaving, way: str, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("CONSORT_API_KEY", KEY)
     case, timeout_s, found, raised = CASES[name], timeout_of(name), None, None
     model = RemoteModel(name, server.url, timeout_s=timeout_s, sleep=m.brief)
+    server.seen[name] = 0
     begun = time.perf_counter()
     try:
-        found = asked(model, case)
+        found = asked(model, case) if way == "blocking" else asyncio.run(awaited(model, case))
     except ConsortError as error:
         raised = error
     assert time.perf_counter() - begun < timeout_s + 1

@@ -71,7 +71,7 @@ class Transport:
         self.http = http
         self.clock: Callable[[], float] = time.monotonic
         self._breaker = Breaker(patience, cooldown_s)
-        self.blocking, self.heres = Blocking(self._new, concurrency, sleep), Heres(self._new, concurrency)
+        self.blocking, self.heres = Blocking(self._new, concurrency, sleep), Heres(self._new, concurrency, sleep)
 
     def _new(self) -> Any:
         import httpx

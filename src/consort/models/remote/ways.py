@@ -6,6 +6,7 @@ What is asked and tried again is written once, as coroutines; the blocking way g
 from __future__ import annotations
 
 import asyncio
+import time
 import weakref
 from collections.abc import Callable, Coroutine
 from functools import cached_property
@@ -57,8 +58,8 @@ class Blocking:
 class Here:
     """For coroutines of the event loop that runs."""
 
-    def __init__(self, client: Any, concurrency: int) -> None:
-        self.client, self._room = client, asyncio.Semaphore(concurrency)
+    def __init__(self, client: Any, concurrency: int, sleep: Callable[[float], None]) -> None:
+        self.client, self.sleep, self._room = client, sleep, asyncio.Semaphore(concurrency)
 
     async def run(self, work: Coroutine[Any, Any, T], *, counted: bool = False) -> T:
         if not counted:
@@ -67,21 +68,24 @@ class Here:
             return await work
 
     async def pause(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        if self.sleep is time.sleep:
+            await asyncio.sleep(seconds)
+        else:
+            self.sleep(seconds)
 
 
 class Heres:
     """The one of each loop, made at its first use."""
 
-    def __init__(self, client: Callable[[], Any], concurrency: int) -> None:
-        self._make, self._concurrency = client, concurrency
+    def __init__(self, client: Callable[[], Any], concurrency: int, sleep: Callable[[float], None]) -> None:
+        self._make, self._concurrency, self.sleep = client, concurrency, sleep
         self._made: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Here] = weakref.WeakKeyDictionary()
 
     def get(self) -> Here:
         loop = asyncio.get_running_loop()
         found = self._made.get(loop)
         if found is None:
-            found = self._made[loop] = Here(self._make(), self._concurrency)
+            found = self._made[loop] = Here(self._make(), self._concurrency, self.sleep)
         return found
 
     async def close(self) -> None:
