@@ -20,9 +20,10 @@ from tests.server.conftest import chat, letters
 
 JSON = {"content-type": "application/json"}
 POSTS = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/tokenize", "/detokenize",
-         "/v1/embeddings", "/api/chat", "/api/generate", "/api/show", "/v1/messages/count_tokens")  # fmt: skip
+         "/v1/embeddings", "/api/chat", "/api/generate", "/api/show", "/v1/messages/count_tokens",
+         "/consort/view")  # fmt: skip
 GETS = ("/v1/models", "/v1/models/letters", "/metrics", "/tokenizer_info", "/api/tags", "/api/version", "/ready", "/",
-        "/openapi.json")  # fmt: skip
+        "/openapi.json", "/consort/models", "/consort/zoo", "/static/page.js")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -148,13 +149,12 @@ def test_45_more_requests_than_the_queue_holds():
         return "done"
 
     with Server(models={"slow": FakeModel(slow)}, port=0, queue=8) as running:
-        body = chat(model="slow")
-
-        def one(_):
-            return httpx.post(f"{running.url}/v1/chat/completions", json=body, timeout=30)
-
-        with concurrent.futures.ThreadPoolExecutor(60) as pool:
-            answers = list(pool.map(one, range(60)))
+        body, limits = chat(model="slow"), httpx.Limits(max_connections=200)
+        with (
+            httpx.Client(base_url=running.url, timeout=60, limits=limits) as client,
+            concurrent.futures.ThreadPoolExecutor(200) as pool,
+        ):
+            answers = list(pool.map(lambda _: client.post("/v1/chat/completions", json=body), range(200)))
         statuses = [answer.status_code for answer in answers]
         assert set(statuses) == {200, 429} and statuses.count(200) >= 8
         refused = next(answer for answer in answers if answer.status_code == 429)
