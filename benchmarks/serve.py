@@ -1,6 +1,6 @@
 """The server's figures: what it adds to an upstream, how streams pass, what it bears, and what batching gives.
 
-    python benchmarks/serve.py [overhead] [stream] [load] [beside] [batching] [--requests 300000] [--litellm ENVIRONMENT]
+    python benchmarks/serve.py [overhead] [stream] [load] [beside] [batching] [--requests 300000] [--litellm ENV]
 
 overhead  direct, gateway, direct, gateway … in turn against a local mock of 1.6 ms: the difference of medians of seven
           rounds, one request at a time; with --litellm its proxy is measured in the same turns

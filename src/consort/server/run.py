@@ -214,6 +214,7 @@ class Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=75,
             h11_max_incomplete_event_size=limits.header_bytes,
             timeout_graceful_shutdown=int(limits.drain_s),

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from consort.core.counted import counted
 from consort.core.errors import BadParameter, ConsortError, EnvironmentFailure
 from consort.models.remote.breaker import Breaker
+from consort.models.remote.clients import Client, Httpx, Plain, Response
 from consort.models.remote.failures import Absent, Busy, Failure, Fault, Refused, raise_for, said_in, shortened
 from consort.models.remote.secret import Key
 from consort.models.remote.ways import Blocking, Heres, Way
@@ -71,14 +72,21 @@ class Transport:
         self.http = http
         self.clock: Callable[[], float] = time.monotonic
         self._breaker = Breaker(patience, cooldown_s)
-        self.blocking, self.heres = Blocking(self._new, concurrency, sleep), Heres(self._new, concurrency, sleep)
+        self.blocking = Blocking(self._client, concurrency, sleep)
+        self.heres = Heres(self._client_here, concurrency, sleep)
 
-    def _new(self) -> Any:
-        import httpx
-
+    def _client(self) -> Client:
         self.key.guard_logs()
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-        return httpx.AsyncClient(follow_redirects=False, limits=limits, trust_env=False, transport=self.http)
+        return Httpx(self.http, self.connect_s)
+
+    def _client_here(self) -> Client:
+        if self.http is None and self.base_url.lower().startswith("http://"):
+            return Plain(self.base_url, self.connect_s)
+        return self._client()
+
+    @property
+    def connect_s(self) -> float:
+        return min(CONNECT_S, self.timeout_s)
 
     def close(self) -> None:
         """End what is under way and the connections."""
@@ -236,7 +244,7 @@ class Transport:
             raise Fault(f"cannot be reached: {type(error).__name__}") from None
 
     async def _exchange(
-        self, client: Any, path: str, body: Mapping[str, Any], deadline: float
+        self, client: Client, path: str, body: Mapping[str, Any], deadline: float
     ) -> tuple[int, Mapping[str, str], bytes]:
         async with asyncio.timeout(max(0.0, deadline - self.clock())):
             response = await self._sent(client, path, body)
@@ -245,7 +253,7 @@ class Transport:
             finally:
                 await response.aclose()
 
-    async def _open(self, client: Any, path: str, body: Mapping[str, Any], deadline: float) -> Any:
+    async def _open(self, client: Client, path: str, body: Mapping[str, Any], deadline: float) -> Response:
         async with asyncio.timeout(max(0.0, deadline - self.clock())):
             return await self._sent(client, path, body)
 
@@ -257,13 +265,9 @@ class Transport:
         async with asyncio.timeout(max(0.0, deadline - self.clock())):
             return await anext(chunks, None)
 
-    async def _sent(self, client: Any, path: str, body: Mapping[str, Any]) -> Any:
-        import httpx
-
-        timeout = httpx.Timeout(None, connect=min(CONNECT_S, self.timeout_s))
+    async def _sent(self, client: Client, path: str, body: Mapping[str, Any]) -> Response:
         content, headers = json.dumps(body).encode(), {**HEADERS, **self.key.headers(self.base_url)}
-        request = client.build_request("POST", self.base_url + path, content=content, headers=headers, timeout=timeout)
-        return await client.send(request, stream=True)
+        return await client.post(self.base_url + path, content, headers)
 
     async def _body(self, response: Any) -> bytes:
         found = bytearray()

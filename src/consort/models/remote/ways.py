@@ -13,6 +13,7 @@ from functools import cached_property
 from threading import Semaphore
 from typing import Any, Protocol, TypeVar
 
+from consort.models.remote.clients import Client
 from consort.models.remote.loop import Loop
 
 T = TypeVar("T")
@@ -22,7 +23,7 @@ class Way(Protocol):
     """How work on the network is waited for, `client` being who does it."""
 
     @property
-    def client(self) -> Any: ...
+    def client(self) -> Client: ...
 
     async def run(self, work: Coroutine[Any, Any, T], *, counted: bool = False) -> T:
         """What `work` returns; `counted` work waits until there is room for one more."""
@@ -34,11 +35,11 @@ class Way(Protocol):
 class Blocking:
     """For threads: the network is worked on in a loop of its own, and whoever asks waits."""
 
-    def __init__(self, client: Callable[[], Any], concurrency: int, sleep: Callable[[float], None]) -> None:
+    def __init__(self, client: Callable[[], Client], concurrency: int, sleep: Callable[[float], None]) -> None:
         self._make, self.sleep, self._room = client, sleep, Semaphore(concurrency)
 
     @cached_property
-    def client(self) -> Any:
+    def client(self) -> Client:
         return self._make()
 
     @cached_property
@@ -58,7 +59,7 @@ class Blocking:
 class Here:
     """For coroutines of the event loop that runs."""
 
-    def __init__(self, client: Any, concurrency: int, sleep: Callable[[float], None]) -> None:
+    def __init__(self, client: Client, concurrency: int, sleep: Callable[[float], None]) -> None:
         self.client, self.sleep, self._room = client, sleep, asyncio.Semaphore(concurrency)
 
     async def run(self, work: Coroutine[Any, Any, T], *, counted: bool = False) -> T:
@@ -77,7 +78,7 @@ class Here:
 class Heres:
     """The one of each loop, made at its first use."""
 
-    def __init__(self, client: Callable[[], Any], concurrency: int, sleep: Callable[[float], None]) -> None:
+    def __init__(self, client: Callable[[], Client], concurrency: int, sleep: Callable[[float], None]) -> None:
         self._make, self._concurrency, self.sleep = client, concurrency, sleep
         self._made: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Here] = weakref.WeakKeyDictionary()
 
