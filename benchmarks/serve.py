@@ -1,11 +1,12 @@
 """The server's figures: what it adds to an upstream, how streams pass, what it bears, and what batching gives.
 
-    python benchmarks/serve.py [overhead] [stream] [load] [batching] [--requests 300000] [--litellm ENVIRONMENT]
+    python benchmarks/serve.py [overhead] [stream] [load] [beside] [batching] [--requests 300000] [--litellm ENV]
 
 overhead  direct, gateway, direct, gateway … in turn against a local mock of 1.6 ms: the difference of medians of seven
           rounds, one request at a time; with --litellm its proxy is measured in the same turns
 stream    time to first piece and gaps between pieces, direct and through
 load      requests at concurrency 64 on an instant model: failures, memory, requests a second against a bare route
+beside    rounds of 50 good requests, with and without a bad one among them, in turns: bytes, and p99
 batching  32 requests of 64 to 256 tokens that arrive over 5 s on the 17 M model of decode.py, against one at a time
 
 A small client on raw sockets is used, so that it takes little of the machine that it shares with the servers.
@@ -81,6 +82,13 @@ if sys.argv[2] != "0":
     models["mock"] = RemoteModel("mock", f"http://127.0.0.1:{sys.argv[2]}/v1")
 Server(models=models, port=int(sys.argv[1]), queue=512).run()
 """
+LETTERS = """
+import sys
+from consort.models.fake import FakeTokenizer, FakeTokenModel
+from consort.server.run import Server
+letters = FakeTokenModel.random(1, FakeTokenizer("".join(chr(i) for i in range(32, 127)) + chr(10)), name="letters")
+Server(models={"letters": letters}, port=int(sys.argv[1])).run()
+"""
 BARE = """
 import sys
 import uvicorn
@@ -95,7 +103,8 @@ async def answer(request):
     return JSONResponse({"model": body["model"], "choices": [choice]})
 
 app = Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])
-uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), http="h11", loop="asyncio", log_level="critical")
+options = {"http": "h11", "loop": "asyncio", "log_level": "critical", "timeout_keep_alive": 600}
+uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), **options)
 """
 
 
@@ -149,14 +158,20 @@ class Connection:
         self.socket.sendall(self.data)
         found = b""
         while b"\r\n\r\n" not in found:
-            found += self.socket.recv(65536)
+            found += self._more()
         head, _, body = found.partition(b"\r\n\r\n")
         if b" 200 " not in head.split(b"\r\n")[0]:
             raise RuntimeError(found[:300].decode(errors="replace"))
         length = next(int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line)
         while len(body) < length:
-            body += self.socket.recv(65536)
+            body += self._more()
         return 1e3 * (time.perf_counter() - begun)
+
+    def _more(self) -> bytes:
+        found = self.socket.recv(65536)
+        if not found:
+            raise RuntimeError("the server has closed the connection")
+        return found
 
 
 def overhead(litellm: str | None, rounds: int = 7, each: int = 200) -> None:
@@ -294,6 +309,57 @@ def rss(pid: int) -> float:
     return pages * resource.getpagesize() / 2**20
 
 
+def beside(rounds: int = 8, good: int = 50, concurrency: int = 8) -> None:
+    """Rounds of good requests alone and with bad ones among them, in turns: bytes, and the slowest of a hundred."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    port = free_port()
+    bad = ({"max_tokens": "abc"}, {"model": "nobody"}, {"logit_bias": {"10000000": 1}}, {"guided_regex": "("})
+
+    def ask(fields: dict[str, object]) -> tuple[float, str]:
+        begun = time.perf_counter()
+        found = whole_answer(port, request_bytes(port, "letters", **fields))
+        return 1e3 * (time.perf_counter() - begun), found
+
+    def one_round(number: int, with_bad: bool) -> tuple[list[float], list[str]]:
+        jobs = [{"messages": [{"role": "user", "content": "abc"[i % 3] * (1 + i % 7)}]} for i in range(good)]
+        with ThreadPoolExecutor(concurrency + 1) as pool:
+            wrong = [pool.submit(ask, bad[number % len(bad)])] if with_bad else []
+            found = list(pool.map(ask, jobs))
+            for future in wrong:
+                future.result()
+        return [ms for ms, _ in found], [text for _, text in found]
+
+    with process(*python(LETTERS, str(port)), port=port):
+        one_round(0, True)
+        alone, disturbed, same = [], [], True
+        right = one_round(0, False)[1]
+        for number in range(rounds):
+            for times, with_bad in ((alone, False), (disturbed, True)):
+                took, texts = one_round(number, with_bad)
+                times += took
+                same = same and texts == right
+    slow = [sorted(times)[int(0.99 * len(times))] for times in (alone, disturbed)]
+    middle = [statistics.median(times) for times in (alone, disturbed)]
+    print(
+        f"beside a bad request: answers {'the same' if same else 'CHANGED'} in {rounds} rounds of {good}; median"
+        f" {middle[0]:.1f} -> {middle[1]:.1f} ms, p99 {slow[0]:.1f} -> {slow[1]:.1f} ms"
+        f" ({slow[1] / slow[0]:.2f} x, goal at most 2)"
+    )
+
+
+def whole_answer(port: int, data: bytes) -> str:
+    """The text of an answer, "" for one that is an error."""
+    with socket.create_connection(("127.0.0.1", port)) as opened:
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        opened.sendall(data.replace(b"content-type", b"connection: close\r\ncontent-type", 1))
+        found = b""
+        while part := opened.recv(65536):
+            found += part
+    body = json.loads(found.partition(b"\r\n\r\n")[2])
+    return str(body["choices"][0]["message"]["content"]) if "choices" in body else ""
+
+
 def batching(requests: int = 32, seconds: float = 5.0) -> None:
     sys.path.insert(0, str(HERE))
     import decode
@@ -341,11 +407,11 @@ def batching(requests: int = 32, seconds: float = 5.0) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=["overhead", "stream", "load", "batching", []])
+    parser.add_argument("parts", nargs="*", choices=["overhead", "stream", "load", "beside", "batching", []])
     parser.add_argument("--requests", type=int, default=300_000)
     parser.add_argument("--litellm", help="an environment (a folder with bin/litellm)")
     given = parser.parse_args()
-    parts = given.parts or ["overhead", "stream", "load", "batching"]
+    parts = given.parts or ["overhead", "stream", "load", "beside", "batching"]
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     if "overhead" in parts:
         overhead(given.litellm)
@@ -353,6 +419,8 @@ def main() -> None:
         stream()
     if "load" in parts:
         load(given.requests)
+    if "beside" in parts:
+        beside()
     if "batching" in parts:
         batching()
 

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 
 import consort as c
@@ -59,6 +60,33 @@ def test_the_tree_of_a_plan(client):
     assert [m["name"] for m in trees["average"]["tree"]["members"]] == ["letters-1", "letters-2"]
 
 
+def test_the_zoo_is_what_is_loaded(client):
+    assert client.get("/consort/zoo").json() == {"models": [], "similarity": None}  # no weights on disk
+    models = {"base": c.model("lab:base"), "next": c.model("lab:next"), "far": c.model("lab:b-base"),
+              "team": c.average([c.model("lab:base"), c.model("lab:next")])}  # fmt: skip
+    with Server(models=models, port=0) as running:
+        found = httpx.get(f"{running.url}/consort/zoo", timeout=60).json()
+        assert found == httpx.get(f"{running.url}/consort/zoo", timeout=60).json()
+    about = {one["id"]: one for one in found["models"]}
+    assert {"base", "next", "far"} <= set(about) and "team" not in about
+    module = models["base"].module
+    assert about["base"]["parameters"] == sum(p.numel() for p in module.parameters())
+    alike = found["similarity"]
+    place = {name: i for i, name in enumerate(alike["models"])}
+    cosine = alike["weights"][place["base"]][place["next"]]
+    assert 0.5 < cosine < 1 and alike["weights"][place["base"]][place["base"]] == pytest.approx(1)
+
+
+def with_documents():
+    """A model that repeats the evidence it is shown; one of the documents is made of markup."""
+    from consort.cooperate.retrieve import Augmented
+    from consort.cooperate.retrieve.retrievers.bm25 import Bm25
+    from consort.knowledge import TextIndex
+
+    index = TextIndex.of([f"script document title hacked {EVIL}"])
+    return Augmented(FakeModel(lambda text: f"document {EVIL} says {text}", name="reader"), Bm25(index=index), k=1)
+
+
 DRIVE = Path(__file__).parent / "browser" / "drive.py"
 
 
@@ -66,17 +94,21 @@ def test_in_a_browser():
     folder, browser = os.environ.get("CONSORT_BROWSER"), shutil.which("chromium")
     if not folder or not browser:
         pytest.skip("CONSORT_BROWSER names no environment with playwright, or there is no chromium")
+    shots = os.environ.get("CONSORT_SCREENSHOTS", "")
     evil = FakeModel(lambda text: f"{EVIL} {text}", name="<script>document.title='hacked'</script>", logprob=-0.1)
     models = {
         "team": c.average([letters(1), letters(2)]),
         "cascade": c.cascade([evil, FakeModel(lambda text: "careful", name="careful")], threshold=0.1),
+        "base": c.model("lab:base"),
+        "next": c.model("lab:next"),
+        "documents": with_documents(),
     }
     with Server(models=models, port=0) as running:
-        command = [Path(folder) / "bin" / "python", "-I", DRIVE, running.url, browser, EVIL]
+        command = [Path(folder) / "bin" / "python", "-I", DRIVE, running.url, browser, EVIL, shots]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     seen = json.loads(done.stdout.splitlines()[-1])
     assert seen["titles"] == ["consort"] and seen["errors"] == []
     assert seen["scripts"] == 1 and seen["images"] == 0
     assert all(width <= wanted for wanted, width in seen["widths"])
-    assert EVIL in seen["answer"] and seen["tokens"] > 0
+    assert EVIL in seen["answer"] and seen["tokens"] > 0 and seen["squares"] >= 8

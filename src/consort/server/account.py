@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from consort.core.types import add_cost
+from consort.server.errors import LATE
 from consort.server.http import ascii_header, plain
 from consort.server.request import Answer, Context, Request
 from consort.server.table import Served
@@ -61,7 +62,7 @@ def _merge(context: Context, answers: Sequence[Answer]) -> None:
         details = answer.completion.details
         for name, why in dict(details.get("failed", {})).items():
             said = str(why)
-            reason = "timeout" if "in time" in said or "deadline" in said else "error"
+            reason = "timeout" if any(words in said for words in LATE) else "error"
             context.dropped.setdefault(name, "nonfinite" if "not numbers" in said else reason)
         for name in details.get("left_out", {}):
             context.dropped.setdefault(name, "nonfinite")

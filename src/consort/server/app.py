@@ -22,6 +22,7 @@ from consort.server.limits import Limits
 from consort.server.operations.keys import Grant, Keys
 from consort.server.operations.metrics import Metrics
 from consort.server.operations.records import Record, Records
+from consort.server.operations.traces import Traces
 from consort.server.request import Answer, Context, Event, Request
 from consort.server.routes import Route, Routes
 from consort.server.scheduler.scheduler import Scheduler
@@ -45,6 +46,7 @@ class State:
     """Names by which the server may be asked for; checked where there is no key."""
     metrics: Metrics = field(default_factory=Metrics)
     records: Records = field(default_factory=Records)
+    traces: Traces = field(default_factory=Traces)
     ready: bool = True
     closing: bool = False
     in_flight: int = 0
@@ -68,6 +70,7 @@ class App:
         begun = time.perf_counter()
         call = Call(scope, receive, self.state.limits, secrets.token_hex(12), headers_of(scope))
         record = Record(call.id, call.method, call.path)
+        record.trace = self.state.traces.begin(call.method, call.path, call.headers)
         route: Route | None = None
         try:
             route = self._admitted(call)
@@ -92,6 +95,7 @@ class App:
                     self.state.on_start()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
+                await self.state.worker.leave()
                 if self.state.on_stop is not None:
                     self.state.on_stop()
                 await send({"type": "lifespan.shutdown.complete"})
@@ -180,7 +184,7 @@ class App:
             own = {"x-consort-request-id": call.id, "x-consort-cache": "hit"}
             return replace(kept, headers={**kept.headers, **own})
         context = Context(call.id, served.id, deadline_of(served, state.limits.deadline_s), served.max_members)
-        context.tools = request.tools if request.calls_tools else ()
+        context.tools, context.trace = request.tools if request.calls_tools else (), record.trace
         exchange = Exchange(served, request, context)
         exchange.account = lambda answers: account(served, request, context, answers)
         run = Run(self.state, served, request, context, record, grant)
@@ -189,7 +193,6 @@ class App:
             chunks = run.closing(dialect.stream(exchange, run.rest(first)))
             return Reply(200, kind=dialect.events, headers=headers(served, context, None), chunks=chunks)
         answers = await unless_gone(run.all(), call.receive)
-        check_quorum(served, context)
         document = dialect.whole(exchange, answers)
         reply = Reply(200, dumped(document), headers=headers(served, context, answers))
         if state.cache is not None:
@@ -209,6 +212,7 @@ class App:
         seconds = time.perf_counter() - begun
         self.state.metrics.request(route.name if route else "none", record, seconds)
         self.state.records.write(record, seconds)
+        record.trace.end(route.name if route else "none", record)
 
 
 class Run:
@@ -239,6 +243,7 @@ class Run:
         if self.context.first_s is None:
             self.context.first_s = time.perf_counter() - self.context.begun
         if isinstance(event, Answer):
+            check_quorum(self.served, self.context)
             self.answers.append(event)
         return event
 

@@ -50,7 +50,8 @@ def invalid(param: str, message: str, code: str = "invalid_value") -> ApiError:
     return ApiError(400, f"{param}: {message}", param=param, code=code)
 
 
-PARAMS = {"prompts": "messages", "logit_bias": "logit_bias"}
+LATE = ("in time", "deadline", "has not answered within")
+"""What messages of failures say that are a matter of time."""
 
 
 def api_error(error: BaseException, *, prompt: str = "messages") -> ApiError:
@@ -68,7 +69,7 @@ def api_error(error: BaseException, *, prompt: str = "messages") -> ApiError:
         return ApiError(500, "a defect of the server; its log has more", headers={"x-should-retry": "false"})
     message = error.message if error.hint is None else f"{error.message} ({error.hint})"
     if isinstance(error, EnvironmentFailure):
-        status = 504 if "in time" in error.message or "time" in (error.field or "") else 502
+        status = 504 if any(words in error.message for words in LATE) else 502
         return ApiError(status, message, code="upstream_error")
     if isinstance(error, BadData) and "context window" in error.message:
         return ApiError(400, message, param=prompt, code="context_length_exceeded")

@@ -6,11 +6,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from consort.server.errors import ApiError
 from consort.server.limits import Limits
 
+T = TypeVar("T")
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -135,21 +136,29 @@ async def _write(chunks: AsyncIterator[bytes], send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def unless_gone(work: Awaitable[Any], receive: Receive) -> Any:
+async def unless_gone(work: Awaitable[T], receive: Receive) -> T:
     """What `work` gives; raises ClientGone, and ends it, once the client has closed the connection."""
-    working = asyncio.ensure_future(work)
+    own, is_over, is_gone = asyncio.current_task(), False, False
+    assert own is not None
+
+    def left(_: object) -> None:
+        nonlocal is_gone
+        if not is_over:
+            is_gone = True
+            own.cancel()
+
     leaving = asyncio.ensure_future(gone(receive))
+    leaving.add_done_callback(left)
     try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        working.cancel()
-        raise ClientGone
+        return await work
+    except asyncio.CancelledError:
+        if not is_gone:
+            raise
+        own.uncancel()
+        raise ClientGone from None
     finally:
+        is_over = True
         leaving.cancel()
-        if not working.done():
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
 
 
 def headers_of(scope: Scope) -> dict[str, str]:

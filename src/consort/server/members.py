@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -19,11 +20,14 @@ from consort.ensemble.calls import streamed
 from consort.models.base import Session
 from consort.models.token_model import TokenModel
 from consort.server.cooldown import Cooldown
-from consort.server.request import Context
+from consort.server.errors import LATE
+from consort.server.request import Asked, Context
 from consort.server.scheduler.scheduler import Scheduler
 from consort.server.tools import calls_in, canonical
 
 T = TypeVar("T")
+SHARE = 0.8
+"""Of the time that a strategy has, what a member may take: the rest is for the strategy to go on without it."""
 OutcomeListener = Callable[[str, str, str], None]
 """Told of each call: strategy, member, outcome."""
 
@@ -85,15 +89,21 @@ class Member:
         return getattr(self.model, "members", ()) or (self.model,)
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
-        return _asked(self.owner, self, prompts, sampling, lambda: self.model.generate(prompts, sampling))
+        return _asked(self.owner, self, sampling, lambda own: self.model.generate(prompts, own))
 
     def stream(
         self, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Any = None
     ) -> Generator[str, None, Completion]:
         """Pieces as they come; whether the member may be asked, and what became of it, as for whole answers."""
-        if getattr(sampling, "context", None) is None or not hasattr(self.model, "stream"):
+        if not isinstance(sampling, Asked):
             return (yield from streamed(self.model, prompt, sampling, cancel))
-        return (yield from _followed(self.owner, self, sampling, streamed(self.model, prompt, sampling, cancel)))
+        if not hasattr(self.model, "stream"):
+            (answer,) = self.generate([prompt], sampling)
+            if answer.text:
+                yield answer.text
+            return answer
+        own, over = _bounded(sampling)
+        return (yield from _followed(self.owner, self, own, streamed(self.model, prompt, own, over)))
 
 
 class TokenMember(TokenModel):
@@ -126,77 +136,97 @@ class TokenMember(TokenModel):
     def generate(
         self, prompts: Sequence[Prompt], sampling: Sampling = Sampling(), *, cancel: Any = None
     ) -> list[Completion]:
-        context: Context | None = getattr(sampling, "context", None)
-
-        def work() -> list[Completion]:
+        def work(own: Sampling) -> list[Completion]:
             if not runs_plainly(self.model):
-                return self.model.generate(prompts, sampling)
-            gone = bool if context is None else context.is_over
-            return self.owner.scheduler.generate(self.model, prompts, sampling, cancelled=gone)
+                return self.model.generate(prompts, own)
+            gone = own.is_over if isinstance(own, Asked) else bool
+            return self.owner.scheduler.generate(self.model, prompts, own, cancelled=gone)
 
-        return _asked(self.owner, self, prompts, sampling, work)
+        return _asked(self.owner, self, sampling, work)
 
     def stream(
         self, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Any = None
     ) -> Generator[str, None, Completion]:
         """Pieces as they come, from the common batch."""
-        if getattr(sampling, "context", None) is None or not runs_plainly(self.model):
+        if not isinstance(sampling, Asked) or not runs_plainly(self.model):
             return (yield from streamed(self.model, prompt, sampling, cancel))
-        pieces = self.owner.scheduler.stream(self.model, prompt, sampling, cancelled=cancel or bool)
-        return (yield from _followed(self.owner, self, sampling, pieces))
+        own, over = _bounded(sampling)
+        pieces = self.owner.scheduler.stream(self.model, prompt, own, cancelled=over)
+        return (yield from _followed(self.owner, self, own, pieces))
+
+
+def _bounded(sampling: Asked) -> tuple[Asked, Callable[[], bool]]:
+    """The sampling of one member's call, which ends before the strategy's own; whether it is over."""
+    own = sampling.share(SHARE)
+    return own, own.is_over
 
 
 def _followed(
-    owner: Members, member: Any, sampling: Any, pieces: Generator[str, None, Completion]
+    owner: Members, member: Any, sampling: Asked, pieces: Generator[str, None, Completion]
 ) -> Generator[str, None, Completion]:
-    """A stream whose end is entered in the request's account."""
-    context: Context = sampling.context
-    with context.lock:
-        if member.name not in context.asked:
-            context.asked.append(member.name)
-        refused = _refused(member, context)
-    if refused:
-        context.dropped[member.name] = refused[0]
-        raise EnvironmentFailure(refused[1], field=member.name)
+    """A stream whose end is entered in the request's account; one that is cut off by its time has failed."""
+    _enter(member, sampling.context)
+    begun = time.time_ns()
     try:
         answer = yield from pieces
+        if answer.finish_reason == "cancelled" and not sampling.context.gone.is_set():
+            raise late(member.name)
     except (ConsortError, OSError) as error:
-        with context.lock:
-            context.dropped[member.name] = reason_of(error)
-        owner.heard(context.strategy, member.name, reason_of(error))
-        member.resting.note(False)
+        _failed(owner, member, sampling.context, error, begun)
         raise
-    member.resting.note(True)
-    owner.heard(context.strategy, member.name, "ok")
+    _answered(owner, member, sampling.context, begun)
     return answer
 
 
 def _asked(
-    owner: Members, member: Any, prompts: Sequence[Prompt], sampling: Sampling, work: Callable[[], list[Completion]]
+    owner: Members, member: Any, sampling: Sampling, work: Callable[[Sampling], list[Completion]]
 ) -> list[Completion]:
     """The member's answers, or why there are none; entered in the request's account."""
-    context: Context | None = getattr(sampling, "context", None)
-    if context is None:
-        return work()
+    if not isinstance(sampling, Asked):
+        return work(sampling)
+    context, own = sampling.context, sampling.share(SHARE)
+    _enter(member, context)
+    begun = time.time_ns()
+    try:
+        found = in_time(lambda: work(own), own.left(), member.name)
+        if any(one.finish_reason == "cancelled" for one in found) and not context.gone.is_set():
+            raise late(member.name)
+    except (ConsortError, OSError) as error:
+        _failed(owner, member, context, error, begun)
+        raise
+    _answered(owner, member, context, begun)
+    return [with_calls(one, context.tools) for one in found] if context.tools else found
+
+
+def _enter(member: Any, context: Context) -> None:
+    """Enter that a member is asked. Raises EnvironmentFailure where it may not be."""
     with context.lock:
         if member.name not in context.asked:
             context.asked.append(member.name)
         refused = _refused(member, context)
-    try:
         if refused:
-            raise EnvironmentFailure(refused[1], field=member.name)
-        found = in_time(work, context, member.name)
-    except (ConsortError, OSError) as error:
-        reason = refused[0] if refused else reason_of(error)
-        with context.lock:
-            context.dropped[member.name] = reason
-        owner.heard(context.strategy, member.name, reason)
-        if not refused and (reason != "error" or isinstance(error, EnvironmentFailure | OSError)):
-            member.resting.note(False)
-        raise
+            context.dropped[member.name] = refused[0]
+    if refused:
+        member.owner.heard(context.strategy, member.name, refused[0])
+        context.trace.member(member.name, time.time_ns(), refused[0])
+        raise EnvironmentFailure(refused[1], field=member.name)
+
+
+def _answered(owner: Members, member: Any, context: Context, begun: int) -> None:
     member.resting.note(True)
     owner.heard(context.strategy, member.name, "ok")
-    return [with_calls(one, context.tools) for one in found] if context.tools else found
+    context.trace.member(member.name, begun, "ok")
+
+
+def _failed(owner: Members, member: Any, context: Context, error: Exception, begun: int) -> None:
+    """Enter why a member gave no answer; what the machine or the network did to it counts towards its rest."""
+    reason = reason_of(error)
+    with context.lock:
+        context.dropped[member.name] = reason
+    owner.heard(context.strategy, member.name, reason)
+    context.trace.member(member.name, begun, reason)
+    if reason != "error" or isinstance(error, EnvironmentFailure | OSError):
+        member.resting.note(False)
 
 
 def _refused(member: Any, context: Context) -> tuple[str, str] | None:
@@ -213,14 +243,18 @@ def reason_of(error: Exception) -> str:
     said = str(error)
     if "not numbers" in said or "whose logits are numbers" in said:
         return "nonfinite"
-    if isinstance(error, TimeoutError) or "in time" in said or "deadline" in said:
+    if isinstance(error, TimeoutError) or any(words in said for words in LATE):
         return "timeout"
     return "error"
 
 
-def in_time(work: Callable[[], T], context: Context, name: str) -> T:
-    """What `work` returns before the deadline; later it goes on by itself and nobody waits for it."""
-    if context.deadline == float("inf"):
+def late(name: str) -> EnvironmentFailure:
+    return EnvironmentFailure("did not answer before the deadline", field=name)
+
+
+def in_time(work: Callable[[], T], seconds: float, name: str) -> T:
+    """What `work` returns within `seconds`; later it goes on by itself and nobody waits for it."""
+    if seconds == float("inf"):
         return work()
     found: list[T] = []
     failed: list[BaseException] = []
@@ -233,11 +267,11 @@ def in_time(work: Callable[[], T], context: Context, name: str) -> T:
 
     thread = threading.Thread(target=run, name=f"consort-member-{name}", daemon=True)
     thread.start()
-    thread.join(max(0.0, context.left()))
+    thread.join(max(0.0, seconds))
     if failed:
         raise failed[0]
     if not found:
-        raise EnvironmentFailure("did not answer before the deadline", field=name)
+        raise late(name)
     return found[0]
 
 

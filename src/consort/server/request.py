@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from consort.core.types import Completion, Prompt, Sampling
+from consort.server.operations.traces import Trace
 from consort.server.scheduler.ticket import Told
 
 
@@ -91,13 +92,6 @@ class Echoed:
 Event = TextDelta | Answer
 
 
-@dataclass(frozen=True, slots=True)
-class Asked(Sampling):
-    """Sampling of a request: members of a strategy find the request itself in it."""
-
-    context: Context | None = field(default=None, compare=False)
-
-
 @dataclass(slots=True, eq=False)
 class Context:
     """A request under way: its deadline, whether its client has gone, and what happened to members."""
@@ -115,6 +109,7 @@ class Context:
     first_s: float | None = None
     details: dict[str, Any] = field(default_factory=dict)
     lock: Any = field(default_factory=threading.Lock)
+    trace: Trace = field(default_factory=Trace)
 
     def left(self) -> float:
         """Seconds until the deadline."""
@@ -122,3 +117,24 @@ class Context:
 
     def is_over(self) -> bool:
         return self.gone.is_set() or self.left() <= 0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked(Sampling):
+    """Sampling of a request: members of a strategy find the request itself in it, and until when they may take."""
+
+    context: Context = field(default_factory=lambda: Context(""), compare=False)
+    until: float = field(default=float("inf"), compare=False)
+    """By the monotonic clock; the request's own deadline is a bound too."""
+
+    def left(self) -> float:
+        """Seconds until the time of this call is over."""
+        return min(self.until, self.context.deadline) - time.monotonic()
+
+    def share(self, part: float) -> Asked:
+        """The same with a part of the time that is left."""
+        left = self.left()
+        return self if left == float("inf") else replace(self, until=time.monotonic() + part * max(0.0, left))
+
+    def is_over(self) -> bool:
+        return self.context.gone.is_set() or self.left() <= 0

@@ -141,6 +141,7 @@ class Server:
         from consort.server.cache import Cache
         from consort.server.members import Members
         from consort.server.operations.records import Records
+        from consort.server.operations.traces import traces_of_environment
         from consort.server.scheduler.scheduler import Scheduler
         from consort.server.table import Table
         from consort.server.work import Worker
@@ -160,6 +161,7 @@ class Server:
             keys=keys,
             hosts=frozenset(hosts),
             records=Records(out, prompts=options.log_prompts),
+            traces=traces_of_environment(),
             cache=Cache(options.cache) if options.cache else None,
             ready=False,
         )
@@ -212,6 +214,7 @@ class Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=75,
             h11_max_incomplete_event_size=limits.header_bytes,
             timeout_graceful_shutdown=int(limits.drain_s),
@@ -264,6 +267,7 @@ class Server:
         if self.state.keys is not None:
             self.state.keys.close()
         self.state.records.close()
+        self.state.traces.close()
 
     def __enter__(self) -> Server:
         """Serve in a thread; returns once the models are loaded. Raises what loading raises."""

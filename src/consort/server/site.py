@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from consort.models.remote.wire.objects import dumped
-from consort.server import handlers, pages, view
+from consort.server import handlers, pages, view, zoo
 from consort.server.dialects import messages, ollama, openai, responses
 from consort.server.http import Call, Reply
 from consort.server.openapi import document
@@ -28,6 +28,7 @@ def routes() -> Routes:
             Route("/", "GET", "page", pages.page, summary="A page to try the models."),
             Route("/static/", "GET", "static", pages.static, prefix=True, summary="What the page needs."),
             Route("/consort/models", "GET", "trees", pages.tree, summary="What each model is made of."),
+            Route("/consort/zoo", "GET", "zoo", zoo.zoo, summary="The models with weights, and how alike they are."),
             Route("/consort/view", "POST", "view", view.view, counts=True, summary="Who said what, token by token."),
             Route("/openapi.json", "GET", "openapi", openapi, summary="This document."),
             Route("/health", "GET", "health", handlers.health, summary="Whether the server lives."),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from consort.core.errors import EnvironmentFailure
 from consort.core.types import Completion, Prompt, Sampling, Tokens
@@ -43,12 +43,31 @@ def fresh_seed() -> int:
     return secrets.randbits(48)
 
 
+@runtime_checkable
+class Awaited(Protocol):
+    """A model that is waited for in an event loop (`models.remote.model.RemoteModel`)."""
+
+    async def answers(self, prompts: Sequence[Prompt], sampling: Sampling) -> list[Completion]: ...
+
+    def pieces(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[str | Completion, None]: ...
+
+    async def leave(self) -> None: ...
+
+
 class Worker:
     """Answers requests: in the common batch where that can be, else in a bounded pool of threads."""
 
     def __init__(self, scheduler: Scheduler, *, pool: int = 64) -> None:
         self.scheduler = scheduler
         self.pool = ThreadPoolExecutor(max_workers=pool, thread_name_prefix="consort-work")
+        self.far: set[Awaited] = set()
+        """Endpoints to which this event loop has connections."""
+
+    async def leave(self) -> None:
+        """End the connections to endpoints."""
+        for model in self.far:
+            await model.leave()
+        self.far.clear()
 
     def close(self) -> None:
         self.pool.shutdown(wait=False, cancel_futures=True)
@@ -63,6 +82,8 @@ class Worker:
             source = self._read_only(served, request, prompts)
         elif served.in_batch:
             source = self._batched(served, request, prompts, sampling, context)
+        elif isinstance(served.asked, Awaited):
+            source = self._awaited(served.asked, served, request, prompts, sampling)
         else:
             source = self._apart(served, request, prompts, sampling, context)
         echoes = None
@@ -113,6 +134,25 @@ class Worker:
                     yield Answer(event.row, one.text, one.finish_reason, one, (), told, None, event.cached)
         finally:
             self.scheduler.cancel(ticket)
+
+    async def _awaited(
+        self, model: Awaited, served: Served, request: Request, prompts: Sequence[Prompt], sampling: Sampling
+    ) -> AsyncIterator[Event]:
+        """An endpoint, asked in this event loop: no thread stands between client and upstream."""
+        self.far.add(model)
+        if not request.stream or len(prompts) > 1:
+            for index, one in enumerate(await model.answers(prompts, sampling)):
+                yield await self._answered(served, request, prompts[index], index, one)
+            return
+        pieces = model.pieces(prompts[0], sampling)
+        try:
+            async for piece in pieces:
+                if isinstance(piece, Completion):
+                    yield await self._answered(served, request, prompts[0], 0, piece)
+                else:
+                    yield TextDelta(0, piece)
+        finally:
+            await pieces.aclose()
 
     async def _apart(
         self, served: Served, request: Request, prompts: Sequence[Prompt], sampling: Sampling, context: Context

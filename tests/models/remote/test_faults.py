@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -278,6 +279,21 @@ def asked(model: RemoteModel, case: Case) -> Any:
             return found
 
 
+async def awaited(model: RemoteModel, case: Case) -> Any:
+    """The same in the event loop that asks."""
+    try:
+        if case.ask == "generate":
+            return (await model.answers(["hi"], Sampling(max_tokens=9)))[0]
+        pieces = [piece async for piece in model.pieces("hi")]
+        assert "".join(pieces[:-1]) == pieces[-1].text
+        return pieces[-1]
+    finally:
+        await model.leave()
+
+
+WAYS = [("blocking", name) for name in CASES] + [("awaited", name) for name in CASES if CASES[name].ask != "score"]
+
+
 def timeout_of(name: str) -> float:
     """Long enough for those that send much or are waited for."""
     case = CASES[name]
@@ -286,17 +302,18 @@ def timeout_of(name: str) -> float:
     return TIMEOUT_S if "has not answered" in case.says or "for-ever" in name or "nothing" in name else 4.0
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(("way", "name"), WAYS)
 def test_a_misbehaving_endpoint(
-    server: m.Misbehaving, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    server: m.Misbehaving, way: str, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("CONSORT_API_KEY", KEY)
     case, timeout_s, found, raised = CASES[name], timeout_of(name), None, None
     model = RemoteModel(name, server.url, timeout_s=timeout_s, sleep=m.brief)
+    server.seen[name] = 0
     begun = time.perf_counter()
     try:
-        found = asked(model, case)
+        found = asked(model, case) if way == "blocking" else asyncio.run(awaited(model, case))
     except ConsortError as error:
         raised = error
     assert time.perf_counter() - begun < timeout_s + 1

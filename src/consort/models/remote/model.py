@@ -6,12 +6,12 @@ again here and nowhere else.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from threading import Event
@@ -27,6 +27,8 @@ from consort.models.remote.habits import Habits
 from consort.models.remote.options import PLAIN, Options, checked
 from consort.models.remote.reference import PREFIX, check_url, reference_text, split_reference
 from consort.models.remote.secret import Key
+from consort.models.remote.streaming import GRACE_S, awaited_pieces, read_to_its_end, started
+from consort.models.remote.ways import Way, finished
 from consort.models.remote.wire.answers import USUAL, answer_of, completion_of, raw_choice
 from consort.models.remote.wire.echo import Untold, echoed_logprob
 from consort.models.remote.wire.events import events_of, lines_of
@@ -39,8 +41,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-GRACE_S = 1.0
-"""How long a stream whose answer has ended is listened to for its usage."""
 
 
 class RemoteModel:
@@ -121,9 +121,26 @@ class RemoteModel:
 
         check_list(prompts)
         check(sampling, len(prompts))
-        answers = self._each(lambda number: self._answer(prompts[number], sampling, number), len(prompts))
+        way = self.transport.blocking
+        answers = self._each(lambda i: finished(self._answer(prompts[i], sampling, i, way)), len(prompts))
         self._tell(answers)
         return answers
+
+    async def answers(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
+        """As `generate`, in the event loop that asks: nothing blocks, and what is cancelled ends at once."""
+        from consort.models.decoding.sampling import check
+
+        check_list(prompts)
+        check(sampling, len(prompts))
+        way = self.transport.heres.get()
+        tasks = [asyncio.ensure_future(self._answer(p, sampling, i, way)) for i, p in enumerate(prompts)]
+        try:
+            found = [await task for task in tasks]
+        finally:
+            for task in tasks:
+                task.cancel()
+        self._tell(found)
+        return found
 
     def stream(
         self, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Event | Callable[[], bool] | None = None
@@ -138,11 +155,11 @@ class RemoteModel:
         begun = time.perf_counter()
         gone = cancel.is_set if isinstance(cancel, Event) else cancel or bool
 
-        def begin(path: str, body: dict[str, Any], deadline: float) -> Generator[str, None, Completion]:
+        async def begin(path: str, body: dict[str, Any], deadline: float) -> Generator[str, None, Completion]:
             pieces = self._pieces(path, body, deadline, gone)
-            return _started(pieces)
+            return started(pieces)
 
-        pieces = self._asked(prompt, sampling, 0, begin, stream=True)
+        pieces = finished(self._asked(prompt, sampling, 0, begin, self.transport.blocking, stream=True))
         try:
             found = yield from pieces
         except Failure as failure:
@@ -155,6 +172,36 @@ class RemoteModel:
         self._tell([found])
         return _timed(found, self.name, time.perf_counter() - begun)
 
+    async def pieces(self, prompt: Prompt, sampling: Sampling = Sampling()) -> AsyncGenerator[str | Completion, None]:
+        """As `stream`, in the event loop that asks: pieces, and at the end the completion."""
+        from consort.models.decoding.sampling import check
+
+        check(sampling, 1)
+        begun, way = time.perf_counter(), self.transport.heres.get()
+
+        async def begin(path: str, body: dict[str, Any], deadline: float) -> tuple[str | Completion, Any]:
+            pieces = awaited_pieces(self.transport, path, body, deadline, way)
+            return await anext(pieces), pieces
+
+        one, rest = await self._asked(prompt, sampling, 0, begin, way, stream=True)
+        try:
+            while not isinstance(one, Completion):
+                yield one
+                one = await anext(rest)
+        except Failure as failure:
+            self.transport.note_fault()
+            raise self.transport.error(failure) from None
+        except (Absent, Refused) as refusal:
+            raise refusal.error from None
+        finally:
+            await rest.aclose()
+        self._tell([one])
+        yield _timed(one, self.name, time.perf_counter() - begun)
+
+    async def leave(self) -> None:
+        """End the connections of the event loop that runs."""
+        await self.transport.heres.close()
+
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Log-likelihood (nats) of each continuation after its context, where the endpoint echoes log-probabilities.
 
@@ -166,17 +213,17 @@ class RemoteModel:
     def _score(self, context: str, continuation: str) -> float:
         if not continuation:
             return 0.0
-        deadline = self.transport.deadline()
+        way = self.transport.blocking
+        deadline = self.transport.deadline(way)
         body = echo_payload(self.model, context + continuation)
         hint = "an endpoint with echo and logprobs, or a local model"
 
-        def attempt() -> float:
-            return self.transport.post(
-                COMPLETIONS, body, lambda answer: echoed_logprob(raw_choice(answer), context, continuation), deadline
-            )
+        def read(answer: Any) -> float:
+            return echoed_logprob(raw_choice(answer), context, continuation)
 
         try:
-            return self.transport.tried(attempt, deadline)
+            attempt = partial(self.transport.post, COMPLETIONS, body, read, deadline, way)
+            return finished(self.transport.tried(attempt, deadline, way))
         except Untold as fault:
             raise Unsupported(str(fault), field=self.name, hint=hint) from None
         except Absent:
@@ -193,32 +240,33 @@ class RemoteModel:
         with ThreadPoolExecutor(max_workers=max(1, min(self.concurrency, count))) as pool:
             return list(pool.map(one, range(count)))
 
-    def _answer(self, prompt: Prompt, sampling: Sampling, number: int) -> Completion:
+    async def _answer(self, prompt: Prompt, sampling: Sampling, number: int, way: Way) -> Completion:
         begun = time.perf_counter()
 
-        def post(path: str, body: dict[str, Any], deadline: float) -> Completion:
-            return self.transport.post(path, body, lambda answer: completion_of(answer_of(answer)), deadline)
+        async def post(path: str, body: dict[str, Any], deadline: float) -> Completion:
+            return await self.transport.post(path, body, lambda a: completion_of(answer_of(a)), deadline, way)
 
-        found = self._asked(prompt, sampling, number, post)
+        found = await self._asked(prompt, sampling, number, post, way)
         return _timed(found, self.name, time.perf_counter() - begun)
 
-    def _asked(
+    async def _asked(
         self,
         prompt: Prompt,
         sampling: Sampling,
         number: int,
-        attempt: Callable[[str, dict[str, Any], float], T],
+        attempt: Callable[[str, dict[str, Any], float], Awaitable[T]],
+        way: Way,
         *,
         stream: bool = False,
     ) -> T:
         """What `attempt` makes of the request, in the form that the endpoint wants; one deadline for all."""
-        deadline = self.transport.deadline()
+        deadline = self.transport.deadline(way)
         path = COMPLETIONS if isinstance(prompt, str) and self.speaks_completions else CHAT
         while True:
             whole = payload(self.model, prompt, sampling, number, path=path, logprobs=True, stream=stream)
             body = self.habits.applied(whole)
             try:
-                found = self.transport.tried(partial(attempt, path, body, deadline), deadline)
+                found = await self.transport.tried(partial(attempt, path, body, deadline), deadline, way)
             except Absent as absent:
                 if path == CHAT:
                     raise absent.error from None
@@ -236,7 +284,7 @@ class RemoteModel:
         self, path: str, body: dict[str, Any], deadline: float, gone: Callable[[], bool]
     ) -> Generator[str, None, Completion]:
         heard = StreamState(self.key.veil())
-        with self._read_to_its_end(heard), self.transport.stream(path, body, deadline, gone) as flow:
+        with read_to_its_end(heard), self.transport.stream(path, body, deadline, gone) as flow:
             if flow.kind.partition(";")[0].strip() == "application/json":
                 found = completion_of(answer_of(heard.veil.over(json_of(b"".join(flow.chunks)))))
                 if found.text:
@@ -252,15 +300,6 @@ class RemoteModel:
             if heard.finish is not None:
                 flow.deadline = min(flow.deadline, self.transport.clock() + GRACE_S)
 
-    @contextmanager
-    def _read_to_its_end(self, heard: StreamState) -> Iterator[None]:
-        """What goes wrong after the answer is whole is no matter."""
-        try:
-            yield
-        except Failure:
-            if heard.finish is None:
-                raise
-
     def _tell(self, answers: Sequence[Completion]) -> None:
         """Count the answers that ended otherwise than answers do, and say so the first time."""
         odd = Counter(answer.finish_reason for answer in answers if answer.finish_reason not in USUAL)
@@ -275,28 +314,6 @@ def remote_model(reference: str, **options: Any) -> RemoteModel:
     """The model that `openai:NAME@BASE_URL` names (see remote/reference.py). Raises BadParameter for anything else."""
     name, base_url, given = split_reference(reference)
     return RemoteModel(name, base_url, **{**given, **options})
-
-
-def _started(pieces: Generator[str, None, Completion]) -> Generator[str, None, Completion]:
-    """The same pieces, the first of them already there."""
-    try:
-        first = next(pieces)
-    except StopIteration as end:
-        return _ended(end.value)
-    return _going(first, pieces)
-
-
-def _going(first: str, pieces: Generator[str, None, Completion]) -> Generator[str, None, Completion]:
-    try:
-        yield first
-        return (yield from pieces)
-    finally:
-        pieces.close()
-
-
-def _ended(completion: Completion) -> Generator[str, None, Completion]:
-    yield from ()
-    return completion
 
 
 def _timed(completion: Completion, name: str, seconds: float) -> Completion:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
-from threading import Semaphore
 from typing import Any, TypeVar
 
 from consort.core.counted import counted
 from consort.core.errors import BadParameter, ConsortError, EnvironmentFailure
 from consort.models.remote.breaker import Breaker
+from consort.models.remote.clients import Client, Httpx, Plain, Response
 from consort.models.remote.failures import Absent, Busy, Failure, Fault, Refused, raise_for, said_in, shortened
-from consort.models.remote.loop import Loop
 from consort.models.remote.secret import Key
+from consort.models.remote.ways import Blocking, Heres, Way
 from consort.models.remote.wire.errors import Reported, Said
 from consort.models.remote.wire.values import Broken, json_of
 
@@ -41,6 +40,15 @@ class Flow:
     deadline: float = 0.0
 
 
+@dataclass(slots=True)
+class AwaitedFlow:
+    """The same of a stream that is waited for in the event loop that reads it."""
+
+    kind: str
+    deadline: float
+    chunks: AsyncIterator[bytes]
+
+
 class Transport:
     """Posts JSON to the paths of one endpoint (see `remote.RemoteModel` for the settings); safe for threads.
 
@@ -61,32 +69,35 @@ class Transport:
         http: Any = None,
     ) -> None:
         self.base_url, self.key, self.timeout_s, self.retries = base_url, key, timeout_s, retries
-        self.sleep, self.http = sleep, http
+        self.http = http
         self.clock: Callable[[], float] = time.monotonic
-        self._breaker, self._room = Breaker(patience, cooldown_s), Semaphore(concurrency)
+        self._breaker = Breaker(patience, cooldown_s)
+        self.blocking = Blocking(self._client, concurrency, sleep)
+        self.heres = Heres(self._client_here, concurrency, sleep)
 
-    @cached_property
-    def _client(self) -> Any:
-        import httpx
-
+    def _client(self) -> Client:
         self.key.guard_logs()
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-        return httpx.AsyncClient(follow_redirects=False, limits=limits, trust_env=False, transport=self.http)
+        return Httpx(self.http, self.connect_s)
 
-    @cached_property
-    def _loop(self) -> Loop:
-        return Loop(self._client.aclose)
+    def _client_here(self) -> Client:
+        if self.http is None and self.base_url.lower().startswith("http://"):
+            return Plain(self.base_url, self.connect_s)
+        return self._client()
+
+    @property
+    def connect_s(self) -> float:
+        return min(CONNECT_S, self.timeout_s)
 
     def close(self) -> None:
         """End what is under way and the connections."""
-        self._loop.close()
+        self.blocking.loop.close()
 
-    def deadline(self) -> float:
+    def deadline(self, way: Way) -> float:
         """When a request that begins now must be at its end."""
-        _ = self._loop  # what is made once takes none of its time
+        _ = way.client  # what is made once takes none of its time
         return self.clock() + self.timeout_s
 
-    def tried(self, attempt: Callable[[], T], deadline: float) -> T:
+    async def tried(self, attempt: Callable[[], Awaitable[T]], deadline: float, way: Way) -> T:
         """What `attempt` returns, made again while it fails and there is time.
 
         A Fault is tried again `retries` times, after 0.5, 1, 2 … seconds or as the endpoint asks; a Busy endpoint is
@@ -100,7 +111,7 @@ class Transport:
             raise EnvironmentFailure(message, field=self.base_url, hint="is the endpoint up?")
         while True:
             try:
-                found = attempt()
+                found = await attempt()
             except Failure as failure:
                 is_busy = isinstance(failure, Busy)
                 number = waits if is_busy else faults
@@ -111,7 +122,7 @@ class Transport:
                     self._breaker.note(is_busy, self.clock)
                     raise self.error(failure) from None
                 faults, waits = faults + (not is_busy), waits + is_busy
-                self.sleep(pause)
+                await way.pause(pause)
             except (Absent, Refused):
                 self._breaker.note(True, self.clock)
                 raise
@@ -130,10 +141,11 @@ class Transport:
             hint = "ask less at a time (concurrency), or wait longer (timeout_s)"
         return EnvironmentFailure(shortened(self.key.hide(failure.message)), field=self.base_url, hint=hint)
 
-    def post(self, path: str, body: Mapping[str, Any], read: Callable[[Any], T], deadline: float) -> T:
+    async def post(self, path: str, body: Mapping[str, Any], read: Callable[[Any], T], deadline: float, way: Way) -> T:
         """What `read` makes of the JSON answer, asked once. Raises Failure, Absent, Refused."""
-        with self._room:
-            status, headers, content = self._told(self._exchange(path, body, deadline))
+        with self._faults():
+            exchange = self._exchange(way.client, path, body, deadline)
+            status, headers, content = await way.run(exchange, counted=True)
         self._judge(status, headers, content)
         with self.reading(headers):
             return read(self.key.veil().over(json_of(content)))
@@ -141,7 +153,7 @@ class Transport:
     @contextmanager
     def stream(self, path: str, body: Mapping[str, Any], deadline: float, gone: Callable[[], bool]) -> Iterator[Flow]:
         """A streamed answer, asked once. Raises Failure, Absent, Refused, when it is opened and while it is read."""
-        response = self._told(self._open(path, body, deadline), gone)
+        response = self._told(self._open(self.blocking.client, path, body, deadline), gone)
         if response is None:
             yield Flow(iter(()))
             return
@@ -153,7 +165,33 @@ class Transport:
             with self.reading(response.headers):
                 yield flow
         finally:
-            self._loop.run(response.aclose())
+            self.blocking.loop.run(response.aclose())
+
+    @asynccontextmanager
+    async def opened(self, path: str, body: Mapping[str, Any], deadline: float, way: Way) -> AsyncIterator[AwaitedFlow]:
+        """As `stream`, in the event loop that runs; whoever leaves closes it."""
+        with self._faults():
+            response = await self._open(way.client, path, body, deadline)
+        try:
+            with self._faults():
+                if response.status_code != 200:
+                    self._judge(response.status_code, response.headers, await self._rest(response, deadline))
+            flow = AwaitedFlow(response.headers.get("content-type", ""), deadline, response.aiter_bytes())
+            with self._faults(), self.reading(response.headers):
+                yield flow
+        finally:
+            await response.aclose()
+
+    async def chunks_of(self, flow: AwaitedFlow) -> AsyncIterator[bytes]:
+        """The bytes of a flow, as they come and before its deadline; the reader's own time does not count."""
+        size = 0
+        while (chunk := await self._next(flow.chunks, flow.deadline)) is not None:
+            size += len(chunk)
+            if size > MAX_BYTES:
+                raise Fault(f"answers with more than {MAX_BYTES} bytes")
+            came = self.clock()
+            yield self.key.hidden(chunk)
+            flow.deadline += self.clock() - came
 
     @contextmanager
     def reading(self, headers: Mapping[str, str]) -> Iterator[None]:
@@ -186,11 +224,17 @@ class Transport:
             flow.deadline += self.clock() - came
 
     def _told(self, work: Any, gone: Callable[[], bool] | None = None) -> Any:
-        """What the loop makes of `work`; errors of the client and of the machine are faults of the endpoint."""
+        """What the loop makes of `work`."""
+        with self._faults():
+            return self.blocking.loop.run(work, gone)
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        """Within it errors of the client and of the machine are faults of the endpoint."""
         import httpx
 
         try:
-            return self._loop.run(work, gone)
+            yield
         except TimeoutError:
             raise Fault(f"has not answered within {self.timeout_s:g} s") from None
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
@@ -200,18 +244,18 @@ class Transport:
             raise Fault(f"cannot be reached: {type(error).__name__}") from None
 
     async def _exchange(
-        self, path: str, body: Mapping[str, Any], deadline: float
+        self, client: Client, path: str, body: Mapping[str, Any], deadline: float
     ) -> tuple[int, Mapping[str, str], bytes]:
         async with asyncio.timeout(max(0.0, deadline - self.clock())):
-            response = await self._sent(path, body)
+            response = await self._sent(client, path, body)
             try:
                 return response.status_code, response.headers, await self._body(response)
             finally:
                 await response.aclose()
 
-    async def _open(self, path: str, body: Mapping[str, Any], deadline: float) -> Any:
+    async def _open(self, client: Client, path: str, body: Mapping[str, Any], deadline: float) -> Response:
         async with asyncio.timeout(max(0.0, deadline - self.clock())):
-            return await self._sent(path, body)
+            return await self._sent(client, path, body)
 
     async def _rest(self, response: Any, deadline: float) -> bytes:
         async with asyncio.timeout(max(0.0, deadline - self.clock())):
@@ -221,15 +265,9 @@ class Transport:
         async with asyncio.timeout(max(0.0, deadline - self.clock())):
             return await anext(chunks, None)
 
-    async def _sent(self, path: str, body: Mapping[str, Any]) -> Any:
-        import httpx
-
-        timeout = httpx.Timeout(None, connect=min(CONNECT_S, self.timeout_s))
+    async def _sent(self, client: Client, path: str, body: Mapping[str, Any]) -> Response:
         content, headers = json.dumps(body).encode(), {**HEADERS, **self.key.headers(self.base_url)}
-        request = self._client.build_request(
-            "POST", self.base_url + path, content=content, headers=headers, timeout=timeout
-        )
-        return await self._client.send(request, stream=True)
+        return await client.post(self.base_url + path, content, headers)
 
     async def _body(self, response: Any) -> bytes:
         found = bytearray()

@@ -6,8 +6,10 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
+
+from consort.server.operations.traces import Trace
 
 if TYPE_CHECKING:
     from consort.server.errors import ApiError
@@ -34,6 +36,7 @@ class Record:
     chosen: str = ""
     error: str = ""
     prompt: str = ""
+    trace: Trace = field(default_factory=Trace)
 
     def enter(
         self,
@@ -70,7 +73,7 @@ class Records:
         if self.out is None:
             return
         line: dict[str, Any] = {"time": round(time.time(), 3), "seconds": round(seconds, 6)}
-        for name in Record.__slots__:
+        for name in Record.__slots__[:-1]:
             value = getattr(record, name)
             if value not in ("", None, False, 0) or name == "status":
                 line[name] = round(value, 6) if isinstance(value, float) else value

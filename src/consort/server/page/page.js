@@ -303,8 +303,45 @@ function branch(node) {
   return made;
 }
 
+// ---- zoo ----
+const count = (value) => (value >= 1e9 ? `${(value / 1e9).toFixed(1)} B` : value >= 1e6 ? `${(value / 1e6).toFixed(1)} M` : value >= 1e3 ? `${(value / 1e3).toFixed(0)} K` : String(value ?? ""));
+
+function table(heads, rows) {
+  const cell = (kind, value) => (value instanceof Node ? value : make(kind, kind === "th" ? { scope: "col", text: value } : { text: value }));
+  const line = (values, kind) => make("tr", {}, ...values.map((value) => cell(kind, value)));
+  return make("table", {}, make("thead", {}, line(heads, "th")), make("tbody", {}, ...rows.map((row) => line(row, "td"))));
+}
+
+async function drawZoo() {
+  if (state.zoo) return;
+  state.zoo = true;
+  byId("animals").replaceChildren(make("p", { class: "quiet", text: "The weights are being read …" }));
+  try {
+    const found = await (await asked("/consort/zoo")).json();
+    const rows = found.models.map((m) => [m.id, m.architecture, count(m.parameters), `${m.layers ?? "?"} × ${m.width ?? "?"}`, count(m.vocabulary), count(m.window)]);
+    byId("animals").replaceChildren(rows.length ? table(["model", "architecture", "numbers", "layers × width", "vocabulary", "window"], rows) : make("p", { class: "empty", text: "No model here has weights of its own that could be shown." }));
+    if (found.similarity) drawAlike(found.similarity);
+    else if (rows.length > 1) byId("alike").replaceChildren(make("p", { class: "quiet", text: "Too much to read: they are not compared here. consort zoo similarity does it." }));
+  } catch (error) {
+    state.zoo = false;
+    byId("animals").replaceChildren();
+    notice(error.message);
+  }
+}
+
+function drawAlike(told) {
+  const square = (value) => {
+    const shown = value === null || value === undefined ? "–" : value.toFixed(2);
+    const cell = make("td", { class: "square", text: shown, title: value === null ? "another architecture" : `cosine ${value}` });
+    cell.style.setProperty("--strength", value === null ? "0" : Math.max(0, Math.min(0.75, value)).toFixed(3));
+    return cell;
+  };
+  const drawn = (title, values) => [make("h2", { text: title }), table(["", ...told.models], values.map((row, i) => [make("th", { scope: "row", text: told.models[i] }), ...row.map(square)]))];
+  byId("alike").replaceChildren(...drawn("Cosine of weights", told.weights), ...drawn("Cosine of differences from the family's mean", told.deltas));
+}
+
 // ---- tabs, composer ----
-const TABS = ["chat", "tokens", "plan"];
+const TABS = ["chat", "tokens", "plan", "zoo"];
 
 function show(name, focus) {
   state.tab = name;
@@ -314,8 +351,9 @@ function show(name, focus) {
     tab.tabIndex = other === name ? 0 : -1;
     byId(other).hidden = other !== name;
   }
-  byId("composer").hidden = name === "plan";
+  byId("composer").hidden = name === "plan" || name === "zoo";
   notice("");
+  if (name === "zoo") drawZoo();
   if (focus) byId(`tab-${name}`).focus();
 }
 

@@ -37,6 +37,13 @@ class StreamState:
         self.finish = piece.finish or self.finish
         return piece.text
 
+    def check_whole(self, done: bool) -> None:
+        """Raise Broken where the events ended before the answer did, `done` if they said that they end, or had none."""
+        if not done and self.finish is None:
+            raise Broken("the stream breaks off")
+        if not self.pieces:
+            raise Broken("the stream has no choice")
+
     def completion(self) -> Completion:
         """All pieces as one answer. Log-probabilities are known where every piece with a text tells them."""
         told = [p for p in self.pieces if p.text or p.logprobs]
@@ -67,10 +74,7 @@ def stream_of(events: Iterator[str], heard: StreamState, gone: Callable[[], bool
             yield text
     if gone():
         return replace(heard.completion(), finish_reason="cancelled")
-    if not done and heard.finish is None:
-        raise Broken("the stream breaks off")
-    if not heard.pieces:
-        raise Broken("the stream has no choice")
+    heard.check_whole(done)
     if rest := heard.veil.rest():
         yield rest
     return heard.completion()
