@@ -54,8 +54,8 @@ async def awaited_pieces(
                 if heard.finish is not None:
                     flow.deadline = min(flow.deadline, transport.clock() + GRACE_S)
             heard.check_whole(done)
-            if rest := heard.veil.rest():
-                yield rest
+    if rest := heard.veil.rest():
+        yield rest
     yield heard.completion()
 
 

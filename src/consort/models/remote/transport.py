@@ -190,7 +190,7 @@ class Transport:
             if size > MAX_BYTES:
                 raise Fault(f"answers with more than {MAX_BYTES} bytes")
             came = self.clock()
-            yield self.key.hidden(chunk)
+            yield chunk
             flow.deadline += self.clock() - came
 
     @contextmanager
