@@ -285,6 +285,10 @@ def reader(count: int) -> None:
         less, most = interval(list(np.array(values) - whole))
         over = f"{np.mean(values) - whole.mean():+.3f} [{less:+.2f}, {most:+.2f}]"
         print(f"  {name:24}{np.mean(values):.3f} [{low:.2f}, {high:.2f}]   {np.mean(sure[name]):.3f}   {over}")
+    if whole.mean() <= np.mean(right["nothing"]):
+        print(
+            "  with the whole prompt the reader is no better than with nothing: it makes no use of facts in its context"
+        )
     truncated = max(float(np.mean(right[n])) for n in ("first", "last", "head_tail"))
     own = float(np.mean(right["auto"]))
     told = "met" if own >= whole.mean() - 0.02 and own >= truncated else "MISSED"

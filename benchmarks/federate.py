@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import resource
 import subprocess
 import sys
@@ -244,6 +245,27 @@ def speed(seeds: Sequence[int]) -> None:
     )
 
 
+def elder(private: Any) -> None:
+    """Questions whose answers are names, to a program in a cloud's place: what hiding and putting back costs alone."""
+    from consort.data.task import Example, Task
+    from consort.models.fake import FakeModel
+
+    def older(text: str) -> str:
+        ages = re.findall(r"(?:^|[.] )([^.?]+?) is (\d+)", text)
+        return max(ages, key=lambda pair: int(pair[1]))[0] if ages else ""
+
+    rng, examples = random.Random(0), []
+    names = [f"{a} {b}" for a in ("Anna", "Jo", "Pia", "Wei", "Max") for b in ("Bell", "Marlow", "Stone", "Heron")]
+    for _ in range(500):
+        pair, ages = rng.sample(names, 2), rng.sample(range(20, 90), 2)
+        said = " ".join(f"{n} is {a}." for n, a in zip(pair, ages, strict=True))
+        examples.append(Example(prompt=f"{said} Who is older?", target=(pair[int(ages[1] > ages[0])],)))
+    task = Task("elder", "exact_match", (), tuple(examples))
+    cloud = FakeModel(older, name="program")
+    scores = [evaluate(model, task, split="test").score for model in (cloud, private(cloud, words=names))]
+    print(f"500 answers that are names, by a program: unprotected {scores[0]:.3f}, hidden {scores[1]:.3f}")
+
+
 PEOPLE = ("anna bell", "jo marlow", "pia stone", "wei brook", "max heron")
 
 
@@ -265,6 +287,7 @@ def private(seeds: Sequence[int]) -> None:
     print(f"\n{len(asked)} facts: unprotected {plain.score:.3f}, names hidden {hidden.score:.3f}, no name {nobody:.3f}")
     told = "met" if lost.mean() >= -0.02 else "MISSED"
     print(f"difference {lost.mean():+.3f} [{low:+.3f}, {high:+.3f}]; at least -.020: {told}")
+    elder(Private)
     echo = FakeModel(lambda text: f"noted: {text}", name="echo")
     rng, right = random.Random(0), 0
     for _ in range(500):

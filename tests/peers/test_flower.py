@@ -165,6 +165,62 @@ def test_flower_comes_to_the_run_in_one_process_and_goes_on_without_a_node(place
         assert (place / "quorum" / "adapter_model.safetensors").is_file(), said
 
 
+DRIVER = """
+import json, sys
+from flwr.app import Context, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+from consort_flower import client_app, server_app
+from consort_flower.pipe import Pipe
+
+TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
+place, python, names, silent = json.loads(sys.argv[1])
+own = {
+    i + 1: Context(0, i + 1, {"name": n, "data": f"{place}/{n}.jsonl", "consort-python": python}, RecordDict(), {})
+    for i, n in enumerate(names)
+}
+
+class Grid:
+    rounds = 0
+    def get_node_ids(self):
+        return list(own)
+    def send_and_receive(self, messages, *, timeout=None):
+        messages = list(messages)
+        self.rounds += bool(messages)
+        if self.rounds == silent:
+            messages = messages[:1]
+        found = []
+        for number, message in enumerate(messages):
+            message.metadata._message_id = f"m{number}"
+            found.append(client_app.app(message, own[message.metadata.dst_node_id]))
+        return found
+
+pipe = Pipe(python, "server", f"{place}/plan.yml")
+strategy = server_app.Consort(pipe)
+strategy.start(Grid(), server_app.recorded(strategy.state), num_rounds=strategy.told["rounds"])
+print(json.dumps(pipe.ask("save", {"folder": f"{place}/out"}, {})[0]))
+pipe.close()
+"""
+
+
+@pytest.mark.skipif(not PYTHON, reason="CONSORT_FLOWER does not name a Python that has Flower 1.42")
+@pytest.mark.parametrize("silent", [0, 3])
+def test_flowers_strategy_and_client_app_come_to_the_run_in_one_process(place, silent) -> None:
+    """Flower's own messages and records, without its network; in round `silent` one node does not answer."""
+    (place / "driver.py").write_text(DRIVER)
+    given = json.dumps([str(place), str(wrapped(place)), list(ROWS), silent])
+    env = {**os.environ, "PYTHONPATH": str(APP)}
+    command = [str(PYTHON), str(place / "driver.py"), given]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=1500, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = load_file(place / "out" / "adapter_model.safetensors")
+    in_one_process(place)
+    here = load_file(place / "here" / "adapter_model.safetensors")
+    worst = max(float((found[name] - here[name]).abs().max()) for name in here)
+    assert found.keys() == here.keys()
+    assert (worst <= 1e-7) == (silent == 0), worst
+    print(f"largest difference {worst:.2g}")
+
+
 def pieces(*messages):
     """Messages as they come over a pipe."""
     import io

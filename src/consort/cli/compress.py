@@ -54,12 +54,10 @@ def compress(
     from consort.cooperate.compress.roles import parts_of
     from consort.cooperate.compress.units import paragraphs
 
-    if reader == "":
-        raise BadParameter("is empty", field="--reader", hint="name a model, or leave it out to count words and marks")
     limit = _budget(budget, rate, tokens, threshold)
     call, read_by = _expression(compressor)
     text = _text(file)
-    made, counted_by = _made(call, reader or read_by, seed, allow_remote_code)
+    made, counted_by = _made(call, read_by if reader is None else reader, seed, allow_remote_code)
     parts = parts_of(text).parts if prompt else [Part(text[a:b]) for a, b in paragraphs(text)]
     done = made.compress(parts, limit, question, reader=counted_by)
     if json:
@@ -145,6 +143,8 @@ def _made(call: Any, reader: str | None, seed: int, allow_remote_code: bool) -> 
     """The compressor, and the tokenizer that counts."""
     from consort.plan.build import Builder, load
 
+    if reader == "":
+        raise BadParameter("is empty", field="--reader", hint="name a model, or leave it out to count words and marks")
     made = Builder(seed, allow_remote_code).build(call, "compressor")
     if reader is None:
         return made, None

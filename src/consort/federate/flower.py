@@ -131,9 +131,7 @@ class Member:
         task = RoundTask(
             number,
             seed_of(int(offered.get("seed", 0)), "fit", number, self.name),
-            offered.get("aggregator")
-            if isinstance(offered.get("aggregator"), Mapping)
-            else {offered["aggregator"]: {}},
+            rule if isinstance(rule, Mapping) else {rule: {}},
             dict(part(message.tensors, "received")),
             int(message.meta.get("accepted", {}).get(self.name, -1)),
         )

@@ -12,6 +12,13 @@ from consort.cooperate.compress.parts import Compression
 from consort.core.types import Sampling
 from consort.models.cost import cost_of
 
+ASK = "{text}\n\nQuestion: {question}\nSummarise what in the text above helps to answer the question.\nSummary:"
+
+
+def asked(text: str, question: str) -> str:
+    """What a model is asked to write a summary of (RECOMP, 2310.04408)."""
+    return ASK.format(text=text.strip(), question=question)
+
 
 def rewritten(model: Any, job: Job, ask: Callable[[str, int], str], paid: Any = None) -> list[Compression]:
     """Each text as the model answers to `ask(text, tokens)`, cut to so many tokens; an empty answer stays empty.

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from consort.cooperate.compress.parts import TOUCHED
+from consort.cooperate.compress.rewriting import asked
 from consort.cooperate.compress.roles import Divided, parts_of
 from consort.cooperate.compress.soft.encoder import Encoder, check_reader, frozen, pad, read_state, reader_hash
 from consort.cooperate.compress.soft.prompted import answer_loss
@@ -52,8 +53,6 @@ def targets(
     if not hasattr(reader, "score"):
         hint = "learn with a model or a strategy on token level as the reader"
         raise Unsupported(f"{reader.name} has no log-likelihoods", field="model", hint=hint)
-    from consort.cooperate.compress.compressors.abstractive import asked
-
     found: list[Target] = []
     for prompt, answer in zip(prompts, answers, strict=True):
         divided = parts_of(prompt)

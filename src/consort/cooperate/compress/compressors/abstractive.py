@@ -15,11 +15,9 @@ from typing import Annotated, Any
 from consort.cooperate.compress.compressor import Compressor, Job
 from consort.cooperate.compress.compressors import compressor
 from consort.cooperate.compress.parts import Compression
-from consort.cooperate.compress.rewriting import rewritten
+from consort.cooperate.compress.rewriting import asked, rewritten
 from consort.core.params import Range
 from consort.models.base import LanguageModel
-
-ASK = "{text}\n\nQuestion: {question}\nSummarise what in the text above helps to answer the question.\nSummary:"
 
 
 @compressor(paper="2310.04408")
@@ -80,11 +78,6 @@ class Abstractive(Compressor):
         self.state = str(file)
         self.__dict__.pop("writer", None)
         return report
-
-
-def asked(text: str, question: str) -> str:
-    """What the model is asked to write a summary of."""
-    return ASK.format(text=text.strip(), question=question)
 
 
 def summaries_of(model: Any, tokens: int = 64) -> Callable[[Sequence[str]], list[str]]:
