@@ -318,7 +318,7 @@ def beside(rounds: int = 8, good: int = 50, concurrency: int = 8) -> None:
 
     def ask(fields: dict[str, object]) -> tuple[float, str]:
         begun = time.perf_counter()
-        found = whole_answer(port, request_bytes(port, "letters", **fields))
+        found = whole_answer(port, request_bytes(port, **{"model": "letters", **fields}))
         return 1e3 * (time.perf_counter() - begun), found
 
     def one_round(number: int, with_bad: bool) -> tuple[list[float], list[str]]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from consort.core.errors import BadParameter, ConsortError, EnvironmentFailure, MissingExtra
+from consort.core.errors import BadParameter, ConsortError, MissingExtra
 from consort.server.limits import Limits
 
 log = logging.getLogger(__name__)
@@ -350,7 +350,3 @@ def _id_of(model: Any) -> str:
 
     name = str(getattr(model, "name", "model"))
     return name if ID.fullmatch(name) else name_of(type(model).__name__)
-
-
-def failed(error: Exception) -> EnvironmentFailure:
-    return EnvironmentFailure(str(error))

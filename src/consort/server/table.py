@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -205,7 +204,3 @@ def name_of_source(source: str) -> str:
         label = label_of(source.rstrip("/"))
     label = re.sub(r"[^A-Za-z0-9._:/-]+", "-", label).strip("-._:/")
     return label[:128] or "model"
-
-
-def copied(model: Any) -> Any:
-    return copy.copy(model)

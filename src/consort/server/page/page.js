@@ -319,7 +319,7 @@ async function drawZoo() {
   try {
     const found = await (await asked("/consort/zoo")).json();
     const rows = found.models.map((m) => [m.id, m.architecture, count(m.parameters), `${m.layers ?? "?"} × ${m.width ?? "?"}`, count(m.vocabulary), count(m.window)]);
-    byId("animals").replaceChildren(rows.length ? table(["model", "architecture", "numbers", "layers × width", "vocabulary", "window"], rows) : make("p", { class: "empty", text: "No model here has weights of its own that could be shown." }));
+    byId("animals").replaceChildren(rows.length ? table(["model", "architecture", "parameters", "layers × width", "vocabulary", "window"], rows) : make("p", { class: "empty", text: "No model here has weights of its own that could be shown." }));
     if (found.similarity) drawAlike(found.similarity);
     else if (rows.length > 1) byId("alike").replaceChildren(make("p", { class: "quiet", text: "Too much to read: they are not compared here. consort zoo similarity does it." }));
   } catch (error) {
@@ -337,7 +337,9 @@ function drawAlike(told) {
     return cell;
   };
   const drawn = (title, values) => [make("h2", { text: title }), table(["", ...told.models], values.map((row, i) => [make("th", { scope: "row", text: told.models[i] }), ...row.map(square)]))];
-  byId("alike").replaceChildren(...drawn("Cosine of weights", told.weights), ...drawn("Cosine of differences from the family's mean", told.deltas));
+  // of two models the differences from their mean are opposite, whatever they are
+  const differences = told.models.length > 2 ? drawn("Cosine of differences from the family's mean", told.deltas) : [];
+  byId("alike").replaceChildren(...drawn("Cosine of weights", told.weights), ...differences);
 }
 
 // ---- tabs, composer ----
