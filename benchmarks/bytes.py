@@ -89,9 +89,8 @@ def main() -> None:
         for byte in text:
             bytewise.feed([[byte]], last=True)
         each = (time.thread_time() - begun) / len(text)
-        print(
-            f"{name}: opened in {opened:.1f} s, {each * 1e3:.1f} ms a byte = {each / forward:.2f} forward passes (at most 3)"
-        )
+        cost = f"{each * 1e3:.1f} ms a byte = {each / forward:.2f} forward passes (at most 3)"
+        print(f"{name}: opened in {opened:.1f} s, {cost}", flush=True)
 
 
 if __name__ == "__main__":

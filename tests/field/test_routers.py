@@ -77,7 +77,7 @@ def test_C10_many_queries_choose_as_each_alone():
     data, fresh = many(900), many(1300).rows(range(900, 1300))
     for router in (
         Knn([FakeModel({}, name=name) for name in "ab"], k=7),
-        Correctness([FakeModel({}, name=name) for name in "ab"]),
+        Correctness([FakeModel({}, name=name) for name in "ab"], method="knn"),
     ):
         fitted = router.fit(data)
         alone = np.concatenate([fitted.predict([query]) for query in fresh.queries[:40]])
