@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consort.evaluate.bootstrap import difference_interval, interval, interval_of, replicates
+from consort.evaluate.bootstrap import difference_interval, interval, interval_of, replicates, replicates_of
 from consort.evaluate.registry import ratio
 
 
@@ -37,6 +37,14 @@ def test_same_seed_same_resamples_whatever_the_block(monkeypatch):
     assert (whole == replicates(rows, ratio, seed=3)).all() and (whole != replicates(rows, ratio, seed=4)).any()
     monkeypatch.setattr("consort.evaluate.bootstrap.BLOCK", 70)
     assert (whole == replicates(rows, ratio, seed=3)).all()
+
+
+def test_systems_share_the_sets_that_are_drawn():
+    rng = np.random.default_rng(0)
+    tables = [(rows_of(rng.random(9)), ratio), (np.stack([rng.random(9), rng.random(9)], axis=1), ratio)]
+    together = replicates_of(tables, seed=2)
+    for one, (rows, aggregate) in zip(together, tables, strict=True):
+        assert (one == replicates(rows, aggregate, seed=2)).all()
 
 
 def test_percentiles():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from consort.ensemble.before import before
+from consort.ensemble.before.correctness import Correctness
 from consort.ensemble.before.knn import Knn
 from consort.ensemble.before.ridge import Ridge
 from consort.ensemble.before.router_dc import RouterDc
@@ -69,6 +70,18 @@ def test_C10_products_of_blocks_are_the_similarities():
     encoder = built(before, "knn", laws.models())
     found = encoder._encoder[1].rows(rows)
     np.testing.assert_allclose(products(found)(found[:9]), similarity(found[:9], transposed(found)), atol=1e-6)
+
+
+def test_C10_many_queries_choose_as_each_alone():
+    """Blocks of queries are multiplied as matrices, few row by row: the same neighbours."""
+    data, fresh = many(900), many(1300).rows(range(900, 1300))
+    for router in (
+        Knn([FakeModel({}, name=name) for name in "ab"], k=7),
+        Correctness([FakeModel({}, name=name) for name in "ab"], method="knn"),
+    ):
+        fitted = router.fit(data)
+        alone = np.concatenate([fitted.predict([query]) for query in fresh.queries[:40]])
+        np.testing.assert_allclose(fitted.predict(fresh.queries)[:40], alone, atol=1e-6)
 
 
 def test_C10_common_features_are_solved_for_exactly(monkeypatch):

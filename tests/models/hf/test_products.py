@@ -43,6 +43,23 @@ def test_B17_a_form_is_taken_only_where_it_is_measured_to_be_faster(
     assert set(json.loads(file.read_text())) == {"512x256", "256x512"}
 
 
+def test_B17_forms_are_measured_in_the_order_of_a_pass(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All matrices are read between two readings of one, also where it is the only one of its shape."""
+    read: list[int] = []
+    monkeypatch.setattr(products, "_seconds", lambda work: read.append(work.args[1].data_ptr()) or 1.0)
+    matrices = [torch.zeros(512, 256), torch.zeros(256, 512), torch.zeros(512, 256), torch.zeros(1024, 256)]
+    products.forms_of(matrices)
+    assert read == [m.data_ptr() for m in matrices] * (len(read) // 4) and len(read) >= 2 * 4 * 14
+
+
+def test_B17_of_a_large_model_a_part_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "SLICE", 2**10)
+    monkeypatch.setattr(products, "MOST_READ", 2**13)
+    walk = products._walk([torch.zeros(64, 64), torch.zeros(32, 64)] * 40 + [torch.zeros(128, 64)])
+    assert sum(part.numel() for _, part in walk) <= 2**13
+    assert {shape for shape, _ in walk} == {(64, 64), (32, 64), (128, 64)}
+
+
 def test_a_damaged_table_is_measured_anew(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "_seconds", lambda work: 1.0)
     kept.mkdir()

@@ -1,10 +1,11 @@
 """How a matrix is multiplied by a few tokens: the forms, and which of them is fastest on this processor.
 
 A processor may be faster at W x^T than at x W^T for a few tokens, or at two tokens than at one; which, differs between
-processors and libraries by factors. So each shape is measured once for each number of tokens, a few milliseconds in
-all, when a model of that shape is first opened. What was found is kept on disk by processor, library and threads,
-and what is there is never measured again: the forms, and with them the last digits of logits, stay the same from run
-to run on a machine, in all processes, whatever else they do.
+processors and libraries by factors. So each shape is measured once for each number of tokens when a model of that shape
+is first opened, in about half a second for all: every form is tried on all matrices in the order of a pass, so that
+none lies in a cache that would not lie there in a pass. What was found is kept on disk by processor, library and
+threads, and what is there is never measured again: the forms, and with them the last digits of logits, stay the same
+from run to run on a machine, in all processes, whatever else they do.
 
 Forms differ by rounding only, as products of different numbers of tokens do anyway: what is promised to be equal
 between them (speculation and plain decoding, a batch and its rows alone) is equal up to that rounding, as before.
@@ -15,10 +16,10 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
-from itertools import cycle
 from pathlib import Path
 
 import torch
@@ -41,9 +42,10 @@ LEAST = 2**17
 MARGIN = 0.9
 """Another form is taken only if it takes at most this share of the time of `F.linear`."""
 
-REPEATS = 7
-SLICE = 2**22
-"""Of larger matrices, so many numbers are measured."""
+ROUNDS, SECONDS = 5, 0.5
+"""How often every form is tried, in rounds over all matrices: two at least, and no further one after `SECONDS`."""
+SLICE, MOST_READ = 2**21, 2**25
+"""How many numbers of a matrix are measured, and of all matrices together; at least one matrix of each shape is."""
 
 
 def left(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -79,35 +81,70 @@ def allowed(count: int) -> list[str]:
 
 def forms_of(matrices: Sequence[Tensor]) -> dict[tuple[int, int], tuple[str, ...]]:
     """The form for 1, 2, ... `MOST` tokens of each shape among the matrices, measured where it is not known yet."""
-    by_shape: dict[tuple[int, int], list[Tensor]] = {}
-    for matrix in matrices:
-        if matrix.device.type == "cpu" and matrix.dtype == torch.float32 and matrix.numel() >= LEAST:
-            by_shape.setdefault((matrix.shape[0], matrix.shape[1]), []).append(matrix.detach())
-    table, new = _known(_file()), {}
-    for shape, members in by_shape.items():
-        key = f"{shape[0]}x{shape[1]}"
-        if key not in table:
-            new[key] = measured(members)
-    if new:
-        table = _kept(_file(), new)
-    return {shape: tuple(table[f"{shape[0]}x{shape[1]}"]) for shape in by_shape}
+    measurable = [m.detach() for m in matrices if m.device.type == "cpu" and m.dtype == torch.float32]
+    measurable = [m for m in measurable if m.numel() >= LEAST]
+    shapes = dict.fromkeys((m.shape[0], m.shape[1]) for m in measurable)
+    table = _known(_file())
+    missing = [shape for shape in shapes if _key(shape) not in table]
+    if missing:
+        found = measured(measurable)
+        table = _kept(_file(), {_key(shape): found[shape] for shape in missing})
+    return {shape: tuple(table[_key(shape)]) for shape in shapes}
+
+
+Shape = tuple[int, int]
+
+
+def _key(shape: Shape) -> str:
+    return f"{shape[0]}x{shape[1]}"
 
 
 @torch.no_grad()
-def measured(matrices: Sequence[Tensor]) -> tuple[str, ...]:
-    """The fastest form for each number of tokens; the matrices, of one shape, are taken in turns, as a pass does it."""
-    rows = max(1, min(matrices[0].shape[0], SLICE // matrices[0].shape[1]))
-    turns = [matrix[:rows] for matrix in matrices[:8]]
-    return tuple(_fastest(count, turns) for count in range(1, MOST + 1))
+def measured(matrices: Sequence[Tensor]) -> dict[Shape, tuple[str, ...]]:
+    """The fastest form of each shape for each number of tokens, from passes over the matrices in their order."""
+    walk = _walk(matrices)
+    inputs = {(n, m.shape[1]): torch.ones(n, m.shape[1]) for n in range(1, MOST + 1) for _, m in walk}
+    times: dict[tuple[Shape, int, str], float] = {}
+    begun = time.perf_counter()
+    for done in range(ROUNDS):
+        if done > 1 and time.perf_counter() - begun > SECONDS:
+            break
+        for count in range(1, MOST + 1):
+            for name in allowed(count):
+                for shape, seconds in _pass(walk, name, {m.shape[1]: inputs[count, m.shape[1]] for _, m in walk}):
+                    at = shape, count, name
+                    times[at] = min(times.get(at, seconds), seconds)
+    return {
+        shape: tuple(_fastest({n: times[shape, c, n] for n in allowed(c)}) for c in range(1, MOST + 1))
+        for shape in dict.fromkeys(shape for shape, _ in walk)
+    }
 
 
-def _fastest(count: int, matrices: Sequence[Tensor]) -> str:
-    """The form for so many tokens. Each time another matrix is read, as in a pass, so that none lies in a cache."""
-    x, next_one = torch.ones(count, matrices[0].shape[1]), cycle(matrices)
-    times = dict.fromkeys(allowed(count), float("inf"))
-    for _ in range(REPEATS):
-        for name in times:
-            times[name] = min(times[name], _seconds(partial(FORMS[name], x, next(next_one), None)))
+def _walk(matrices: Sequence[Tensor]) -> list[tuple[Shape, Tensor]]:
+    """What is read in a pass that stands for that over all matrices: a part of each, or of some of each shape."""
+    parts = [((m.shape[0], m.shape[1]), m[: max(1, SLICE // m.shape[1])]) for m in matrices]
+    share = min(1.0, MOST_READ / sum(part.numel() for _, part in parts))
+    left = {shape: max(1, int(share * count)) for shape, count in Counter(shape for shape, _ in parts).items()}
+    kept = []
+    for shape, part in parts:
+        if left[shape]:
+            left[shape] -= 1
+            kept.append((shape, part))
+    return kept
+
+
+def _pass(
+    walk: Sequence[tuple[Shape, Tensor]], name: str, inputs: Mapping[int, Tensor]
+) -> Iterator[tuple[Shape, float]]:
+    """Mean seconds of each shape in one pass in which every product has the same form."""
+    spent: dict[Shape, list[float]] = {}
+    for shape, matrix in walk:
+        spent.setdefault(shape, []).append(_seconds(partial(FORMS[name], inputs[matrix.shape[1]], matrix, None)))
+    for shape, seconds in spent.items():
+        yield shape, sum(seconds) / len(seconds)
+
+
+def _fastest(times: Mapping[str, float]) -> str:
     best = min(times, key=lambda name: times[name])
     return best if times[best] <= MARGIN * times["linear"] else "linear"
 
@@ -121,7 +158,13 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _file() -> Path:
-    parts = [processor(), torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
+    parts = [
+        "in the order of a pass",
+        processor(),
+        torch.__version__,
+        torch.backends.cpu.get_cpu_capability(),
+        torch.get_num_threads(),
+    ]
     return cache_folder() / f"products-{sha256(repr(parts).encode()).hexdigest()[:16]}.json"
 
 
