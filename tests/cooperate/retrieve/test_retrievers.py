@@ -13,7 +13,7 @@ from consort.cooperate.retrieve.retrievers.bm25 import Bm25
 from consort.cooperate.retrieve.retrievers.dense import Dense
 from consort.cooperate.retrieve.retrievers.feedback import Feedback
 from consort.cooperate.retrieve.retrievers.hybrid import Hybrid
-from consort.core.errors import BadParameter, Unsupported
+from consort.core.errors import BadData, BadParameter, Unsupported
 from consort.knowledge import Evidence, TextIndex
 from consort.models.hf.sentence_encoder import SentenceEncoder
 
@@ -54,8 +54,6 @@ def test_hybrids_of_nothing(arguments) -> None:
 
 
 def test_an_index_of_another_encoder_or_of_unknown_words_is_refused(tmp_path) -> None:
-    from consort.core.errors import BadData
-
     one, two = (encoder(tmp_path / name, seed) for name, seed in (("one", 0), ("two", 1)))
     texts = ["a fox is red", "a whale is blue"]
     index = TextIndex.of(texts, embed=SentenceEncoder(str(one)).embed, encoder=described(str(one)))
@@ -74,6 +72,18 @@ def test_an_index_of_another_encoder_or_of_unknown_words_is_refused(tmp_path) ->
     (folder / "index.json").write_text(json.dumps(header | {"words": {"stop": False, "pieces": "wordpiece"}}))
     with pytest.raises(BadData, match="words are read in a way"):
         Bm25(index=folder).search(["fox"], 1)
+
+
+def test_an_index_that_lacks_a_part_is_refused_before_work(tmp_path) -> None:
+    TextIndex.of(["a fox", "a whale"]).save(tmp_path)
+    header = tmp_path / "index.json"
+    header.write_text(header.read_text().replace('"bytes"', '"octets"', 1))
+    with pytest.raises(BadData, match="damaged"):
+        Bm25(index=tmp_path)
+    (tmp_path / "postings.npy").unlink()
+    header.write_text(header.read_text().replace('"octets"', '"bytes"', 1))
+    with pytest.raises(BadData, match="postings.npy"):
+        Feedback(index=tmp_path)
 
 
 def encoder(folder: Path, seed: int) -> Path:
