@@ -115,3 +115,13 @@ def test_feedback_asks_for_what_is_found_first() -> None:
     only = Feedback(index=index, weight=1).search(["fox"], 5)[0]
     assert [hit.id for hit in only] == ["1", "2"]
     assert Feedback(index=index).search(["nowhere", ""], 5) == [[], []]
+
+
+def test_a_long_passage_says_no_more_than_its_most_frequent_words() -> None:
+    """Of the long passage hare (3), fox and one more word count, of the short one fox and lynx: .6 against .5."""
+    filler = " ".join(f"word{i}" for i in range(20))
+    index = TextIndex.of([f"fox hare hare hare {filler}", "fox lynx", *[f"stone number {i}" for i in range(30)]])
+    hits = [Evidence(id, index.passages[i].text, 1.0) for i, id in enumerate("12")]
+    words = Feedback(index=index, terms=3, weight=0).widened("fox", hits)
+    assert words["hare"] == pytest.approx(0.6 / (0.6 + 0.5 + 0.7))
+    assert words["hare"] > words["lynx"]
