@@ -89,7 +89,8 @@ def run_cacm() -> None:
     measured("bm25, stop words out", Bm25(index=TextIndex.of(passages, words=Words(stop=True))))
     index = TextIndex.of(passages, words=Words(stop=True, stem="english"))
     measured("bm25, stop words out, stems", Bm25(index=index), ">= .327")
-    measured("feedback (RM3), 20 terms", Feedback(index=index, terms=20), "published .3648")
+    for terms in (20, 40):
+        measured(f"feedback (RM3), {terms} terms", Feedback(index=index, terms=terms), "published .3648")
     said = [re.sub(r"(?m)^\s*\d+\s+\d+\s+\d+\s*$", "", text) for text in documents.values()]
     index.vectors, index.encoder = SentenceEncoder("minilm").embed(said), described("minilm")
     dense = Dense(index=index)

@@ -135,9 +135,9 @@ def opened(index: Index) -> TextIndex:
 
 
 def check_index(index: Index) -> None:
-    """Raise for a folder that holds no index; only its header is read."""
+    """Raise for a folder that holds no index, or lacks a part of one; only its header is read."""
     if not isinstance(index, TextIndex):
-        read_header(Path(index))
+        check_sizes(Path(index), read_header(Path(index)))
 
 
 def read_header(folder: Path, kind: str = "text") -> dict[str, Any]:
@@ -162,12 +162,19 @@ def read_header(folder: Path, kind: str = "text") -> dict[str, Any]:
     return found
 
 
+def check_sizes(folder: Path, header: Mapping[str, Any]) -> None:
+    """Raise BadData for a file that is missing or has another size than the header says."""
+    for name, told in header["files"].items():
+        if not isinstance(told, Mapping) or not {"bytes", "sha256"} <= set(told):
+            raise damaged(folder / HEADER)
+        if not (folder / name).is_file() or (folder / name).stat().st_size != told["bytes"]:
+            raise damaged(folder / name)
+
+
 def check_files(folder: Path, header: Mapping[str, Any]) -> None:
     """Raise BadData for a file that has another size than the header says, or where all are small, another content."""
     files = header["files"]
-    for name, told in files.items():
-        if not (folder / name).is_file() or (folder / name).stat().st_size != told["bytes"]:
-            raise damaged(folder / name)
+    check_sizes(folder, header)
     if sum(told["bytes"] for told in files.values()) <= CHECKED_BYTES:
         for name, told in files.items():
             if sha256_of(folder / name) != told["sha256"]:

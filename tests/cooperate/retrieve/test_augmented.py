@@ -38,8 +38,9 @@ def test_evidence_is_quoted_and_told() -> None:
 
 
 @pytest.mark.parametrize("retriever", [Dead(), Bm25(index=TextIndex.of([]))])
-def test_without_evidence_the_model_is_asked_plainly_and_says_so(retriever) -> None:
+def test_without_evidence_the_model_is_asked_plainly_and_says_so(retriever, caplog) -> None:
     (answer,) = Augmented(echo(), retriever).generate(["a fox"])
+    assert ("answered without evidence" in caplog.text) is isinstance(retriever, Dead)
     assert answer.text == "a fox"
     assert answer.details["retrieved"] is False
     assert answer.details["unretrieved"] in ("cannot be reached", "nothing was found")

@@ -13,7 +13,7 @@ from consort.cooperate.retrieve.retrievers.bm25 import Bm25
 from consort.cooperate.retrieve.retrievers.dense import Dense
 from consort.cooperate.retrieve.retrievers.feedback import Feedback
 from consort.cooperate.retrieve.retrievers.hybrid import Hybrid
-from consort.core.errors import BadParameter, Unsupported
+from consort.core.errors import BadData, BadParameter, Unsupported
 from consort.knowledge import Evidence, TextIndex
 from consort.models.hf.sentence_encoder import SentenceEncoder
 
@@ -54,8 +54,6 @@ def test_hybrids_of_nothing(arguments) -> None:
 
 
 def test_an_index_of_another_encoder_or_of_unknown_words_is_refused(tmp_path) -> None:
-    from consort.core.errors import BadData
-
     one, two = (encoder(tmp_path / name, seed) for name, seed in (("one", 0), ("two", 1)))
     texts = ["a fox is red", "a whale is blue"]
     index = TextIndex.of(texts, embed=SentenceEncoder(str(one)).embed, encoder=described(str(one)))
@@ -76,13 +74,25 @@ def test_an_index_of_another_encoder_or_of_unknown_words_is_refused(tmp_path) ->
         Bm25(index=folder).search(["fox"], 1)
 
 
+def test_an_index_that_lacks_a_part_is_refused_before_work(tmp_path) -> None:
+    TextIndex.of(["a fox", "a whale"]).save(tmp_path)
+    header = tmp_path / "index.json"
+    header.write_text(header.read_text().replace('"bytes"', '"octets"', 1))
+    with pytest.raises(BadData, match="damaged"):
+        Bm25(index=tmp_path)
+    (tmp_path / "postings.npy").unlink()
+    header.write_text(header.read_text().replace('"octets"', '"bytes"', 1))
+    with pytest.raises(BadData, match="postings.npy"):
+        Feedback(index=tmp_path)
+
+
 def encoder(folder: Path, seed: int) -> Path:
     """A tiny BERT of random weights with its tokenizer."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-    words = ["[PAD]", "[UNK]", *"a fox is red whale blue".split()]
+    words = ["[PAD]", "[UNK]", *["a", "fox", "is", "red", "whale", "blue"]]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, "[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
@@ -105,3 +115,13 @@ def test_feedback_asks_for_what_is_found_first() -> None:
     only = Feedback(index=index, weight=1).search(["fox"], 5)[0]
     assert [hit.id for hit in only] == ["1", "2"]
     assert Feedback(index=index).search(["nowhere", ""], 5) == [[], []]
+
+
+def test_a_long_passage_says_no_more_than_its_most_frequent_words() -> None:
+    """Of the long passage hare (3), fox and one more word count, of the short one fox and lynx: .6 against .5."""
+    filler = " ".join(f"word{i}" for i in range(20))
+    index = TextIndex.of([f"fox hare hare hare {filler}", "fox lynx", *[f"stone number {i}" for i in range(30)]])
+    hits = [Evidence(id, index.passages[i].text, 1.0) for i, id in enumerate("12")]
+    words = Feedback(index=index, terms=3, weight=0).widened("fox", hits)
+    assert words["hare"] == pytest.approx(0.6 / (0.6 + 0.5 + 0.7))
+    assert words["hare"] > words["lynx"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -10,6 +11,7 @@ from consort.core.errors import ConsortError
 from consort.core.types import Usage
 from consort.knowledge.evidence import Evidence, Retriever
 
+_LOG = logging.getLogger(__name__)
 Costs = list[tuple[Any, Mapping[str, Usage]]]
 """Which model was asked, and what that cost by name."""
 
@@ -58,6 +60,7 @@ def search(retriever: Retriever, queries: Sequence[str], k: int) -> list[Found]:
         found, costs = counted(retriever, queries, k)
     except (ConsortError, OSError) as fault:
         if len(queries) == 1:
+            _LOG.warning("answered without evidence: %s", fault)
             return [Found(failure=getattr(fault, "message", None) or str(fault))]
         return [search(retriever, [query], k)[0] for query in queries]
     return [

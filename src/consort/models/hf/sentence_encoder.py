@@ -96,5 +96,5 @@ def encoder_folder(name: str) -> Path:
     missing = [file for file in NEEDED if not (folder / file).is_file()]
     if missing:
         what = f"{name!r} is no folder of an encoder: it has no {missing[0]}"
-        raise BadParameter(what, field="features", hint=f"ngrams, minilm, or a folder with {' and '.join(NEEDED)}")
+        raise BadParameter(what, field="encoder", hint=f"minilm, or a folder with {' and '.join(NEEDED)}")
     return folder

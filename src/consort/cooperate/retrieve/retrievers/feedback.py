@@ -1,7 +1,8 @@
 """Pseudo-relevance feedback: the words of what is found first are asked for as well (RM3, Abdul-Jaleel et al. 2004).
 
 The relevance model weighs the first passages by their scores, not by query likelihoods; the second search is BM25 with
-weighted words. Words that stand in more than a tenth of all passages tell little and are not taken.
+weighted words. Words that stand in more than a tenth of all passages tell little and are not taken; of each passage its
+`terms` most frequent others are, so that a long one says no more than a short one.
 """
 
 from __future__ import annotations
@@ -85,12 +86,17 @@ class Feedback:
         sums: dict[str, float] = {}
         for hit in hits:
             belief = (hit.score + shift) / total if total > 0 else 1 / len(hits)
-            words = [w for w in self.texts.words.of(hit.text) if not w.isdigit()]
-            for word, count in Counter(words).items():
-                sums[word] = sums.get(word, 0.0) + belief * count / len(words)
-        usable = [word for word in sums if self._tells(word)]
-        best = sorted(usable, key=lambda word: (-sums[word], word))[: self.terms]
+            counts = self._told_by(hit.text)
+            for word, count in counts.items():
+                sums[word] = sums.get(word, 0.0) + belief * count / sum(counts.values())
+        best = sorted(sums, key=lambda word: (-sums[word], word))[: self.terms]
         return _shares({word: sums[word] for word in best})
+
+    def _told_by(self, text: str) -> dict[str, int]:
+        """The most frequent words of a text that tell something, and how often each stands there."""
+        counts = Counter(word for word in self.texts.words.of(text) if not word.isdigit())
+        usable = sorted((word for word in counts if self._tells(word)), key=lambda word: (-counts[word], word))
+        return {word: counts[word] for word in usable[: self.terms]}
 
     def _tells(self, word: str) -> bool:
         number = self.texts.postings.find(word)

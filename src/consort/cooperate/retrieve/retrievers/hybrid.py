@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from consort.cooperate.retrieve.asking import Costs, counted, members_of
 from consort.cooperate.retrieve.encoding import check_encoder
 from consort.cooperate.retrieve.retrievers import retriever
+from consort.core.counted import counted as told
 from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.knowledge.evidence import Evidence, Retriever, checked
@@ -40,7 +41,7 @@ class Hybrid:
         if (index is not None and retrievers) or not self.parts:
             raise BadParameter("needs an index or retrievers, not both", field="index", hint="give one of the two")
         if weights is not None and (len(weights) != len(self.parts) or min(weights) < 0 or not any(weights)):
-            hint = f"{len(self.parts)} numbers of at least 0, some above 0"
+            hint = f"{told(len(self.parts), 'number')} of at least 0, not all 0"
             raise BadParameter(f"{list(weights)} are no weights of retrievers", field="weights", hint=hint)
 
     @property
