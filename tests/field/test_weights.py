@@ -218,6 +218,16 @@ def test_F6_types_of_the_configuration(llama: Any) -> None:
         "attention_bias": 1,
         "rope_parameters": {"rope_type": "default", "rope_theta": "1e4"},
         "sliding_window": "all",
+        "rope_scaling": "yes",
+        "hidden_act": 3,
+        "architectures": "LlamaForCausalLM",
+        "model_type": ["llama"],
+        "layer_types": "full",
+        "initializer_range": "big",
+        "bos_token_id": "a",
+        "eos_token_id": [[1]],
+        "torch_dtype": 7,
+        "dtype": "float99",
     }.items():
         edited(path, **{key: value})
         with pytest.raises(BadCheckpoint, match=key):
