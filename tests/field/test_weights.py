@@ -14,6 +14,8 @@ from torch import Tensor
 
 from consort.core.errors import BadCheckpoint, BadParameter, BadPlan, ConsortError, Incompatible
 from consort.merge import merge
+from consort.weights.adapters.peft_config import peft_config
+from consort.weights.checkpoint import Memory
 from consort.weights.disk.folder import open_folder
 from consort.weights.disk.opening import open_checkpoint
 from consort.weights.disk.writer import write
@@ -235,6 +237,12 @@ def test_F6_types_of_the_configuration(llama: Any) -> None:
         (path / "config.json").write_text(original)
 
 
+@pytest.mark.parametrize("key", ["target_modules", "exclude_modules"])
+def test_F15_patterns_that_are_none(key: str) -> None:
+    with pytest.raises(BadCheckpoint, match=key):
+        peft_config(Memory({}, {"peft_type": "LORA", "r": 4, "lora_alpha": 8, key: "("}))
+
+
 BROKEN: dict[str, Any] = {
     "use_rslora": "x",
     "target_modules": 3,
@@ -242,6 +250,10 @@ BROKEN: dict[str, Any] = {
     "layers_to_transform": [99],
     "modules_to_save": ["../x"],
     "rank_pattern": {"q_proj": "4"},
+    "layers_pattern": 5,
+    "lora_dropout": "x",
+    "init_lora_weights": "evil",
+    "task_type": 9,
     "base_model_name_or_path": "org/quite-another",
 }
 
