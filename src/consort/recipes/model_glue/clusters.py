@@ -111,18 +111,7 @@ def _merged(
     """
     base, central = bases
     tried: dict[str, tuple[float, Any]] = {}
-    before = len(trials.candidates)
-
-    def within(limit: int) -> Trial:
-        def trial(label: str, expression: Any) -> float:
-            key = key_of(expression)
-            if key not in trials.candidates and len(trials.candidates) - before >= limit:
-                raise BudgetSpent
-            tried[key] = trials.trial(f"{name}: {label}", expression), expression
-            return tried[key][0]
-
-        return trial
-
+    within = partial(_trial, trials, name, tried, len(trials.candidates))
     ranked, notes = sorted(own, key=lambda m: -worth[m.reference]), []
     family = Family(tuple(own), base)
     # with a base the sum of deltas goes further than any average, so half the trials are kept for it
@@ -131,12 +120,12 @@ def _merged(
         ("selective merging", partial(select, ranked, worth), first if central is None else share // 2),
         ("the search of coefficients", partial(explore, family, worth), share),
     ]
+    if base is None and len(own) > 1:
+        notes.append(f"{name}: {NO_BASE}")
     if base is None and central is not None:
         around = partial(explore, Family(tuple(own), central), worth)
         searches.insert(1, (f"differences from {central.label}", around, share))
-        notes.append(f"{name}: {NO_BASE}; {central.label}, the most like all others, stands in for it")
-    elif base is None and len(own) > 1:
-        notes.append(f"{name}: {NO_BASE}")
+        notes[-1] += f"; {central.label}, the most like all others, stands in for it"
     for what, search, limit in searches:
         try:
             search(within(limit))
@@ -147,6 +136,19 @@ def _merged(
     if score <= worth[single]:
         score, plan = worth[single], single
     return Group(name, tuple(own), plan, score), notes
+
+
+def _trial(trials: Trials, name: str, tried: dict[str, tuple[float, Any]], before: int, limit: int) -> Trial:
+    """What scores a merge of a cluster; BudgetSpent after `limit` new ones since there were `before`."""
+
+    def trial(label: str, expression: Any) -> float:
+        key = key_of(expression)
+        if key not in trials.candidates and len(trials.candidates) - before >= limit:
+            raise BudgetSpent
+        tried[key] = trials.trial(f"{name}: {label}", expression), expression
+        return tried[key][0]
+
+    return trial
 
 
 def select(ranked: Sequence[Member], worth: Worth, trial: Trial) -> None:
