@@ -76,6 +76,8 @@ def __getattr__(name: str) -> Any:
         near = did_you_mean(name, __dir__())
         hint = f"; {near}" if near.startswith("did") else "; `consort methods` lists what there is"
         raise AttributeError(f"module 'consort' has no attribute {name!r}{hint}", name=name)
+    if not name.startswith("_"):
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module 'consort' has no attribute {name!r}", name=name)
 
 

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from consort.core.errors import BadCheckpoint, BadParameter, BadPlan, ConsortError, Incompatible
 from consort.merge import merge
+from consort.weights.adapters.peft_config import peft_config
+from consort.weights.checkpoint import Memory
 from consort.weights.disk.folder import open_folder
 from consort.weights.disk.opening import open_checkpoint
 from consort.weights.disk.writer import write
@@ -218,11 +220,27 @@ def test_F6_types_of_the_configuration(llama: Any) -> None:
         "attention_bias": 1,
         "rope_parameters": {"rope_type": "default", "rope_theta": "1e4"},
         "sliding_window": "all",
+        "rope_scaling": "yes",
+        "hidden_act": 3,
+        "architectures": "LlamaForCausalLM",
+        "model_type": ["llama"],
+        "layer_types": "full",
+        "initializer_range": "big",
+        "bos_token_id": "a",
+        "eos_token_id": [[1]],
+        "torch_dtype": 7,
+        "dtype": "float99",
     }.items():
         edited(path, **{key: value})
         with pytest.raises(BadCheckpoint, match=key):
             open_folder(path)
         (path / "config.json").write_text(original)
+
+
+@pytest.mark.parametrize("key", ["target_modules", "exclude_modules"])
+def test_F15_patterns_that_are_none(key: str) -> None:
+    with pytest.raises(BadCheckpoint, match=key):
+        peft_config(Memory({}, {"peft_type": "LORA", "r": 4, "lora_alpha": 8, key: "("}))
 
 
 BROKEN: dict[str, Any] = {
@@ -232,6 +250,10 @@ BROKEN: dict[str, Any] = {
     "layers_to_transform": [99],
     "modules_to_save": ["../x"],
     "rank_pattern": {"q_proj": "4"},
+    "layers_pattern": 5,
+    "lora_dropout": "x",
+    "init_lora_weights": "evil",
+    "task_type": 9,
     "base_model_name_or_path": "org/quite-another",
 }
 

@@ -36,6 +36,14 @@ def _check_is_model(model: Any) -> None:
         raise BadParameter(f"{model.name} is a checkpoint", field="model", hint="consort.model(checkpoint) opens it")
 
 
+def _check_given(model: Any, task: Any) -> None:
+    """Raises BadParameter for what is no model, and for a path or anything else in a task's place."""
+    _check_is_model(model)
+    if not isinstance(task, Task):
+        what = f"{str(task)!r:.80} is a reference" if isinstance(task, str | PurePath) else f"{task!r:.60} is no task"
+        raise BadParameter(what, field="task", hint="consort.load_task(path) opens one")
+
+
 def evaluate(
     model: Any,
     task: Task,
@@ -58,10 +66,7 @@ def evaluate(
     >>> consort.evaluate(consort.model("lab:mirror"), task, limit=20).count
     20
     """
-    _check_is_model(model)
-    if not isinstance(task, Task):
-        what = f"{str(task)!r:.80} is a reference" if isinstance(task, str | PurePath) else f"{task!r:.60} is no task"
-        raise BadParameter(what, field="task", hint="consort.load_task(path) opens one")
+    _check_given(model, task)
     if limit is not None and limit < 1:
         raise BadParameter(f"{limit} examples cannot be measured", field="limit", hint="give 1 or more")
     metric = find_metric(task.metric, task.metric_options)

@@ -11,6 +11,7 @@ import pytest
 import consort as c
 from consort import lab
 from consort.core.errors import BadParameter, Unsupported
+from consort.core.journal import key_of
 from consort.core.types import Sampling
 from consort.data import Task
 from consort.plan.build import Builder
@@ -97,6 +98,28 @@ def test_a_cluster_of_harmful_models_alone_is_none():
     )
     groups, _ = merged_groups(trials, members, zoo, worth, base=None, threshold=0.95, without=["order"])
     assert [([m.label for m in g.members], g.plan, g.fit) for g in groups] == [(["base", "mirror"], "lab:mirror", 0.3)]
+
+
+def test_G7_the_most_central_model_stands_in_for_a_base_that_nobody_names(monkeypatch):
+    """Averages stay between the models; differences from the middle one leave it, and the notes say so."""
+    names = ("mirror", "order", "base", "shout")
+    monkeypatch.setattr("consort.recipes.model_glue.clusters.base_among", lambda members, base: None)
+    members = open_members([f"lab:{name}" for name in names], Builder(0))
+    rows = tuple(tuple(1.0 if i == j else 0.99 if 2 in (i, j) else 0.98 for j in range(4)) for i in range(4))
+    zoo, tried = Similarities(names, ((0, 1, 2, 3),), rows, rows, (1.0,) * 4), {}
+
+    def trial(name, expression):
+        trials.candidates[key_of(expression)] = name
+        [(method, arguments)] = expression.items()
+        tried.setdefault(method, set()).add(arguments.get("base"))
+        return 0.9 if method == "task_arithmetic" else 0.4
+
+    trials = SimpleNamespace(limit=60, candidates={}, trial=trial)
+    worth = dict.fromkeys([m.reference for m in members], 0.3)
+    [group], notes = merged_groups(trials, members, zoo, worth, base=None, threshold=0.95, without=[])
+    assert tried["task_arithmetic"] == {"lab:base"} == tried["ties"]
+    assert group.fit == 0.9 and group.plan["task_arithmetic"]["base"] == "lab:base"
+    assert any("base, the most like all others, stands in for it" in note and "averages" in note for note in notes)
 
 
 @pytest.mark.slow

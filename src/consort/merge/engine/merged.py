@@ -93,6 +93,11 @@ def merge(
     )
 
 
+def _by_python_name(declared: Sequence[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    names = {p.plan_name: p.name for p in declared}
+    return {names.get(key, key): value for key, value in given.items()}
+
+
 class Merged:
     """A merge, itself a checkpoint. Use `merge`; the attributes are its arguments as given, `params` by Python name."""
 
@@ -119,8 +124,7 @@ class Merged:
         self.tokenizer, self.dtype, self.out_dtype = tokenizer, dtype, out_dtype
         self.missing, self.config_conflict = missing, config_conflict
         self._method = methods.get(method)
-        names = {p.plan_name: p.name for p in self._method.params}
-        self.params = {names.get(key, key): value for key, value in (params or {}).items()}
+        self.params = _by_python_name(self._method.params, params or {})
         check_inputs(self._method, self.models, base)
         faults: list[ConsortError] = []
         with collecting(faults):

@@ -17,6 +17,9 @@ from consort.search.engine.domain import coefficient_domain
 from consort.search.optimizers.heuristic import Heuristic
 from consort.zoo import Similarities, cluster, find_harmful
 
+LEAST_AROUND = 3
+"""Models of which one can be told to be the most central."""
+NO_BASE = "no base is known (--base names it), so averages alone would be tried, which stay between the models"
 Worth = dict[str, float]
 """What the models score on fit, by reference."""
 
@@ -75,7 +78,8 @@ def merged_groups(
     share = max(0, trials.limit - len(trials.candidates)) // max(1, sum(len(own) > 1 for own in kept))
     groups, notes = [], []
     for number, own in enumerate(kept, 1):
-        group, said = _merged(trials, f"cluster {number}", own, base_among(own, base), worth, share)
+        named, central = base_among(own, base), _central(own, members, zoo) if len(own) >= LEAST_AROUND else None
+        group, said = _merged(trials, f"cluster {number}", own, (named, central), worth, share)
         groups.append(group)
         notes += said
     return groups, notes
@@ -86,31 +90,42 @@ def base_among(members: Sequence[Member], base: str | None) -> Member | None:
     return families(members, base if base in {m.reference for m in members} else None)[0][0].base
 
 
+def _central(own: Sequence[Member], members: Sequence[Member], zoo: Similarities) -> Member:
+    """The model of a cluster that is most like all others: what they were tuned from, where that is among them."""
+    places = [members.index(member) for member in own]
+    return own[max(range(len(own)), key=lambda i: sum(zoo.weights[places[i]][j] or 0.0 for j in places))]
+
+
 def _merged(
-    trials: Trials, name: str, own: Sequence[Member], base: Member | None, worth: Worth, share: int
+    trials: Trials,
+    name: str,
+    own: Sequence[Member],
+    bases: tuple[Member | None, Member | None],
+    worth: Worth,
+    share: int,
 ) -> tuple[Group, list[str]]:
-    """Search the merges of a cluster with `share` trials; a merge that is not better than its best member is none."""
+    """Search the merges of a cluster with `share` trials; a merge that is not better than its best member is none.
+
+    `bases`: the base as it is known, and the model that stands in for it where it is not. The paper's coefficients make
+    averages, which stay in the hull of the models; only differences from a base leave it.
+    """
+    base, central = bases
     tried: dict[str, tuple[float, Any]] = {}
-    before = len(trials.candidates)
-
-    def within(limit: int) -> Trial:
-        def trial(label: str, expression: Any) -> float:
-            key = key_of(expression)
-            if key not in trials.candidates and len(trials.candidates) - before >= limit:
-                raise BudgetSpent
-            tried[key] = trials.trial(f"{name}: {label}", expression), expression
-            return tried[key][0]
-
-        return trial
-
+    within = partial(_trial, trials, name, tried, len(trials.candidates))
     ranked, notes = sorted(own, key=lambda m: -worth[m.reference]), []
     family = Family(tuple(own), base)
     # with a base the sum of deltas goes further than any average, so half the trials are kept for it
     first = share if base is None else share // 2
-    searches = (
-        ("selective merging", partial(select, ranked, worth), first),
+    searches = [
+        ("selective merging", partial(select, ranked, worth), first if central is None else share // 2),
         ("the search of coefficients", partial(explore, family, worth), share),
-    )
+    ]
+    if base is None and len(own) > 1:
+        notes.append(f"{name}: {NO_BASE}")
+    if base is None and central is not None:
+        around = partial(explore, Family(tuple(own), central), worth)
+        searches.insert(1, (f"differences from {central.label}", around, share))
+        notes[-1] += f"; {central.label}, the most like all others, stands in for it"
     for what, search, limit in searches:
         try:
             search(within(limit))
@@ -121,6 +136,19 @@ def _merged(
     if score <= worth[single]:
         score, plan = worth[single], single
     return Group(name, tuple(own), plan, score), notes
+
+
+def _trial(trials: Trials, name: str, tried: dict[str, tuple[float, Any]], before: int, limit: int) -> Trial:
+    """What scores a merge of a cluster; BudgetSpent after `limit` new ones since there were `before`."""
+
+    def trial(label: str, expression: Any) -> float:
+        key = key_of(expression)
+        if key not in trials.candidates and len(trials.candidates) - before >= limit:
+            raise BudgetSpent
+        tried[key] = trials.trial(f"{name}: {label}", expression), expression
+        return tried[key][0]
+
+    return trial
 
 
 def select(ranked: Sequence[Member], worth: Worth, trial: Trial) -> None:

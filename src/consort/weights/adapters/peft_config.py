@@ -19,6 +19,7 @@ STRANGE = (
 """Keys of variants that are more than W + s B A."""
 CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Ways of initialisation that also change the base, so that A and B do not belong to the base as published."""
+INITIALISATIONS = ("gaussian", "eva", "orthogonal", *CHANGES_BASE)
 BIASES = ("none", "all", "lora_only")
 
 
@@ -111,6 +112,25 @@ def _are_texts(value: Any) -> bool:
     return value is None or (isinstance(value, list | tuple | set) and all(isinstance(one, str) for one in value))
 
 
+def _is_pattern(value: Any) -> bool:
+    """A regular expression that is one."""
+    if not isinstance(value, str):
+        return False
+    try:
+        re.compile(value)
+    except re.error:
+        return False
+    return True
+
+
+def _are_targets(value: Any) -> bool:
+    return _is_pattern(value) if isinstance(value, str) else _are_texts(value)
+
+
+def _is_initialisation(value: Any) -> bool:
+    return _is_flag(value) or (isinstance(value, str) and value.lower().startswith(INITIALISATIONS))
+
+
 def _are_modules(value: Any) -> bool:
     return _are_texts(value) and all(re.fullmatch(r"\w[\w-]*(\.[\w-]+)*", name) for name in value or ())
 
@@ -136,9 +156,13 @@ EXPECTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "use_dora": (_is_flag, "true or false"),
     "fan_in_fan_out": (_is_flag, "true or false"),
     "bias": (lambda value: value is None or value in BIASES, " or ".join(BIASES)),
-    "target_modules": (lambda value: isinstance(value, str) or _are_texts(value), "a pattern or a list of names"),
+    "target_modules": (_are_targets, "a pattern or a list of names"),
+    "layers_pattern": (lambda value: isinstance(value, str) or _are_texts(value), "a name or a list of names"),
+    "lora_dropout": (lambda value: value is None or (_is_number(value) and 0 <= value <= 1), "a number in [0, 1]"),
+    "init_lora_weights": (_is_initialisation, f"true, false or one of {', '.join(INITIALISATIONS)}"),
+    "task_type": (lambda value: value is None or isinstance(value, str), "a text"),
     "target_parameters": (_are_texts, "a list of names"),
-    "exclude_modules": (lambda value: isinstance(value, str) or _are_texts(value), "a pattern or a list of names"),
+    "exclude_modules": (_are_targets, "a pattern or a list of names"),
     "modules_to_save": (_are_modules, "a list of names of modules"),
     "layers_to_transform": (_are_layers, "a list of numbers of layers"),
     "base_model_name_or_path": (lambda value: value is None or isinstance(value, str), "a name or a path"),

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+<<<<<<< HEAD
 from collections.abc import Iterable, Iterator, Mapping
+=======
+from collections.abc import Callable, Iterator, Mapping
+>>>>>>> fieldb
 from typing import Any
 
 from consort.core.counted import counted
@@ -21,7 +25,7 @@ ROPE = ("rope_parameters", "rope_scaling")
 NUMBERS = re.compile(
     r"\w*rope_theta|rotary_emb_base|rotary_pct|partial_rotary_factor|intermediate_size|num_experts_per_tok|num_experts"
     r"|num_local_experts|n_routed_experts|moe_intermediate_size|\w*softcapping|query_pre_attn_scalar|sliding_window"
-    r"|\w+_multiplier|logit_scale|logits_scaling|first_k_dense_replace|max_window_layers|original_max_position_embeddings"
+    r"|initializer_range|\w+_multiplier|logit_scale|logits_scaling|first_k_dense_replace|max_window_layers|original_max_position_embeddings"
     r"|factor|\w+_freq_factor|beta_(fast|slow)|attention_factor|short_factor|long_factor"
 )
 """Configuration keys whose values are numbers, or lists of them."""
@@ -29,10 +33,20 @@ FLAGS = re.compile(
     r"tie_word_embeddings|attention_bias|mlp_bias|use_sliding_window|is_encoder_decoder|norm_topk_prob|alibi"
 )
 """Configuration keys whose values are true or false."""
+<<<<<<< HEAD
 UNIFORM = frozenset(
     ("llama", "mistral", "mixtral", "gpt2", "gpt_neox", "gptj", "phi", "phi3", "gemma", "olmo", "opt", "bloom")
 )
 """Values of `model_type` whose layers are all alike, so that there is nothing to look up."""
+=======
+DTYPES = re.compile(r"(torch\.)?(auto|half|double|bfloat16|float(|16|32|64|4_\w+|8_\w+)|u?int(4|8|16|32|64))")
+TOKENS = re.compile(r"(bos|eos|pad|sep|cls|unk|mask|image|video|audio|decoder_start)_token_(id|index)")
+"""Configuration keys whose values are token ids, or lists of them."""
+TEXTS = re.compile(r"model_type|hidden_act|hidden_activation|activation_function|transformers_version")
+"""Configuration keys whose values are texts."""
+LISTS = re.compile(r"architectures|layer_types|layers_block_type")
+"""Configuration keys whose values are lists of texts."""
+>>>>>>> fieldb
 EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon")
 
 
@@ -67,6 +81,9 @@ def _check_types(config: Mapping[str, Any], label: str, path: str = "") -> None:
         if FLAGS.fullmatch(key) and not (value is None or isinstance(value, bool)):
             message = f"{value!r:.80} is neither true nor false"
             raise BadCheckpoint(message, field=f"{label}: {path}{key}", hint="true or false")
+        for wanted, is_one, what in KINDS:
+            if wanted.fullmatch(key) and value is not None and not is_one(value):
+                raise BadCheckpoint(f"{value!r:.80} is no {what}", field=f"{label}: {path}{key}", hint=f"a {what}")
         if key in ROPE and isinstance(value, Mapping):
             _check_types(value, label, f"{path}{key}.")
             for name, inner in value.items():
@@ -74,9 +91,40 @@ def _check_types(config: Mapping[str, Any], label: str, path: str = "") -> None:
                     _check_types(inner, label, f"{path}{key}.{name}.")
 
 
+<<<<<<< HEAD
 def _check_layers(
     config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], label: str, whole: Mapping[str, Any]
 ) -> None:
+=======
+def _is_token(value: Any) -> bool:
+    """Negative ones stand for none in some architectures."""
+    if isinstance(value, list):
+        return all(map(_is_token, value)) and not any(isinstance(one, list) for one in value)
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _is_dtype(value: Any) -> bool:
+    """A composite model has one for each part."""
+    if isinstance(value, Mapping):
+        return all(map(_is_dtype, value.values()))
+    return isinstance(value, str) and DTYPES.fullmatch(value) is not None
+
+
+KINDS: tuple[tuple[re.Pattern[str], Callable[[Any], bool], str], ...] = (
+    (TOKENS, _is_token, "token id, or list of them"),
+    (TEXTS, lambda value: isinstance(value, str), "text"),
+    (LISTS, _is_texts, "list of texts"),
+    (re.compile("|".join(ROPE)), lambda value: isinstance(value, Mapping), "mapping"),
+    (re.compile("(torch_)?dtype"), _is_dtype, "name of a dtype"),
+)
+
+
+def _check_layers(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], label: str) -> None:
+>>>>>>> fieldb
     key = next((key for key in LAYERS if isinstance(config.get(key), int)), None)
     if key is None or "num_hidden_groups" in config:  # groups share their weights (ALBERT)
         return
