@@ -9,8 +9,8 @@ and what is random in a method; `compose` is FOLDER/zoo-SEED, another training f
 skill, test are programs of two. A method's other arguments stay at their defaults, but spectral ones are also tried
 with embeddings merged like matrices and vectors summed. Methods that need statistics, one task's number or exactly one
 model are left out. A result is one JSON line of FOLDER/merges.jsonl; called again it goes on. `--signals` merges every
-pair by task arithmetic and prints Spearman's rank correlation of each signal with what the pair then
-keeps of both skills.
+pair by task arithmetic and prints Spearman's rank correlation of each signal with how little the
+log-likelihood of both skills' answers falls below the two experts' own.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from consort.evaluate.registry import UNIT, ratio
 from consort.lab import programs
 from consort.lab.measure_composition import Reader
 from consort.lab.operations import SKILLS, Row
+from consort.lab.rows import answer_loss, collate
 from consort.lab.task_files import read_rows
 from consort.merge import methods
 from consort.merge.engine.merged import merge
@@ -226,23 +227,26 @@ def signals(out: Path, name: str, seed: int) -> Iterator[str]:
 
     zoo = opened(name, seed, out)
     words, experts = list(zoo.experts), list(zoo.experts.values())
-    if name != "compose":
-        words, experts = [*words, "harmful"], [*experts, consort.load("lab:harmful")]
     rows = _drawn(zoo.test if name != "compose" else _singles(out, seed), 25, seed)
-    own = [zoo.reader.marks(expert, rows) for expert in experts]
+    by_word = {word: [row for row in rows if row.group == word] for word in words}
+    own = [-_loss(zoo.reader, expert, by_word[word]) for word, expert in zip(words, experts, strict=True)]
     kept, found = [], mergeability(experts, zoo.base)
     for pair in found:
-        both = [i for i, row in enumerate(rows) if row.group in (words[pair.a], words[pair.b])]
         merged = merge("task_arithmetic", [experts[pair.a], experts[pair.b]], base=zoo.base)
-        marks = zoo.reader.marks(merged, [rows[i] for i in both])
-        kept.append(fmean(marks) - fmean(own[pair.a][i] or own[pair.b][i] for i in both))
+        lost = [-_loss(zoo.reader, merged, by_word[words[i]]) - own[i] for i in (pair.a, pair.b)]
+        kept.append(fmean(lost))
     yield f"{name}, seed {seed}: {len(kept)} pairs, kept {min(kept):+.3f} to {max(kept):+.3f}, mean {fmean(kept):+.3f}"
-    for part in ("all", "without the harmful one") if "harmful" in words else ("all",):
-        chosen = [i for i, p in enumerate(found) if part == "all" or "harmful" not in (words[p.a], words[p.b])]
-        for signal, larger in LARGER_IS_BETTER.items():
-            values = [found[i].mean[signal] * (1 if larger else -1) for i in chosen]
-            rho = spearmanr(values, [kept[i] for i in chosen])
-            yield f"  {part}: {signal} rho {rho.statistic:+.3f} (p {rho.pvalue:.3f})"
+    for signal, larger in LARGER_IS_BETTER.items():
+        values = [pair.mean[signal] * (1 if larger else -1) for pair in found]
+        rho = spearmanr(values, kept)
+        yield f"  {signal}: rho {rho.statistic:+.3f} (p {rho.pvalue:.3f})"
+
+
+@torch.inference_mode()
+def _loss(reader: Reader, weights: Checkpoint, rows: Sequence[Row]) -> float:
+    """Nats a token of the right answers; finer than how many are right, which is all of them for most pairs."""
+    reader.load(weights)
+    return float(answer_loss(reader.model, collate(reader.tokenizer, rows)))
 
 
 def _singles(out: Path, seed: int) -> list[Row]:

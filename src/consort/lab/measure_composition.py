@@ -64,14 +64,15 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self.model, self.tokenizer = read_model(folder), read_tokenizer(folder)
 
-    def marks(self, weights: Checkpoint, rows: Sequence[Row]) -> Marks:
-        """Which rows greedy generation answers exactly with these weights.
-
-        A tied head is not among the names of a checkpoint, so embeddings are never overwritten by another head.
-        """
+    def load(self, weights: Checkpoint) -> None:
+        """Take these weights; a tied head is not among their names, so that none overwrites merged embeddings."""
         missing, unexpected = self.model.load_state_dict({n: weights[n] for n in weights.keys()}, strict=False)
         if unexpected or set(missing) - {"lm_head.weight"}:
             raise ValueError(f"weights of another model: {[*missing, *unexpected]}")
+
+    def marks(self, weights: Checkpoint, rows: Sequence[Row]) -> Marks:
+        """Which rows greedy generation answers exactly with these weights."""
+        self.load(weights)
         texts = answers(self.model, self.tokenizer, [row.prompt for row in rows])
         return [text == row.target for text, row in zip(texts, rows, strict=True)]
 
@@ -134,7 +135,11 @@ class _Bench:
 
 
 def claims_composition(found: Emergence) -> list[Claim]:
-    """What must hold of `measure_emergence`, whatever the seed."""
+    """What should hold of `measure_emergence`.
+
+    The first two follow the base: they held where it composes nine of ten pairs of known words that it never read, and
+    were missed where it composes little more than half of them (seed 2 of three).
+    """
     composed = {name: fmean(found.emerged(name)) for name in ("uniform", "task arithmetic", "ties")}
     singly = {name: fmean(system.singles) for name, system in found.systems.items()}
     pairs = {name: fmean(system.composites) for name, system in found.systems.items()}
