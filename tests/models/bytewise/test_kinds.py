@@ -137,7 +137,7 @@ def gemma() -> HFTokenizer:
 
 
 def trimmed() -> HFTokenizer:
-    """Unigram whose normaliser leaves spaces at the end of a text out, as SentencePiece models without a map have it."""
+    """Unigram whose normaliser leaves out spaces at the end of a text, as SentencePiece without a map has it."""
     from tokenizers import normalizers
 
     core = unigram(_SCORES).tokenizer.backend_tokenizer
