@@ -76,9 +76,7 @@ def lexicon(tokenizer: Any) -> Lexicon | None:
     splits = Splits(split, marked=marked)
     normaliser = _normaliser(normal)
     extra = tokenizer.tokenizer.added_tokens_decoder
-    named = {i: token.content for i, token in extra.items() if not token.special and pieces[i] is not None}
-    if how == "spaces":  # a mark in a text is written as a space is, and what has one is a piece like others
-        named = {i: content for i, content in named.items() if MARK not in content}
+    named = _named(extra, pieces, marked=how == "spaces")
     _check_parts(normal, [token for i, token in extra.items() if i in named], hint)
     key = sha256(state + json.dumps([VERSION, normal, split, sorted(named.items())]).encode()).hexdigest()[:32]
     tables = kept(f"bytes-{key}", lambda: _made(model, pieces, splits, normaliser, marked=how == "spaces"))
@@ -107,6 +105,12 @@ def lexicon(tokenizer: Any) -> Lexicon | None:
         unstable=tables["unstable"].astype(bool),
         composing=_composing(normal),
     )
+
+
+def _named(extra: Any, pieces: Pieces, *, marked: bool) -> dict[int, str]:
+    """Ordinary added tokens; a mark in a text is written as a space is, and what has one is a piece like others."""
+    known = {i: token.content for i, token in extra.items() if not token.special and pieces[i] is not None}
+    return {i: content for i, content in known.items() if not (marked and MARK in content)}
 
 
 def _check_parts(normal: Any, added: Iterable[Any], hint: str) -> None:
