@@ -76,7 +76,7 @@ def lexicon(tokenizer: Any) -> Lexicon | None:
     splits = Splits(split, marked=marked)
     normaliser = _normaliser(normal)
     extra = tokenizer.tokenizer.added_tokens_decoder
-    named = _named(extra, pieces, normal, marked=how == "spaces")
+    named = _named(extra, pieces, marked=how == "spaces")
     key = sha256(state + json.dumps([VERSION, normal, split, sorted(named.items())]).encode()).hexdigest()[:32]
     tables = kept(f"bytes-{key}", lambda: _made(model, pieces, splits, normaliser, marked=how == "spaces"))
     known = [(shape, tuple(tails)) for shape, tails in json.loads(bytes(tables["known"]).decode())]
@@ -99,28 +99,28 @@ def lexicon(tokenizer: Any) -> Lexicon | None:
         absorbing={i: (token.lstrip, token.rstrip) for i, token in extra.items() if i in named},
         leads=_lead(normal, split) == "always",
         prepends=any(step["type"] == "Prepend" for step in steps(normal)),
-        trimmed=any(step["type"] == "Strip" and step.get("strip_right") for step in steps(normal)),
+        trimmed=any(
+            step["type"] == "Strip" and step.get("strip_right") and not step.get("strip_left") for step in steps(normal)
+        ),
         stable=None if normaliser is None else lambda text: bool(normaliser.normalize_str(text) == text),
         unstable=tables["unstable"].astype(bool),
         composing=_composing(normal),
     )
 
 
-def _named(extra: Any, pieces: Pieces, normal: Any, *, marked: bool) -> dict[int, str]:
+def _named(extra: Any, pieces: Pieces, *, marked: bool) -> dict[int, str]:
     """Ordinary added tokens; a mark in a text is written as a space is, and what has one is a piece like others.
 
     Raises Unsupported as `_check_parts`.
     """
     known = {i: token for i, token in extra.items() if not token.special and pieces[i] is not None}
     known = {i: token for i, token in known.items() if not (marked and MARK in token.content)}
-    _check_parts(normal, known.values())
+    _check_parts(known.values())
     return {i: token.content for i, token in known.items()}
 
 
-def _check_parts(normal: Any, added: Iterable[Any]) -> None:
+def _check_parts(added: Iterable[Any]) -> None:
     """Raise Unsupported, by name, for what decides by more than the text before a token."""
-    if any(step["type"] == "Strip" and step.get("strip_left") for step in steps(normal)):
-        raise Unsupported("its normaliser takes spaces from the start of a text", field="covers", hint=_HINT)
     if single := next((token.content for token in added if token.single_word), None):
         raise Unsupported(f"its added token {single!r} is written between words only", field="covers", hint=_HINT)
 
