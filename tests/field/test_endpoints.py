@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -400,3 +401,32 @@ def test_E18_the_page_has_the_formula_of_the_code() -> None:
     assert [(t.weight, t.temperature) for t in model.terms] == [(1.0, 1.0), (-1.0, 0.5)]
     page = (Path(__file__).parents[2] / "docs" / "transfer.md").read_text()
     assert "log softmax(expert) - strength log softmax(amateur / amateur_temperature)" in page
+
+
+@pytest.mark.parametrize("asked", ["generate", "stream", "score"])
+@pytest.mark.parametrize("name", ["headers", "body", "comments", "nothing"])
+def test_E9_a_deadline_holds_for_headers_bodies_and_streams(name: str, asked: str) -> None:
+    from tests.models.remote import misbehaving as m
+
+    plays = {
+        "headers": m.headers_that_drip,
+        "body": m.body_that_drips,
+        "comments": m.keeps_alive(),
+        "nothing": m.hang,
+        "good": m.good,
+    }
+    with m.misbehaving(plays) as server:
+        first = RemoteModel("good", server.url)
+        first.generate(["x"])  # what is imported and begun once is not measured
+        first.transport.close()
+        model = RemoteModel(name, server.url, timeout_s=0.4)
+        begun = time.perf_counter()
+        with pytest.raises(EnvironmentFailure, match=r"has not answered within 0\.4 s"):
+            if asked == "generate":
+                model.generate(["x"])
+            elif asked == "stream":
+                collected(model.stream("x"))
+            else:
+                model.score([("a", " b")])
+        assert time.perf_counter() - begun < 0.4 + 1
+        model.transport.close()

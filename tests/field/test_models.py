@@ -57,6 +57,66 @@ def test_B12_a_missing_chat_template_is_told_once(caplog: pytest.LogCaptureFixtu
     ]
 
 
+def without_template(folder: Path) -> dict[str, str]:
+    """A reference to a model of bytes."""
+    return {"hf": str(saved("llama", folder)), "tokenizer": "bytes"}
+
+
+def test_B12_a_missing_chat_template_is_refused_where_one_is_required(tmp_path: Path) -> None:
+    import consort
+    from consort.plan import build, dump, parse, to_plan
+
+    written = without_template(tmp_path) | {"template": "required"}
+    assert dump(parse(written)) == written and to_plan(build(parse(written))) == written
+    chat: Any = [[{"role": "user", "content": "a"}]]
+    for model in (build(parse(written)), load_model(tmp_path, tokenizer="bytes", template="required")):
+        with pytest.raises(Unsupported, match="has no chat template, and one is required"):
+            model.generate(chat, Sampling(max_tokens=1))
+        assert model.generate(["a"], Sampling(max_tokens=1))
+        with pytest.raises(Unsupported, match="as_bytes"):
+            consort.as_bytes(model, covers="all").generate(chat, Sampling(max_tokens=1))
+    with consort.held(template="required"), pytest.raises(Unsupported, match="no chat template"):
+        consort.model("lab:mirror").generate(chat)
+    with pytest.raises(BadParameter, match="plan.template: 'maybe' is no way to write chats"):
+        parse(written | {"template": "maybe"})
+
+
+def test_B12_a_template_that_there_is_can_be_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    core = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a")))
+    core.chat_template = "{% for m in messages %}<{{ m.content }}>{% endfor %}"
+    chat: Any = [{"role": "user", "content": "b"}]
+    for template, text in (("own", "<b>"), ("required", "<b>"), ("none", "user: b\nassistant:")):
+        assert HFTokenizer(core, template=template).chat(chat) == text
+    assert not caplog.records
+
+
+def test_B12_bytes_have_no_template_and_that_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer = ByteTokenizer(name="mine")
+    with caplog.at_level(logging.WARNING, "consort"):
+        assert [tokenizer.chat([{"role": "user", "content": c}]) for c in "ab"] == [
+            "user: a\nassistant:",
+            "user: b\nassistant:",
+        ]
+    assert [record.getMessage()[:26] for record in caplog.records] == ["mine has no chat template:"]
+
+
+def test_B12_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from consort.cli.border import run
+
+    task = tmp_path / "t.jsonl"
+    task.write_text('{"messages": [{"role": "user", "content": "mirror a b ="}], "target": "b a", "split": "test"}\n')
+    asked = ["eval", "lab:mirror", "--task", str(task)]
+    assert run([*asked, "--template", "required"]) == 2
+    assert "error: mirror: has no chat template, and one is required\nhint: " in capsys.readouterr().err
+    assert run([*asked, "--no-template"]) == 0
+    assert "chat template" not in capsys.readouterr().err
+    assert run([*asked, "--no-template", "--template", "own"]) == 2
+    assert capsys.readouterr().err.startswith("error: --template: none, says --no-template\nhint: ")
+
+
 @pytest.mark.parametrize(
     ("content", "package"), [(b"\n\x0e\n\x05<unk>\x15\0\0\0\0", "sentencepiece"), (b"IQ== 0\nIg== 1\n", "tiktoken")]
 )
@@ -74,6 +134,31 @@ def test_B14_what_reads_a_tokenizer_is_named(
     (tmp_path / "tokenizer.model").write_bytes(content)
     with pytest.raises(MissingExtra, match=f"mine: its tokenizer.model is read by {package}"):
         tokenizer.load_tokenizer(tmp_path, "mine", config={})
+
+
+def test_B1_a_model_that_counts_its_places_itself_keeps_what_it_has_read(caplog: pytest.LogCaptureFixture) -> None:
+    model = HFModel("places", tiny("roberta"), ByteTokenizer())
+    text = list(b"once upon")
+    with torch.no_grad():
+        wanted = model.module(torch.tensor([text])).logits[0]
+    session = model.open()
+    found = torch.cat([session.feed([text[:4]])[0], session.feed([text[4:]])[0]])
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+    assert not caplog.records
+
+
+def test_B1_logits_that_no_session_gives_are_refused() -> None:
+    module = tiny("openai-gpt")
+    plain = module.forward
+
+    def forward(input_ids: Any = None, **given: Any) -> Any:
+        out = plain(input_ids=input_ids, **given)
+        out.logits = out.logits * (1 + input_ids.shape[1] % 3)
+        return out
+
+    module.forward = forward
+    with pytest.raises(Unsupported, match="other logits"):
+        find_opener(HFModel("odd", module, ByteTokenizer()))
 
 
 def test_E15_a_switch_of_rotary_angles_is_decided_by_row() -> None:

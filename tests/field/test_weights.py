@@ -122,6 +122,32 @@ def test_A1_the_tied_copy_in_the_file_is_left_out(llama: Any) -> None:
     assert "lm_head.weight" not in merged.keys() and merged.config["tie_word_embeddings"] is True
 
 
+SMALL_TEXT = TEXT | {"num_key_value_heads": 2, "num_layers_per_stack": 2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        ("MoshiForCausalLM", "MoshiConfig"),  # more rows than tokens that the configuration states
+        ("DoryForCausalLM", "DoryConfig"),  # its layers are halves
+        ("HrmTextForCausalLM", "HrmTextConfig"),  # its layers are run again
+    ],
+)
+def test_A1_sizes_are_those_that_the_architecture_makes_of_its_words(tmp_path: Path, kind: str, config: str) -> None:
+    if not hasattr(transformers, config):
+        pytest.skip(f"transformers has no {config}")
+    made = getattr(transformers, config)(**SMALL_TEXT)
+    paths = [saved(kind, made, tmp_path / str(seed), seed) for seed in range(2)]
+    right = mean_of(paths)
+    merged = merge("linear", [open_folder(path) for path in paths], weight=1)
+    assert merged.config["vocab_size"] == 32
+    write(merged, tmp_path / "out")
+    found = load_file(tmp_path / "out" / "model.safetensors")
+    assert set(found) == set(right)
+    assert all(torch.allclose(found[name].double(), right[name], atol=1e-7) for name in right)
+    loaded(kind, tmp_path / "out")
+
+
 @pytest.mark.parametrize("method", ["passthrough", "linear", "stack", "ties"])
 def test_A2_a_head_of_its_own_is_kept_whatever_the_config_says(llama: Any, tmp_path: Path, method: str) -> None:
     from consort.weights.views.stack import Slice, Stack

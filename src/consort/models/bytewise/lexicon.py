@@ -20,6 +20,7 @@ from consort.models.bytewise.tables import VERSION, Arrays, Shapes, kept, shapes
 from consort.models.bytewise.unigram import Unigram, pieces_of
 from consort.models.tokens.pieces import MARK, Pieces, part, steps, token_bytes, writing
 
+_HINT = "covers: all counts every sequence of tokens"
 _FORMS = ("NFC", "NFD", "NFKC", "NFKD")
 
 
@@ -64,22 +65,18 @@ def lexicon(tokenizer: Any) -> Lexicon | None:
     if backend is None:
         return None
     kind, how = type(backend.model).__name__, writing(tokenizer.tokenizer)
-    hint = "covers: all counts every sequence of tokens"
     if kind not in ("BPE", "Unigram") or how not in ("bytes", "spaces", "plain"):
-        raise Unsupported(f"{kind} is no byte pair encoding and no Unigram", field="covers", hint=hint)
+        raise Unsupported(f"{kind} is no byte pair encoding and no Unigram", field="covers", hint=_HINT)
     state = backend.model.__getstate__()
     model, normal, split = json.loads(state), part(backend.normalizer), part(backend.pre_tokenizer)
     if model.get("continuing_subword_prefix") or model.get("dropout"):
-        raise Unsupported("its byte pair encoding marks parts of words, or drops merges", field="covers", hint=hint)
+        raise Unsupported("its byte pair encoding marks parts of words, or drops merges", field="covers", hint=_HINT)
     pieces = token_bytes(tokenizer)
     marked = any(step["type"] == "Replace" and step["content"] == MARK for step in steps(normal))
     splits = Splits(split, marked=marked)
     normaliser = _normaliser(normal)
     extra = tokenizer.tokenizer.added_tokens_decoder
-    named = {i: token.content for i, token in extra.items() if not token.special and pieces[i] is not None}
-    if how == "spaces":  # a mark in a text is written as a space is, and what has one is a piece like others
-        named = {i: content for i, content in named.items() if MARK not in content}
-    _check_parts(normal, [token for i, token in extra.items() if i in named], hint)
+    named = _named(extra, pieces, marked=how == "spaces")
     key = sha256(state + json.dumps([VERSION, normal, split, sorted(named.items())]).encode()).hexdigest()[:32]
     tables = kept(f"bytes-{key}", lambda: _made(model, pieces, splits, normaliser, marked=how == "spaces"))
     known = [(shape, tuple(tails)) for shape, tails in json.loads(bytes(tables["known"]).decode())]
@@ -102,19 +99,30 @@ def lexicon(tokenizer: Any) -> Lexicon | None:
         absorbing={i: (token.lstrip, token.rstrip) for i, token in extra.items() if i in named},
         leads=_lead(normal, split) == "always",
         prepends=any(step["type"] == "Prepend" for step in steps(normal)),
-        trimmed=any(step["type"] == "Strip" and step.get("strip_right") for step in steps(normal)),
+        trimmed=any(
+            step["type"] == "Strip" and step.get("strip_right") and not step.get("strip_left") for step in steps(normal)
+        ),
         stable=None if normaliser is None else lambda text: bool(normaliser.normalize_str(text) == text),
         unstable=tables["unstable"].astype(bool),
         composing=_composing(normal),
     )
 
 
-def _check_parts(normal: Any, added: Iterable[Any], hint: str) -> None:
+def _named(extra: Any, pieces: Pieces, *, marked: bool) -> dict[int, str]:
+    """Ordinary added tokens; a mark in a text is written as a space is, and what has one is a piece like others.
+
+    Raises Unsupported as `_check_parts`.
+    """
+    known = {i: token for i, token in extra.items() if not token.special and pieces[i] is not None}
+    known = {i: token for i, token in known.items() if not (marked and MARK in token.content)}
+    _check_parts(known.values())
+    return {i: token.content for i, token in known.items()}
+
+
+def _check_parts(added: Iterable[Any]) -> None:
     """Raise Unsupported, by name, for what decides by more than the text before a token."""
-    if any(step["type"] == "Strip" and step.get("strip_left") for step in steps(normal)):
-        raise Unsupported("its normaliser takes spaces from the start of a text", field="covers", hint=hint)
     if single := next((token.content for token in added if token.single_word), None):
-        raise Unsupported(f"its added token {single!r} is written between words only", field="covers", hint=hint)
+        raise Unsupported(f"its added token {single!r} is written between words only", field="covers", hint=_HINT)
 
 
 def _mark_alone(words: Any, named_bytes: Iterable[int], stand: bool, unk: int | None) -> None:

@@ -37,9 +37,7 @@ class RowSession:
     counts them itself (`own_places`), as those do that have none for padding.
     """
 
-    def __init__(
-        self, model: Host, batch: int, keeper: Keeper, single: bool = False, own_places: bool = False
-    ) -> None:
+    def __init__(self, model: Host, batch: int, keeper: Keeper, single: bool = False, own_places: bool = False) -> None:
         self.model, self.keeper, self.single, self.own_places = model, keeper, single, own_places
         self.rows = [_Kept() for _ in range(batch)]
         self.meter = Meter(model.name, batch)
@@ -87,7 +85,9 @@ class RowSession:
         ids = torch.tensor([piece], device=self.model.device)
         given = self.keeper.arguments(row.state, ids)
         places = torch.arange(row.read, row.read + len(piece), device=ids.device)
-        if "position_ids" in self.model.arguments and not self.own_places:  # not every module counts what its state has read
+        if (
+            "position_ids" in self.model.arguments and not self.own_places
+        ):  # not every module counts what its state has read
             given["position_ids"] = places[None]
         if "cache_position" in self.model.arguments:
             given["cache_position"] = places
