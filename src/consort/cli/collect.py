@@ -38,7 +38,7 @@ def collect(
     lr: Annotated[float, typer.Option("--lr", help="The learning rate of training.")] = 1e-3,
     grain: Annotated[str, typer.Option("--grain", help="adamerging: a coefficient by tensor | by model.")] = "tensor",
     off_diagonal: Annotated[
-        float, typer.Option("--off-diagonal", min=0, max=1, help="through_merge: as regmean will have it.")
+        float, typer.Option("--off-diagonal", help="through_merge: as regmean will have it.")
     ] = 0.9,
     adaptive: Annotated[bool, typer.Option("--adaptive", help="concrete: learn coefficients too.")] = False,
     seed: Seed = 0,
@@ -60,11 +60,18 @@ def collect(
         raise BadParameter(f"there is nothing to collect called {kind!r}", field="KIND", hint=did_you_mean(kind, known))
     checkpoint = build(read_plan(model), "checkpoint", allow_remote_code=allow_remote_code)
     if kind == THROUGH:
-        _through(checkpoint, texts, out, limit, max_tokens, off_diagonal, force, json)
+        _through(checkpoint, texts, out, limit, {"max_tokens": max_tokens, "off_diagonal": off_diagonal}, force, json)
         return
     if kind in TRAINED:
-        options = {"steps": steps, "lr": lr, "grain": grain, "adaptive": adaptive}
-        _train(kind, checkpoint, texts, out, limit, {**options, "seed": seed, "max_tokens": max_tokens}, force, json)
+        options = {
+            "steps": steps,
+            "lr": lr,
+            "grain": grain,
+            "adaptive": adaptive,
+            "seed": seed,
+            "max_tokens": max_tokens,
+        }
+        _train(kind, checkpoint, texts, out, limit, options, force, json)
         return
     settings: dict[str, Any] = {"labels": labels, "seed": seed, "max_tokens": max_tokens, "max_bytes": size_of(memory)}
     _print_collected(run(kind, checkpoint, read_texts(texts, limit), out, force=force, **settings), json)
@@ -85,8 +92,7 @@ def _through(
     texts: str,
     out: Path,
     limit: int | None,
-    max_tokens: int,
-    off_diagonal: float,
+    settings: dict[str, Any],
     force: bool,
     json: bool,
 ) -> None:
@@ -95,9 +101,7 @@ def _through(
 
     models, weight = models_of(merge)
     lines = texts_by_model(texts, limit)
-    folders = collect_through_merge(
-        models, lines, out, weight=weight, off_diagonal=off_diagonal, max_tokens=max_tokens, force=force
-    )
+    folders = collect_through_merge(models, lines, out, weight=weight, force=force, **settings)
     if json:
         print_json({"path": str(out), "statistics": [str(folder) for folder in folders]})
         return
