@@ -2,8 +2,9 @@
 
 Usage: python benchmarks/router_choice.py [--seeds 40] [--learn 400] [--only NAME…]
 
-Of each data set so many queries are drawn to choose and fit on (half of them where there are fewer), and everything is judged on the others. The best single model is that of the same draw. `loss` is what the router lost on
-average, below zero a gain; `bound` what the test guarantees, a mean over draws.
+Of each data set so many queries are drawn to choose and fit on (half of them where there are fewer), and everything is
+judged on the others. The best single model is that of the same draw. `loss` is what the router lost on average, below
+zero a gain; `bound` what the test guarantees, a mean over draws.
 """
 
 from __future__ import annotations

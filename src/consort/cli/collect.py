@@ -14,15 +14,14 @@ from consort.core.counted import counted
 from consort.core.errors import BadParameter, did_you_mean
 
 THROUGH = "through_merge"
+KINDS = f"fisher | gram | {THROUGH} | adamerging | concrete | surgery"
 
 if TYPE_CHECKING:
     from consort.merge.collect.run import Collected
 
 
 def collect(
-    kind: Annotated[
-        str, typer.Argument(metavar="KIND", help="fisher | gram | through_merge | adamerging | concrete | surgery")
-    ],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=KINDS)],
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder, lab:NAME, hf:ORG/NAME, a merge plan.")],
     texts: Annotated[
         str, typer.Option("--texts", help='JSONL of {"text": ...} lines; what trains also takes a task\'s lines.')
@@ -37,9 +36,7 @@ def collect(
     steps: Annotated[int, typer.Option("--steps", min=0, help="Of training: adamerging, concrete, surgery.")] = 500,
     lr: Annotated[float, typer.Option("--lr", help="The learning rate of training.")] = 1e-3,
     grain: Annotated[str, typer.Option("--grain", help="adamerging: a coefficient by tensor | by model.")] = "tensor",
-    off_diagonal: Annotated[
-        float, typer.Option("--off-diagonal", min=0, max=1, help="through_merge: as regmean will have it.")
-    ] = 0.9,
+    off_diagonal: Annotated[float, typer.Option(min=0, max=1, help="through_merge: as regmean will have it.")] = 0.9,
     adaptive: Annotated[bool, typer.Option("--adaptive", help="concrete: learn coefficients too.")] = False,
     seed: Seed = 0,
     force: Force = False,
@@ -60,7 +57,7 @@ def collect(
         raise BadParameter(f"there is nothing to collect called {kind!r}", field="KIND", hint=did_you_mean(kind, known))
     checkpoint = build(read_plan(model), "checkpoint", allow_remote_code=allow_remote_code)
     if kind == THROUGH:
-        _through(checkpoint, texts, out, limit, max_tokens, off_diagonal, force, json)
+        _through(checkpoint, texts, out, limit, {"max_tokens": max_tokens, "off_diagonal": off_diagonal}, force, json)
         return
     if kind in TRAINED:
         options = {"steps": steps, "lr": lr, "grain": grain, "adaptive": adaptive}
@@ -85,8 +82,7 @@ def _through(
     texts: str,
     out: Path,
     limit: int | None,
-    max_tokens: int,
-    off_diagonal: float,
+    settings: dict[str, Any],
     force: bool,
     json: bool,
 ) -> None:
@@ -95,9 +91,7 @@ def _through(
 
     models, weight = models_of(merge)
     lines = texts_by_model(texts, limit)
-    folders = collect_through_merge(
-        models, lines, out, weight=weight, off_diagonal=off_diagonal, max_tokens=max_tokens, force=force
-    )
+    folders = collect_through_merge(models, lines, out, weight=weight, force=force, **settings)
     if json:
         print_json({"path": str(out), "statistics": [str(folder) for folder in folders]})
         return

@@ -1,8 +1,8 @@
 """When enough answers have been drawn: the chance that the leading answer is the most likely one, exactly.
 
 After counts c_a the answers' probabilities are Dirichlet(c_a + 1), an answer not seen yet counting UNSEEN. The chance
-is the integral of f_lead(x) times the product of F_a(x) over independent gamma variables of these shapes (2509.21091 draws
-it at random, from a generator without a seed, and mends what that gets wrong).
+is the integral of f_lead(x) times the product of F_a(x) over independent gamma variables of these shapes (the programme
+of 2509.21091 draws it at random, without a seed, and mends what that gets wrong).
 """
 
 from __future__ import annotations

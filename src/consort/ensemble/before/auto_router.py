@@ -18,7 +18,7 @@ from consort.core.errors import BadParameter
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.before import before, strategy
-from consort.ensemble.learning.fitting import Learned, with_learned
+from consort.ensemble.learning.fitting import Learned, learned_of, with_learned
 from consort.ensemble.learning.observations import Observed
 from consort.ensemble.routing.choice import Remembered, Rules, Variant, choose, outer, single_of, variants
 from consort.ensemble.routing.features import Encoder, Features, Rows
@@ -77,7 +77,7 @@ class AutoRouter(Router):
         if choice.taken is None:
             return Learned(self.kind, values=values)
         whole = Remembered(observed.queries, rows)
-        inner = self.fitted_candidate(choice.taken.router, observed, seed, whole).learned
+        inner = learned_of(self.fitted_candidate(choice.taken.router, observed, seed, whole), choice.taken.router)
         values["variant"] = [choice.taken.router, choice.taken.shrink, choice.taken.above]
         values["inner"] = dict(inner.values)
         return Learned(self.kind, {INNER + name: array for name, array in inner.arrays.items()}, values)

@@ -40,8 +40,9 @@ class ConformalGate(Router):
     """Ask `weak` where its answers fail at a rate of at most `alpha`, surely up to `delta`; else `strong`.
 
     `bounds`: `failures`, the rate among what the weak model answers; or `answered_failures`, the share of all its
-    failures that it answers. An answer whose quality is 0.5 at most is a failure. Where no threshold passes the strong model
-    answers everything, and `why` of what was learned says so. Raises BadData with under 20 known answers of `weak`.
+    failures that it answers. An answer whose quality is 0.5 at most is a failure. Where no threshold passes the strong
+    model answers everything, and `why` of what was learned says so. Raises BadData with under 20 known answers of
+    `weak`.
     """
 
     def __init__(

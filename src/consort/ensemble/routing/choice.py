@@ -52,7 +52,7 @@ class Variant:
     def scores(self, estimates: Matrix, means: Float[np.ndarray, " model"], priced: np.ndarray) -> Matrix:
         """Estimates by which the model is chosen, once `priced` (lambda times price) is taken off."""
         if self.shrink != 1:
-            return means + self.shrink * (estimates - means)
+            return np.asarray(means + self.shrink * (estimates - means))
         if not self.above:
             return estimates
         worth = estimates - priced
@@ -218,7 +218,7 @@ def standard_error(differences: Vector, queries: Sequence[str], folds: int) -> f
     """
     known = np.flatnonzero(~np.isnan(differences))
     values = differences[known]
-    _, index = np.unique([queries[i] for i in known], return_inverse=True)
+    _, index = np.unique(np.array([queries[int(i)] for i in known]), return_inverse=True)
     clusters = int(index.max()) + 1 if len(index) else 0
     if clusters < 2:
         return float("inf")

@@ -1,9 +1,9 @@
 """RegMean++ (2508.03121): Gram matrices of what the layers of the merge see, in place of what each model's own see.
 
 Block by block: with the merged blocks below, a model's own block and its own texts give the Gram matrices of that
-block; RegMean of them gives the merged block. Embeddings and what is no linear layer are means. The result is a statistics
-folder for each model, with which `regmean` makes the same merge; activations are computed anew for each block, so that
-memory does not grow with the texts.
+block; RegMean of them gives the merged block. Embeddings and what is no linear layer are means. The result is a
+statistics folder for each model, with which `regmean` makes the same merge; activations are computed anew for each
+block, so that memory does not grow with the texts.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ class _Run:
 
     def _merged(self, name: str, statistics: Float[Tensor, "model input input"] | None) -> Tensor:
         weights = torch.stack([model[name].float() for model in self.models])
-        return regmean(weights, statistics, weight=self.weight, off_diagonal=self.off_diagonal)  # type: ignore[no-any-return]
+        return regmean(weights, statistics, weight=self.weight, off_diagonal=self.off_diagonal)
 
     def _set(self, name: str, value: Tensor) -> None:
         self.parameters[name].data.copy_(value)
@@ -247,7 +247,7 @@ def _encoded(model: Any, texts: Sequence[str], longest: int) -> list[Tensor]:
 def _read(file: Path) -> Grams:
     from safetensors.torch import load_file
 
-    return load_file(file)
+    return dict(load_file(file))
 
 
 def _finish(folder: Path, records: Sequence[Mapping[str, Any]], count: int, told: Description) -> None:
