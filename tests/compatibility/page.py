@@ -48,7 +48,9 @@ def page() -> str:
     allowed = next(need for need in needs if need.startswith("transformers"))
     table = rows()
     lines = [" | ".join(table[0]), " | ".join("---" for _ in table[0]), *(" | ".join(row.values()) for row in table)]
-    return HEAD.format(version=transformers.__version__, range=f"`{allowed}`") + "".join(f"| {line} |\n" for line in lines)
+    return HEAD.format(version=transformers.__version__, range=f"`{allowed}`") + "".join(
+        f"| {line} |\n" for line in lines
+    )
 
 
 if __name__ == "__main__":

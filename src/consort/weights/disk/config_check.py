@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-<<<<<<< HEAD
-from collections.abc import Iterable, Iterator, Mapping
-=======
-from collections.abc import Callable, Iterator, Mapping
->>>>>>> fieldb
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from consort.core.counted import counted
@@ -33,12 +29,6 @@ FLAGS = re.compile(
     r"tie_word_embeddings|attention_bias|mlp_bias|use_sliding_window|is_encoder_decoder|norm_topk_prob|alibi"
 )
 """Configuration keys whose values are true or false."""
-<<<<<<< HEAD
-UNIFORM = frozenset(
-    ("llama", "mistral", "mixtral", "gpt2", "gpt_neox", "gptj", "phi", "phi3", "gemma", "olmo", "opt", "bloom")
-)
-"""Values of `model_type` whose layers are all alike, so that there is nothing to look up."""
-=======
 DTYPES = re.compile(r"(torch\.)?(auto|half|double|bfloat16|float(|16|32|64|4_\w+|8_\w+)|u?int(4|8|16|32|64))")
 TOKENS = re.compile(r"(bos|eos|pad|sep|cls|unk|mask|image|video|audio|decoder_start)_token_(id|index)")
 """Configuration keys whose values are token ids, or lists of them."""
@@ -46,7 +36,10 @@ TEXTS = re.compile(r"model_type|hidden_act|hidden_activation|activation_function
 """Configuration keys whose values are texts."""
 LISTS = re.compile(r"architectures|layer_types|layers_block_type")
 """Configuration keys whose values are lists of texts."""
->>>>>>> fieldb
+UNIFORM = frozenset(
+    ("llama", "mistral", "mixtral", "gpt2", "gpt_neox", "gptj", "phi", "phi3", "gemma", "olmo", "opt", "bloom")
+)
+"""Values of `model_type` whose layers are all alike, so that there is nothing to look up."""
 EPSILONS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon")
 
 
@@ -91,11 +84,6 @@ def _check_types(config: Mapping[str, Any], label: str, path: str = "") -> None:
                     _check_types(inner, label, f"{path}{key}.{name}.")
 
 
-<<<<<<< HEAD
-def _check_layers(
-    config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], label: str, whole: Mapping[str, Any]
-) -> None:
-=======
 def _is_token(value: Any) -> bool:
     """Negative ones stand for none in some architectures."""
     if isinstance(value, list):
@@ -123,8 +111,9 @@ KINDS: tuple[tuple[re.Pattern[str], Callable[[Any], bool], str], ...] = (
 )
 
 
-def _check_layers(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], label: str) -> None:
->>>>>>> fieldb
+def _check_layers(
+    config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], label: str, whole: Mapping[str, Any]
+) -> None:
     key = next((key for key in LAYERS if isinstance(config.get(key), int)), None)
     if key is None or "num_hidden_groups" in config:  # groups share their weights (ALBERT)
         return
