@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 from consort.core.errors import BadParameter, ConsortError, did_you_mean, together
@@ -78,9 +79,17 @@ def _settled(declared: Mapping[str, Param], given: Mapping[str, Any]) -> dict[st
     return settled
 
 
+def _check_place(p: Param, value: Any) -> None:
+    """A folder given for the one checkpoint that a judge or a detector reads is opened there."""
+    if p.many:
+        check_several_referred(p.type, value, p.plan_name)
+    elif p.type == "model" or not isinstance(value, str | PurePath):
+        check_referred(p.type, value, p.plan_name)
+
+
 def _value(p: Param, value: Any) -> Any:
     if p.type in ("model", "checkpoint") and not (value is None and (p.optional or p.default is None)):
-        (check_several_referred if p.many else check_referred)(p.type, value, p.plan_name)
+        _check_place(p, value)
     if value is None and (p.optional or p.default is None or p.default is REQUIRED):
         return value
     several = isinstance(value, Sequence) and not isinstance(value, str)
