@@ -108,7 +108,7 @@ def built(
     if isinstance(getattr(getattr(strategy, "judge", None), "checkpoint", None), NoFolder):
         strategy.judge = StubJudge()
     if fit and getattr(strategy, "needs_fit", False):
-        if hasattr(strategy, "learn"):
+        if not hasattr(strategy, "fit"):
             strategy.learn(TAUGHT, Path(tempfile.mkdtemp(prefix="consort-law-")) / "soft.safetensors", steps=1)
         else:
             strategy = strategy.fit(_observed(strategy))
