@@ -16,7 +16,19 @@ from consort.core.types import Grammar, Sampling
 from consort.testing.built import built, members_for, strategies
 from consort.testing.law import Law, named
 
-KINDS = ("router", "ensemble", "answer", "speculate", "transfer", "mixture", "compress", "guard", "retrieve", "private", "corrected")
+KINDS = (
+    "router",
+    "ensemble",
+    "answer",
+    "speculate",
+    "transfer",
+    "mixture",
+    "compress",
+    "guard",
+    "retrieve",
+    "private",
+    "corrected",
+)
 SEEDS = (1, 2, 3, 4, 5, 6)
 LARGE = 1e5
 PROMPTS = ("abc", "b a c", "what is c")

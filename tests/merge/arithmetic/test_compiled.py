@@ -180,3 +180,29 @@ def test_a_library_that_others_may_write_is_made_anew(fresh):
     with torch.no_grad():
         assert compiled.kernels(drawn(2)) is not None
     assert file.read_bytes() != b"not ours"
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@torch.no_grad()
+def test_memory_is_floats_where_another_dtype_and_device_are_the_default(fresh, dtype):
+    """As they are while transformers loads a model that is merged as it is read."""
+    models = [Memory({"w": drawn(1, seed)[0][:ENTRIES].clamp(-9, 9).bfloat16()}, {}) for seed in range(3)]
+    merges = [
+        merge("ties", models[:2], base=models[2]),
+        merge("dare_ties", models[:2], base=models[2], density=0.5),
+        merge("linear", [merge("linear", models[:2]), models[2]]),
+    ]
+    wanted = [one["w"] for one in merges]
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        stack = drawn(2).float()
+        assert compiled.weighted_total(compiled.kernels(stack), stack, torch.ones(2)).dtype == torch.float32
+        for one, right in zip(merges, wanted, strict=True):
+            assert torch.equal(one["w"], right)
+        with torch.device("meta"):
+            library = compiled.kernels(stack)
+            assert compiled.weighted_total(library, stack, torch.ones(2, device="cpu")).device.type == "cpu"
+    finally:
+        torch.set_default_dtype(before)

@@ -86,7 +86,7 @@ def weighted_total(
     library: CDLL, stack: Float[Tensor, "model entries"], weight: Float[Tensor, "model"]
 ) -> Float[Tensor, "entries"]:
     """Σ w_i x_i, in the order of the models."""
-    out, w = torch.empty(stack.shape[1]), weight.to(torch.float32).contiguous()
+    out, w = _floats(stack.shape[1]), weight.to(torch.float32).contiguous()
     library.weighted_total(stack.data_ptr(), *stack.shape, stack.stride(0), w.data_ptr(), out.data_ptr())
     return out
 
@@ -100,10 +100,15 @@ def voted(
     normalize: bool,
 ) -> Float[Tensor, "entries"]:
     """What the entries of the elected sign sum to, with `normalize` divided by the sum of their weights."""
-    out, w = torch.empty(stack.shape[1]), weight.to(torch.float32).contiguous()
+    out, w = _floats(stack.shape[1]), weight.to(torch.float32).contiguous()
     given = stack.data_ptr(), *stack.shape, stack.stride(0), w.data_ptr()
     library.voted(*given, ELECTIONS.index(elect), int(normalize), out.data_ptr())
     return out
+
+
+def _floats(*shape: int) -> Tensor:
+    """Memory for C, whatever dtype and device are the default where a model is being loaded."""
+    return torch.empty(shape, dtype=torch.float32, device="cpu")
 
 
 def above(library: CDLL, values: Float[Tensor, "entries"], bound: float, out: Float[Tensor, "entries"]) -> None:
@@ -135,7 +140,7 @@ def merged(
 ) -> bool:
     """A merge of flat bfloat16 rows into `out`, of the same dtype; False where anything is not finite."""
     pointers = (c_void_p * len(rows))(*(row.data_ptr() for row in rows))
-    w, stack = weight.to(torch.float32).contiguous(), torch.empty(len(rows), TILE)
+    w, stack = weight.to(torch.float32).contiguous(), _floats(len(rows), TILE)
     least = None if bounds is None else np.ascontiguousarray(bounds, np.float32)
     vote = -1 if elect is None else ELECTIONS.index(elect)
     return bool(
