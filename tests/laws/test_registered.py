@@ -8,7 +8,7 @@ import pytest
 
 from consort.core.catalogue import registries
 from consort.core.registry import Registry
-from consort.testing import registered_laws
+from consort.testing import registered_laws, sampling_laws
 from consort.testing.battery import laws_of, verdict
 from consort.testing.law import Law
 
@@ -66,3 +66,9 @@ def test_exemptions_name_laws_and_have_reasons(registry: Registry[Any]) -> None:
     for name in registry:
         for law, reason in registry.entry(name).options.get("exempt", {}).items():
             assert law in known and len(reason) > 20, f"{name}: {law}: {reason}"
+
+
+@pytest.mark.parametrize("kind", sampling_laws.KINDS)
+def test_every_setting_of_sampling_is_a_law_of_strategies(kind: str) -> None:
+    (registry,) = [one for one in registries() if one.kind == kind]
+    assert set(sampling_laws.LAWS) <= set(laws_of(registry))

@@ -39,6 +39,14 @@ LAW = ("temperature", "top_p", "top_k", "min_p", "typical_p")
         "deterministic": "greedy answers, which the law asks for, are refused",
         "cost_names_the_models": "greedy answers, which the law asks for, are refused",
         "copies_are_the_model": "greedy answers, which the law asks for, are refused",
+        "sampling_max_tokens_holds_or_is_refused": "greedy answers, which the law asks for, are refused",
+        "sampling_stop_holds_or_is_refused": "greedy answers, which the law asks for, are refused",
+        "sampling_logit_bias_holds_or_is_refused": "greedy answers, which the law asks for, are refused",
+        "sampling_min_tokens_holds_or_is_refused": "greedy answers, which the law asks for, are refused",
+        "sampling_grammar_holds_or_is_refused": "greedy answers, which the law asks for, are refused",
+        "sampling_repetition_penalty_holds_or_is_refused": "greedy answers, which the law asks for, are refused",
+        "sampling_frequency_penalty_holds_or_is_refused": "greedy answers, which the law asks for, are refused",
+        "sampling_presence_penalty_holds_or_is_refused": "greedy answers, which the law asks for, are refused",
     },
 )
 class MixtureEnsemble:
