@@ -16,7 +16,7 @@ from consort.core.types import Grammar, Sampling
 from consort.testing.built import built, members_for, strategies
 from consort.testing.law import Law, named
 
-KINDS = ("router", "ensemble", "answer", "speculate", "transfer", "mixture")
+KINDS = ("router", "ensemble", "answer", "speculate", "transfer", "mixture", "compress")
 PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
 SEEDS = (1, 2, 3, 4, 5, 6)
 LARGE = 1e5

@@ -23,6 +23,7 @@ from consort.core.errors import BadData, BadParameter
 from consort.core.prompts import check_list
 from consort.core.types import Completion, Prompt, Sampling, Usage, add_cost
 from consort.models.decoding.decode import batches, completion_of, decode, prompt_tokens, rows_of, start
+from consort.models.decoding.grammar import bound
 from consort.models.decoding.score import logprobs
 from consort.train.loop import Progress, Recipe, fit
 from consort.train.lora import Lora
@@ -128,6 +129,7 @@ class SoftPrompt:
         """One completion for each prompt, in order; a context that was encoded before costs its slots only."""
         check_list(prompts)
         rows, prefixes, costs = self._rows(prompts, sampling)
+        sampling = bound(sampling, self.model)
         live = [i for i, row in enumerate(rows) if row.limit]
         sizes = [len(rows[i].prompt) + prefixes[i].slots + min(rows[i].limit, 256) for i in live]
         for batch in batches(sizes, self.model.batch_tokens):
@@ -143,7 +145,8 @@ class SoftPrompt:
         from consort.models.decoding.decode import _pieces, cancelled_by
 
         (row,), (prefix,), (cost,) = self._rows([prompt], sampling)
-        yield from _pieces(Opened(self.model, [prefix]), row, sampling, cancelled_by(cancel))
+        opened = Opened(self.model, [prefix])
+        yield from _pieces(opened, row, bound(sampling, self.model), cancelled_by(cancel))
         return self._completion(row, prefix, cost)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
