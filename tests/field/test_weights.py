@@ -298,7 +298,7 @@ def test_F15_adapters_with_impossible_values(llama: Any, tmp_path: Path, key: st
     (path / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "org/base"}))
     open_checkpoint(path, base=base)
     (path / "adapter_config.json").write_text(json.dumps(config | {key: BROKEN[key]}))
-    with pytest.raises(ConsortError, match=r"x|3|evil|99|another|q_proj|5 is not) as caught:
+    with pytest.raises(ConsortError, match=r"x|3|evil|99|another|q_proj|5 is not") as caught:
         open_checkpoint(path, base=base)
     assert caught.value.hint
     if key == "base_model_name_or_path":
