@@ -99,13 +99,17 @@ def lexicon(tokenizer: Any) -> Lexicon | None:
         absorbing={i: (token.lstrip, token.rstrip) for i, token in extra.items() if i in named},
         leads=_lead(normal, split) == "always",
         prepends=any(step["type"] == "Prepend" for step in steps(normal)),
-        trimmed=any(
-            step["type"] == "Strip" and step.get("strip_right") and not step.get("strip_left") for step in steps(normal)
-        ),
+        trimmed=_trims(normal),
         stable=None if normaliser is None else lambda text: bool(normaliser.normalize_str(text) == text),
         unstable=tables["unstable"].astype(bool),
         composing=_composing(normal),
     )
+
+
+def _trims(normal: Any) -> bool:
+    """Whether spaces at the end of a text are dropped."""
+    strips = (step for step in steps(normal) if step["type"] == "Strip")
+    return any(step.get("strip_right") and not step.get("strip_left") for step in strips)
 
 
 def _named(extra: Any, pieces: Pieces, *, marked: bool) -> dict[int, str]:
