@@ -124,18 +124,6 @@ def by_steps(merges: Sequence[tuple[str, str]], *splits: Any) -> HFTokenizer:
     return wrapped(core)
 
 
-def gemma() -> HFTokenizer:
-    """No space before a text; pieces of several marks are among the added tokens."""
-    from tokenizers import decoders, normalizers, pre_tokenizers
-
-    pieces, merges = ["▁", "a", "b", "<"], [("▁", "a"), ("a", "b"), ("▁", "▁")]
-    core = marked(pieces, merges, "never", added=["<a", "▁▁"]).tokenizer.backend_tokenizer
-    core.normalizer = normalizers.Replace(" ", "▁")
-    core.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
-    core.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    return wrapped(core)
-
-
 def trimmed() -> HFTokenizer:
     """Unigram whose normaliser leaves out spaces at the end of a text, as SentencePiece without a map has it."""
     from tokenizers import normalizers
@@ -215,12 +203,6 @@ class Judge:
         return {b: mass / sum(found.values()) for b, mass in found.items()}
 
 
-def _digits() -> Any:
-    from tokenizers import pre_tokenizers
-
-    return pre_tokenizers.Digits(individual_digits=True)
-
-
 Make = Callable[[], tuple[HFTokenizer, str, int, bytes]]
 """A tokenizer, the characters of the texts that are enumerated, their greatest length, what stands before a text."""
 
@@ -289,8 +271,6 @@ KINDS: dict[str, Make] = {
         b"",
     ),
     "o200k": lambda: (by_bytes([*_AB, ("A", "b"), ("a", "B")], pattern=O200K), "aB ", 6, b""),
-    "digits": lambda: (by_steps([*_AB, ("1", "1"), (" ", "1"), ("a", "1")], _digits()), "a 1", 6, b""),
-    "gemma": lambda: (gemma(), "a< ", 6, b""),
     "trimmed": lambda: (trimmed(), "ab ", 6, b" "),
     "unigram": lambda: (unigram(_SCORES), "ab ", 7, b" "),
     "unigram_never": lambda: (unigram(_SCORES, scheme="never"), "ab ", 7, b""),
