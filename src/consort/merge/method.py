@@ -43,7 +43,7 @@ class Method:
     `symmetric`: the order of the models does not matter. `inputs`: least and greatest number of models. `statistics`
     is the kind ("fisher", "gram") of statistics that each model must come with, "" for none; a tensor that has none is
     merged without, in the finest grain. `form(models, *, ...)`, of a method of grain "entry" that sums or votes, is
-    what it does as a value, None for parameters with which it does more; it may ask for `stat`.
+    what it does as a value; it may ask for `stat`.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Method:
     inputs: tuple[int, int | None]
     base: BaseUse
     statistics: str = ""
-    form: Callable[..., Form | None] | None = None
+    form: Callable[..., Form] | None = None
 
     @property
     def of_matrices(self) -> bool:
@@ -152,7 +152,7 @@ def _wrap(
     inputs: tuple[int, int | None] = (1, None),
     base: BaseUse = "ignored",
     statistics: str = "",
-    form: Callable[..., Form | None] | None = None,
+    form: Callable[..., Form] | None = None,
 ) -> Method:
     params = params_of(function)
     name = function.__name__

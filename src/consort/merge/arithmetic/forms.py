@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from consort.merge.arithmetic.votes import at_least, task_vector, voted
+from consort.merge.arithmetic.votes import along, at_least, task_vector, voted
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +26,22 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """The weighted sum of what reaches its model's threshold and has the elected sign (see `votes.voted`)."""
+    """The weighted sum of what reaches its model's threshold and has the elected sign (see `votes.voted`).
+
+    `factor`, where there is one, multiplies what a model keeps.
+    """
 
     weight: Float[Tensor, "model"]
     threshold: Float[np.ndarray, "model"]
     elect: str
     normalize: bool
     lambda_: float = 1.0
+    factor: Float[np.ndarray, "model"] | None = None
 
     def __call__(self, deltas: Float[Tensor, "model *shape"]) -> Float[Tensor, "*shape"]:
         kept = at_least(deltas, self.threshold)
+        if self.factor is not None:
+            kept *= along(torch.from_numpy(self.factor), kept)
         return voted(kept, self.weight, elect=self.elect, normalize=self.normalize, lambda_=self.lambda_)
 
 

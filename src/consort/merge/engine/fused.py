@@ -28,7 +28,7 @@ def fusible(reader: Reader, job: Job, out: Tensor) -> bool:
 def fuse(form: Form, reader: Reader, job: Job, start: int, stop: int, out: Tensor) -> bool:
     """Entries [start, stop) of the merge into `out`. False where that cannot be done; `out` is then undefined."""
     library = compiled.kernels_of_bits(out)
-    if library is None:
+    if library is None or (isinstance(form, Vote) and form.factor is not None):
         return False
     rows, base = reader.bits(job, start, stop, out.dtype)
     vote = form if isinstance(form, Vote) else None

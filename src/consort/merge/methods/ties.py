@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.params import PerModel, Range
 from consort.merge.arithmetic.forms import Vote
 from consort.merge.arithmetic.reductions import l1_factors, trimming_thresholds
-from consort.merge.arithmetic.votes import along, at_least, per_model, refuse_mixed_signs, voted
+from consort.merge.arithmetic.votes import at_least, per_model, refuse_mixed_signs
 from consort.merge.engine.blocks import Blocks
 from consort.merge.method import method
 
@@ -50,9 +49,10 @@ def vote(
     elect: str,
     normalize: bool,
     lambda_: float,
-) -> Vote | None:
-    """The vote as a value, where nothing is rescaled before it."""
-    return Vote(per_model(weight, models), stat.threshold, elect, normalize, lambda_) if rescale == "none" else None
+) -> Vote:
+    """The vote as a value."""
+    factor = stat.factor if rescale == "l1" else None
+    return Vote(per_model(weight, models), stat.threshold, elect, normalize, lambda_, factor)
 
 
 @method(
@@ -82,7 +82,5 @@ def ties(
     `density`: share of entries kept; `rescale: l1` restores their summed magnitude; `scope`: rank entries within a
     tensor or within the whole model; `normalize`: divide each entry by the summed weight of the models that agree.
     """
-    kept = at_least(deltas, stat.threshold)
-    if rescale == "l1":
-        kept *= along(torch.from_numpy(stat.factor), kept)
-    return voted(kept, per_model(weight, len(deltas)), elect=elect, normalize=normalize, lambda_=lambda_)
+    form = vote(len(deltas), stat, weight=weight, rescale=rescale, elect=elect, normalize=normalize, lambda_=lambda_)
+    return form(deltas)
