@@ -215,7 +215,7 @@ UNSAVED: dict[str, str] = {
     **dict.fromkeys(("jetmoe", "ernie4_5_moe", "mamba", "mamba2", "falcon_mamba", "rwkv", "jamba"), "cannot be saved"),
     **dict.fromkeys(("zamba", "zamba2", "bamba", "falcon_h1", "granitemoehybrid"), "cannot be saved"),
     **dict.fromkeys(("recurrent_gemma", "qwen3_next", "qwen3_5_text", "olmo_hybrid"), "cannot be saved"),
-    **dict.fromkeys(("nemotron_h", "gemma3", "llava"), "cannot be saved"),
+    **dict.fromkeys(("nemotron_h", "gemma3", "llava", "roberta"), "cannot be saved"),
 }
 
 

@@ -176,7 +176,7 @@ def test_a_soft_prompt_is_for_one_reader(tmp_path):
     other = made("gist", open_model(1), state=file)
     with pytest.raises(Incompatible, match="other weights"):
         other.generate(["a\n\nb"], SHORT)
-    with pytest.raises(BadCheckpoint, match="of the kind gist"):
+    with pytest.raises(BadCheckpoint, match="gist has learned, not icae"):
         made("icae", state=file).generate(["a\n\nb"], SHORT)
     with pytest.raises(BadCheckpoint, match="added is not as"):
         made("gist", state=file, slots=3).generate(["a\n\nb"], SHORT)
