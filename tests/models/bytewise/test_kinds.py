@@ -124,6 +124,18 @@ def by_steps(merges: Sequence[tuple[str, str]], *splits: Any) -> HFTokenizer:
     return wrapped(core)
 
 
+def gemma() -> HFTokenizer:
+    """No space before a text; pieces of several marks are among the added tokens."""
+    from tokenizers import decoders, normalizers, pre_tokenizers
+
+    pieces, merges = ["▁", "a", "b", "<"], [("▁", "a"), ("a", "b"), ("▁", "▁")]
+    core = marked(pieces, merges, "never", added=["<a", "▁▁"]).tokenizer.backend_tokenizer
+    core.normalizer = normalizers.Replace(" ", "▁")
+    core.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    core.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    return wrapped(core)
+
+
 def trimmed() -> HFTokenizer:
     """Unigram whose normaliser leaves out spaces at the end of a text, as SentencePiece without a map has it."""
     from tokenizers import normalizers
@@ -168,9 +180,10 @@ class Judge:
     def _bytes(tokenizer: HFTokenizer, token: int) -> bytes:
         inner = tokenizer.tokenizer
         name = inner.convert_ids_to_tokens(token)
-        if token in inner.added_tokens_decoder:
+        by_letters = "ByteLevel" in str(inner.backend_tokenizer.decoder)
+        if by_letters and token in inner.added_tokens_decoder:
             return str(name).encode()
-        if "ByteLevel" in str(inner.backend_tokenizer.decoder):
+        if by_letters:
             back = {char: byte for byte, char in letters().items()}
             return bytes(back[char] for char in name)
         if name.startswith("<0x"):
@@ -201,6 +214,12 @@ class Judge:
         ends = [made for made in self.whole if self.text[made] == text]
         found[END] = sum(self.mass(made) * self.p((*self.head, *made))[self.eos or 0] for made in ends)
         return {b: mass / sum(found.values()) for b, mass in found.items()}
+
+
+def _digits() -> Any:
+    from tokenizers import pre_tokenizers
+
+    return pre_tokenizers.Digits(individual_digits=True)
 
 
 Make = Callable[[], tuple[HFTokenizer, str, int, bytes]]
@@ -271,6 +290,8 @@ KINDS: dict[str, Make] = {
         b"",
     ),
     "o200k": lambda: (by_bytes([*_AB, ("A", "b"), ("a", "B")], pattern=O200K), "aB ", 6, b""),
+    "digits": lambda: (by_steps([*_AB, ("1", "1"), (" ", "1"), ("a", "1")], _digits()), "ab 1", 6, b""),
+    "gemma": lambda: (gemma(), "a< ", 6, b""),
     "trimmed": lambda: (trimmed(), "ab ", 6, b" "),
     "unigram": lambda: (unigram(_SCORES), "ab ", 7, b" "),
     "unigram_never": lambda: (unigram(_SCORES, scheme="never"), "ab ", 7, b""),
