@@ -96,7 +96,9 @@ def test_eval_compares_systems(consort, plan):
 
 def test_a_member_without_an_answer_is_told(consort, tmp_path):
     (tmp_path / "one.jsonl").write_text('{"prompt": "p", "answers": {"a": "x"}}\n')
-    (tmp_path / "two.jsonl").write_text('{"prompt": "p", "answers": {"b": "y"}}\n{"prompt": "q", "answers": {"b": "z"}}\n')
+    (tmp_path / "two.jsonl").write_text(
+        '{"prompt": "p", "answers": {"b": "y"}}\n{"prompt": "q", "answers": {"b": "z"}}\n'
+    )
     members = f"['table:{tmp_path}/one.jsonl#a', 'table:{tmp_path}/two.jsonl#b']"
     (tmp_path / "plan.yml").write_text(f"mbr: {{models: {members}}}")
     shown = consort("generate", tmp_path / "plan.yml", "q")

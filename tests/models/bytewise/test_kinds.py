@@ -136,12 +136,12 @@ def gemma() -> HFTokenizer:
     return wrapped(core)
 
 
-def trimmed() -> HFTokenizer:
-    """Unigram whose normaliser leaves out spaces at the end of a text, as SentencePiece without a map has it."""
+def trimmed(tokenizer: HFTokenizer, *, left: bool, right: bool) -> HFTokenizer:
+    """One whose normaliser drops spaces at the ends of a text; SentencePiece without a map does so at the right."""
     from tokenizers import normalizers
 
-    core = unigram(_SCORES).tokenizer.backend_tokenizer
-    core.normalizer = normalizers.Strip(left=False, right=True)
+    core = tokenizer.tokenizer.backend_tokenizer
+    core.normalizer = normalizers.Strip(left=left, right=right)
     return wrapped(core)
 
 
@@ -292,7 +292,20 @@ KINDS: dict[str, Make] = {
     "o200k": lambda: (by_bytes([*_AB, ("A", "b"), ("a", "B")], pattern=O200K), "aB ", 6, b""),
     "digits": lambda: (by_steps([*_AB, ("1", "1"), (" ", "1"), ("a", "1")], _digits()), "ab 1", 6, b""),
     "gemma": lambda: (gemma(), "a< ", 6, b""),
-    "trimmed": lambda: (trimmed(), "ab ", 6, b" "),
+    **{
+        f"trimmed_{at}_{kind}": lambda make=make, left=left, right=right, lead=lead: (  # type: ignore[misc]
+            trimmed(make(), left=left, right=right),
+            "ab ",
+            7,
+            lead,
+        )
+        for at, left, right in (("left", True, False), ("right", False, True), ("both", True, True))
+        for kind, make, lead in (
+            ("unigram", lambda: unigram(_SCORES), b" "),
+            ("letters", lambda: by_bytes(_AB), b""),
+            ("prefix", lambda: by_bytes(_AB, prefix=True), b" "),
+        )
+    },
     "unigram": lambda: (unigram(_SCORES), "ab ", 7, b" "),
     "unigram_never": lambda: (unigram(_SCORES, scheme="never"), "ab ", 7, b""),
     "unigram_words": lambda: (unigram(_SCORES, words=True), "ab ", 7, b" "),
@@ -302,7 +315,7 @@ KINDS: dict[str, Make] = {
 def error(kind: str, longest: int) -> tuple[float, int]:
     """The largest error of a next byte's probability after any text up to a length, and how many texts there were."""
     tokenizer, alphabet, size, lead = KINDS[kind]()
-    judge = Judge(tokenizer, alphabet, size, lead=lead)
+    judge = Judge(tokenizer, alphabet, size + longest - 2, lead=lead)
     model, worst, count = AsBytes(judge.model), 0.0, 0
     texts = ["".join(t).encode() for n in range(longest + 1) for t in product(alphabet, repeat=n)]
     for text in filter(judge.writes, texts):
@@ -382,7 +395,23 @@ def _without_spaces() -> HFTokenizer:
     return by_steps(_AB, pre_tokenizers.WhitespaceSplit())
 
 
-@pytest.mark.parametrize(("make", "says"), [(_single_word, "<a>"), (_without_spaces, "drops spaces")])
+def _space_added() -> HFTokenizer:
+    return marked(["▁", "a", "b"], _MARKED, "legacy", added=["  "])
+
+
+def _trimmed_added() -> HFTokenizer:
+    return trimmed(by_bytes(_AB, added=["<a>"]), left=True, right=True)
+
+
+REFUSED = [
+    (_single_word, "<a>"),
+    (_without_spaces, "drops spaces"),
+    (_space_added, "begins with a space"),
+    (_trimmed_added, "leaves out spaces where a text begins"),
+]
+
+
+@pytest.mark.parametrize(("make", "says"), REFUSED)
 def test_B4_what_more_than_the_text_before_decides_is_refused(make: Callable[[], HFTokenizer], says: str) -> None:
     model = FakeTokenModel(lambda _: pytest.fail("read"), make())  # type: ignore[arg-type]
     with pytest.raises(Unsupported, match=says):

@@ -31,9 +31,9 @@ class Lexicon:
     `whole`: a word that is a token is that token, whatever the merges make of it. `fallback`: the tokens of single
     bytes that stand for characters in no vocabulary, `stray` those that stand for nothing, `covered` the UTF-8 forms of
     the characters that are in it. `added`: ordinary added tokens by their bytes; `absorbing`: which of them take spaces
-    before and after them along. `leads`: a text after an added token begins with a space too. `prepends`: it is put
-    before a space as well. `trimmed`: spaces at the end of a text are
-    left out. `stable`: whether the normaliser leaves a text as it is; `unstable`: tokens that it changes;
+    before and after them along. `lead`: what is put before a text, `leads`: after an added token too. `prepends`: it is
+    put before a space as well. `trimmed`, `begins_trimmed`: spaces at the end of a text, at its beginning, are left
+    out. `stable`: whether the normaliser leaves a text as it is; `unstable`: tokens that it changes;
     `composing`: characters that can change with what stands before them (None: any).
     """
 
@@ -47,9 +47,11 @@ class Lexicon:
     covered: frozenset[bytes]
     added: dict[bytes, int]
     absorbing: dict[int, tuple[bool, bool]]
+    lead: bytes
     leads: bool
     prepends: bool
     trimmed: bool
+    begins_trimmed: bool
     stable: Callable[[str], bool] | None
     unstable: NDArray[np.bool_]
     composing: frozenset[str] | None
@@ -77,6 +79,7 @@ def lexicon(tokenizer: Any) -> Lexicon | None:
     normaliser = _normaliser(normal)
     extra = tokenizer.tokenizer.added_tokens_decoder
     named = _named(extra, pieces, marked=how == "spaces")
+    _check_beginnings(named.values(), lead=_lead(normal, split), trimmed=_trims(normal, "strip_left"))
     key = sha256(state + json.dumps([VERSION, normal, split, sorted(named.items())]).encode()).hexdigest()[:32]
     tables = kept(f"bytes-{key}", lambda: _made(model, pieces, splits, normaliser, marked=how == "spaces"))
     known = [(shape, tuple(tails)) for shape, tails in json.loads(bytes(tables["known"]).decode())]
@@ -97,19 +100,20 @@ def lexicon(tokenizer: Any) -> Lexicon | None:
         covered=frozenset({MARK.encode()} | {name.replace(MARK, " ").encode() for name in singles}),
         added={content.encode(): i for i, content in named.items()},
         absorbing={i: (token.lstrip, token.rstrip) for i, token in extra.items() if i in named},
+        lead=b" " if _lead(normal, split) else b"",
         leads=_lead(normal, split) == "always",
         prepends=any(step["type"] == "Prepend" for step in steps(normal)),
-        trimmed=_trims(normal),
+        trimmed=_trims(normal, "strip_right"),
+        begins_trimmed=_trims(normal, "strip_left"),
         stable=None if normaliser is None else lambda text: bool(normaliser.normalize_str(text) == text),
         unstable=tables["unstable"].astype(bool),
         composing=_composing(normal),
     )
 
 
-def _trims(normal: Any) -> bool:
-    """Whether spaces at the end of a text are dropped."""
-    strips = (step for step in steps(normal) if step["type"] == "Strip")
-    return any(step.get("strip_right") and not step.get("strip_left") for step in strips)
+def _trims(normal: Any, side: str) -> bool:
+    """Whether spaces at that side of a text are dropped."""
+    return any(step["type"] == "Strip" and step.get(side) for step in steps(normal))
 
 
 def _named(extra: Any, pieces: Pieces, *, marked: bool) -> dict[int, str]:
@@ -127,6 +131,16 @@ def _check_parts(added: Iterable[Any]) -> None:
     """Raise Unsupported, by name, for what decides by more than the text before a token."""
     if single := next((token.content for token in added if token.single_word), None):
         raise Unsupported(f"its added token {single!r} is written between words only", field="covers", hint=_HINT)
+
+
+def _check_beginnings(added: Iterable[str], *, lead: str, trimmed: bool) -> None:
+    """Raise Unsupported, by name, where the spaces at which a text begins are not told by its tokens."""
+    if lead and (token := next((token for token in added if token[:1] == " "), None)):
+        why = f"its added token {token!r} begins with a space, as does what the tokenizer puts before a text"
+        raise Unsupported(why, field="covers", hint=_HINT)
+    if trimmed and (token := next(iter(added), None)):
+        why = f"it leaves out spaces where a text begins, after its added token {token!r} as well"
+        raise Unsupported(why, field="covers", hint=_HINT)
 
 
 def _mark_alone(words: Any, named_bytes: Iterable[int], stand: bool, unk: int | None) -> None:

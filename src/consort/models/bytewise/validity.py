@@ -74,6 +74,8 @@ class Validity:
         strict = self.lexicon.splits.strict or self.lexicon.trimmed
         if rest or (strict and text.endswith(" ")):
             return False
+        if self.lexicon.begins_trimmed and tail.whole and tail.tokens and text.encode() == self.lexicon.lead:
+            return False
         return self._closes(window, tail) or not self._goes_on(window)
 
     def _goes_on(self, window: Window) -> bool:
@@ -116,6 +118,8 @@ class Validity:
             found &= self._starting(b" ") if self.lexicon.leads else ~self._starting(b" ")
         if self.lexicon.splits.strict and text.endswith(" "):
             found &= ~self._starting(b" ")
+        if self.lexicon.begins_trimmed and tail.whole and not rest:
+            found &= self._trimmed(text.encode())
         if self.added.any() and not rest and (closes or window.lenient):
             found |= self.added & self._not_absorbed(text)
         return self._without_added(tail, found)
@@ -236,6 +240,16 @@ class Validity:
         found = np.zeros(len(self.trie.ids), bool)
         found[slice(*self._range(start))] = True
         return found
+
+    def _trimmed(self, text: bytes) -> Mask:
+        """Tokens after which what follows the tokenizer's own space does not begin with one."""
+        lead = self.lexicon.lead
+        if text not in (b"", lead):
+            return np.ones(len(self.trie.ids), bool)
+        left = lead.removeprefix(text)
+        return np.array(
+            [not t.removeprefix(left).decode("utf-8", "ignore")[:1].isspace() for t in self.trie.texts], bool
+        )
 
     def _not_absorbed(self, text: str) -> Mask:
         """Added tokens, without those that would take the space at the text's end with them."""
