@@ -39,7 +39,7 @@ from typing import Any, NamedTuple
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-METHODS = ("linear", "ties", "sce", "dare_ties", "model_stock", "della")
+METHODS = ("linear", "ties", "sce", "dare_ties", "model_stock", "della", "tsv_m")
 MERGEKIT_PARAMETERS = {"ties": {"density": 0.2}, "dare_ties": {"density": 0.5}, "della": {"density": 0.5}}
 MODELS = ("base", "one", "two")
 TINY = (1_000, 5_000, 10_000, 20_000)
