@@ -33,6 +33,7 @@ class Recording:
     def stream(self, prompt, sampling=Sampling()):
         [answer] = self.generate([prompt], sampling)
         yield from (answer.text[i : i + 3] for i in range(0, len(answer.text), 3))
+        return answer
 
 
 def local(answer: str = "from here") -> FakeModel:
