@@ -209,10 +209,10 @@ class Private:
         row = self._prepared(prompt, sampling, 0) if self.mode == "placeholder" else None
         remote: Any = self.remote
         if row is None or row.blocked is not None or not hasattr(remote, "stream"):
-            [answer] = self.generate([prompt], sampling)
-            if answer.text:
-                yield answer.text
-            return answer
+            [whole] = self.generate([prompt], sampling)
+            if whole.text:
+                yield whole.text
+            return whole
         answer: Completion = yield from row.marks.restored(
             remote.stream(row.outgoing, replace(sampling, stop=row.stop))
         )
