@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -94,6 +95,24 @@ def test_a_module_that_does_more_is_left_to_itself() -> None:
     model.module.lm_head = Adapted(32, 256, bias=False)
     assert not isinstance(model.open(), LeanSession)
     model.module.lm_head = plain
+
+
+class Held(torch.Tensor):
+    """Weights of a type of their own, as packages of quantisation have them: some operations are not theirs."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.t:
+            raise NotImplementedError("t is not implemented")
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def test_weights_of_a_type_of_their_own_are_left_to_transformers() -> None:
+    model = copy.deepcopy(tiny("Llama"))
+    model.module.lm_head.weight = nn.Parameter(model.module.lm_head.weight.data.as_subclass(Held))  # type: ignore[arg-type]
+    assert not isinstance(model.open(), LeanSession)
+    answers = [one.generate(["abc"], Sampling(max_tokens=6))[0].tokens for one in (model, tiny("Llama"))]
+    assert answers[0] == answers[1]
 
 
 def test_weights_that_are_changed_in_place_are_seen() -> None:

@@ -243,6 +243,8 @@ def _typed(module: Any, kind: type) -> Any:
 
 def _linear(module: Any) -> Linear:
     found = _typed(module, nn.Linear)
+    if type(found.weight.data) is not torch.Tensor:
+        raise NotLean(f"weights of the type {type(found.weight.data).__name__}")
     return Linear(found.weight, found.weight.t(), found.bias)
 
 
