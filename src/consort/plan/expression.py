@@ -96,9 +96,9 @@ def read_plan(source: str | Path) -> Plan:
     """A plan from a YAML file or standard input ("-"), or a reference to a single model given in its place."""
     text = str(source)
     if text == "-":
-        return _parse_all(load_documents(read_stdin("plan", BadPlan)))
+        return _parse_all(load_documents(read_stdin("plan", BadPlan)), "standard input")
     if text.endswith((".yml", ".yaml")) or Path(text).is_file():
-        return beside(Path(text).absolute().parent, _parse_all(load_documents(Path(text))))
+        return beside(Path(text).absolute().parent, _parse_all(load_documents(Path(text)), text))
     return Plan(_Reader({}).root(text, "plan")) if text else Plan(Reference(text))
 
 
@@ -136,7 +136,9 @@ def _moved_argument(value: Any, moved: Callable[[Node], Node]) -> Any:
     return tuple(_moved_argument(v, moved) for v in value) if isinstance(value, tuple) else value
 
 
-def _parse_all(documents: Sequence[Any]) -> Plan:
+def _parse_all(documents: Sequence[Any], source: str = "plan") -> Plan:
+    if list(documents) in ([], [None]):
+        raise _empty(source)
     if len(documents) == 1 and not is_mergekit(documents[0]):
         return parse(documents[0])
     if not all(map(is_mergekit, documents)):
@@ -145,15 +147,18 @@ def _parse_all(documents: Sequence[Any]) -> Plan:
     return Plan(_Reader({}).root(translate(documents), "plan"), mergekit=documents)
 
 
+def _empty(source: str) -> BadPlan:
+    hint = "write one expression, e.g. `ties: {models: [a, b], base: o}`"
+    return BadPlan("the plan is empty", field=source, hint=hint)
+
+
 def parse(document: Any) -> Plan:
     """A YAML value as a plan: `{models, seed, plan}`, a bare expression, or mergekit's.
 
     Raises BadPlan, BadParameter, UnknownName; ConsortError where there are several faults.
     """
     if document is None:
-        raise BadPlan(
-            "the plan is empty", field="plan", hint="write one expression, e.g. `ties: {models: [a, b], base: o}`"
-        )
+        raise _empty("plan")
     if is_mergekit(document):
         return _parse_all([document])
     check_settled(document)
