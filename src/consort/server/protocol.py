@@ -45,53 +45,56 @@ class HeadsHeld:
         self.transport.close()
 
 
-def protocol(limits: Limits) -> type[asyncio.Protocol]:
-    """The protocol class with these limits: a connection whose request's head is not whole in time is closed."""
+class Timed(H11Protocol):
+    """Closes a connection whose request's head is not whole in time, and tells requests that their client has left."""
 
-    class Timed(H11Protocol):
-        timer: asyncio.TimerHandle | None = None
+    limits: Limits = Limits()
+    timer: asyncio.TimerHandle | None = None
 
-        def connection_made(self, transport: Any) -> None:
-            self.leaving = Leaving()
-            super().connection_made(HeadsHeld(transport, self.loop))  # type: ignore[arg-type]
+    def connection_made(self, transport: Any) -> None:
+        self.leaving = Leaving()
+        super().connection_made(HeadsHeld(transport, self.loop))  # type: ignore[arg-type]
+        self._begin()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._mark()
+        if self.conn.their_state is h11.IDLE and (self.cycle is None or self.cycle.response_complete):
             self._begin()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self._mark()
-            if self.conn.their_state is h11.IDLE and (self.cycle is None or self.cycle.response_complete):
-                self._begin()
-            else:
-                self._end()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._end()
-            super().connection_lost(exc)
-            self.leaving.tell()
-
-        def on_response_complete(self) -> None:
-            super().on_response_complete()
-            self._mark()
+        else:
             self._end()
 
-        def _mark(self) -> None:
-            """Let the request, whose task runs after this, find the connection's end."""
-            if self.scope is not None and self.cycle is not None:
-                self.leaving.has_all = not self.cycle.more_body
-                cast(dict[str, Any], self.scope)[LEAVING] = self.leaving
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end()
+        super().connection_lost(exc)
+        self.leaving.tell()
 
-        def _begin(self) -> None:
-            if self.timer is None:
-                self.timer = self.loop.call_later(limits.head_s, self._late)
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._mark()
+        self._end()
 
-        def _end(self) -> None:
-            if self.timer is not None:
-                self.timer.cancel()
-                self.timer = None
+    def _mark(self) -> None:
+        """Let the request, whose task runs after this, find the connection's end."""
+        if self.scope is not None and self.cycle is not None:
+            self.leaving.has_all = not self.cycle.more_body
+            cast(dict[str, Any], self.scope)[LEAVING] = self.leaving
 
-        def _late(self) -> None:
+    def _begin(self) -> None:
+        if self.timer is None:
+            self.timer = self.loop.call_later(self.limits.head_s, self._late)
+
+    def _end(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
             self.timer = None
-            if not self.transport.is_closing():
-                self.transport.close()
 
-    return Timed
+    def _late(self) -> None:
+        self.timer = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
+def protocol(limits: Limits) -> type[asyncio.Protocol]:
+    """The protocol class with these limits."""
+    return type("Timed", (Timed,), {"limits": limits})
