@@ -326,3 +326,25 @@ def test_a_bad_request_changes_nothing_of_good_ones(server):
         return [answer.json()["choices"][0]["message"]["content"] for answer in found]
 
     assert round_of([]) == round_of(bad * 3)
+
+
+def test_huge_numbers_are_400_by_name(client):
+    for name in ("temperature", "top_p", "min_p", "presence_penalty", "max_tokens", "n", "seed"):
+        for value in (10**400, -(10**400)):
+            answer = client.post("/v1/chat/completions", json=chat(**{name: value}))
+            assert answer.status_code == 400 and answer.json()["error"]["param"] == name, answer.text
+    biased = client.post("/v1/chat/completions", json=chat(logit_bias={"1": 10**400}))
+    assert biased.status_code == 400
+
+
+def test_a_body_of_many_values_is_read_without_collections():
+    import gc
+
+    from consort.server.http import _decoded
+
+    begun, many = gc.get_stats()[2]["collections"], b'{"a":[' + b",".join([b"{}"] * 300_000) + b"]}"
+    found = _decoded(many)
+    assert gc.get_stats()[2]["collections"] == begun and len(found["a"]) == 300_000 and gc.isenabled()
+    with pytest.raises(ValueError):
+        _decoded(many[:-1])
+    assert gc.isenabled()

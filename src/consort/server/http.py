@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ class Call:
             raise ApiError(400, f"the content type must be application/json, not {kind[:60]!r}", code="content_type")
         body = await self.body()
         try:
-            return _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
+            return _decoded(body)
         except (ValueError, RecursionError) as error:
             what = "is empty" if not body.strip() else f"is not JSON: {str(error)[:120]}"
             raise ApiError(400, f"the body {what}", code="invalid_json") from None
@@ -104,6 +105,20 @@ def _no_constant(name: str) -> Any:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_LARGE = 2**16
+"""From so many bytes on, a body may hold so many values that the collector would walk them again and again."""
+
+
+def _decoded(body: bytes) -> Any:
+    """A body's JSON. While a large one is read there is no collection: nothing of it could be collected."""
+    text = body.decode(json.detect_encoding(body), "surrogatepass")
+    if len(body) < _LARGE or not gc.isenabled():
+        return _DECODER.decode(text)
+    gc.disable()
+    try:
+        return _DECODER.decode(text)
+    finally:
+        gc.enable()
 
 
 async def gone(receive: Receive) -> None:
