@@ -202,6 +202,13 @@ class LeanSession:
         self.meter.admit(rows)
         return self
 
+    @torch.no_grad()
+    def copy_beginning(self, source: int, target: int, tokens: int) -> None:
+        """What a row has read first becomes that of an empty row (see `abilities.CopyingSession`)."""
+        for store in (self.keys, self.values):
+            store[:, target, :, :tokens] = store[:, source, :, :tokens]
+        self.lengths[target], self.offsets[target] = tokens, self.offsets[source]
+
     def _in_use(self) -> tuple[Tensor, Tensor]:
         """Keys and values of the rows that there are; memory may be there for more."""
         rows = len(self.lengths)
