@@ -23,16 +23,19 @@ from consort.knowledge.evidence import Evidence
 from consort.knowledge.order import best
 from consort.knowledge.passages import Passage, Passages, damaged, mapped_array
 from consort.knowledge.postings import Postings, Vocabulary, weights_of
-from consort.knowledge.vectors import nearest
+from consort.knowledge.vectors import Found, nearest
 from consort.knowledge.words import Words
 
 HEADER = "index.json"
 FORMAT = 1
 VECTORS = "vectors.npy"
+LISTS = "vectors.faiss"
 CHECKED_BYTES = 1 << 28
 """Files of an index are read and compared with their checksums when it is opened, where all are no larger than this."""
 
 Embed = Callable[[Sequence[str]], Float[np.ndarray, "text size"]]
+Find = Callable[[np.ndarray, np.ndarray, int, np.ndarray], list[Found]]
+"""Of vectors, queries, k and ranks, what `nearest` gives."""
 
 
 @dataclass(slots=True)
@@ -85,7 +88,9 @@ class TextIndex:
         some = np.flatnonzero(scores > 0)
         return self._evidence(some, scores[some], query, k)
 
-    def nearest(self, vectors: Float[np.ndarray, "query size"], queries: Sequence[str], k: int) -> list[list[Evidence]]:
+    def nearest(
+        self, vectors: Float[np.ndarray, "query size"], queries: Sequence[str], k: int, find: Find = nearest
+    ) -> list[list[Evidence]]:
         """The `k` passages of largest cosine to each vector. Raises Unsupported for an index without vectors."""
         if self.vectors is None:
             hint = "consort index SOURCE… OUT --encoder minilm"
@@ -93,7 +98,7 @@ class TextIndex:
         if len(self) and vectors.shape[1] != self.vectors.shape[1]:
             what = f"the encoder gives {vectors.shape[1]} numbers, the index has {self.vectors.shape[1]}"
             raise BadData(what, field="encoder", hint="take the encoder that the index was made with")
-        found = nearest(self.vectors, vectors, k, self.passages.rank)
+        found = find(self.vectors, vectors, k, self.passages.rank)
         return [self._evidence(at, scores, query, k) for query, (at, scores) in zip(queries, found, strict=True)]
 
     def _evidence(self, at: np.ndarray, scores: np.ndarray, query: str, k: int) -> list[Evidence]:
@@ -181,9 +186,12 @@ def check_files(folder: Path, header: Mapping[str, Any]) -> None:
                 raise damaged(folder / name)
 
 
-def finish(folder: Path, passages: Passages, words: Words, encoder: Mapping[str, Any], key: str = "") -> None:
+def finish(
+    folder: Path, passages: Passages, words: Words, encoder: Mapping[str, Any], key: str = "", has_lists: bool = False
+) -> None:
     """Write the header, by which the folder becomes an index; `key` names documents and settings."""
-    names = [*stored.FILES, *counted.FILES, *([VECTORS] if encoder else [])]
+    more = [name for name, is_there in ((VECTORS, encoder), (LISTS, has_lists)) if is_there]
+    names = [*stored.FILES, *counted.FILES, *more]
     files = {
         name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in sorted(names)
     }
