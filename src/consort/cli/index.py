@@ -92,7 +92,7 @@ def _told(folder: Path, kind: str, json: bool) -> None:
         kept = ("kind", "passages", "triples", "words", "documents")
         print_json({"index": str(folder), **{key: header[key] for key in kept if key in header}})
         return
-    what = f"{header['passages']} passages" if kind == "text" else f"{header['triples']} triples"
+    what = counted(header["passages"], "passage") if kind == "text" else counted(header["triples"], "triple")
     note(f"{what} of {counted(len(header['sources']), 'document')}")
     print(folder)
 

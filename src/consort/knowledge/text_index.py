@@ -156,11 +156,12 @@ def read_header(folder: Path, kind: str = "text") -> dict[str, Any]:
         header = json.loads(file.read_text("utf-8"))
         made = header["kind"], header["format"]
         known = {"passages": int, "sources": list, "encoder": dict, "words": dict, "files": dict}
-        wrong = [key for key, type_ in known.items() if kind == "text" and not isinstance(header[key], type_)]
+        wrong = [key for key, type_ in known.items() if made[0] == "text" and not isinstance(header[key], type_)]
     except (OSError, ValueError, KeyError, TypeError) as fault:
         raise damaged(file) from fault
     if made[0] != kind:
-        raise BadParameter(f"is an index of the kind {made[0]}, not {kind}", field=str(folder), hint=hint)
+        what = f"is an index of the kind {made[0]}, not {kind}"
+        raise BadParameter(what, field=str(folder), hint=f"consort index SOURCE… OUT --kind {kind}")
     if made[1] != FORMAT or wrong:
         raise BadData("is of another version", field=str(file), hint="build the index again")
     found: dict[str, Any] = header

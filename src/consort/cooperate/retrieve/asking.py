@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from consort.core.errors import ConsortError
+from consort.core.errors import EnvironmentFailure
 from consort.core.types import Usage
 from consort.knowledge.evidence import Evidence, Retriever
 
@@ -50,15 +50,16 @@ def counted(retriever: Retriever, queries: Sequence[str], k: int) -> tuple[list[
 
 
 def search(retriever: Retriever, queries: Sequence[str], k: int) -> list[Found]:
-    """Evidence for each query. Where the retriever fails, or finds nothing, `failure` says so.
+    """Evidence for each query. Where the retriever cannot be reached, or finds nothing, `failure` says so.
 
-    Where a batch fails each query is asked alone, for the fault may be that of one.
+    Where a batch fails each query is asked alone, for the fault may be that of one. What is the user's to mend, a
+    damaged index or another encoder, is raised: answers without evidence would be wrong in silence.
     """
     if not queries:
         return []
     try:
         found, costs = counted(retriever, queries, k)
-    except (ConsortError, OSError) as fault:
+    except (EnvironmentFailure, OSError) as fault:
         if len(queries) == 1:
             _LOG.warning("answered without evidence: %s", fault)
             return [Found(failure=getattr(fault, "message", None) or str(fault))]
