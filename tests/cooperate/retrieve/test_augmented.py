@@ -45,6 +45,11 @@ def test_without_evidence_the_model_is_asked_plainly_and_says_so(retriever, capl
     assert answer.details["retrieved"] is False
     assert answer.details["unretrieved"] in ("cannot be reached", "nothing was found")
     assert Augmented(echo(), retriever).generate([]) == []
+    caplog.clear()
+    Augmented(echo(), retriever).generate(["a fox", "a whale", "snow"])
+    told = [record.getMessage() for record in caplog.records]
+    once = ["answered without evidence: store: cannot be reached (3 queries)"]
+    assert told == (once if isinstance(retriever, Dead) else [])
 
 
 def test_a_damaged_index_is_an_error_and_no_answer(tmp_path) -> None:
