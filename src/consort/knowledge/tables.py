@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from consort.core.errors import BadData, BadParameter, MissingExtra
+from consort.core.files import machine_errors
 from consort.core.params import Range
 from consort.knowledge import sql_guard, sql_reader
 from consort.knowledge.sql_rows import Rows
@@ -138,10 +139,12 @@ def answered(request: Mapping[str, Any]) -> dict[str, Any]:
     places = os.pathsep.join(place for place in sys.path if place)
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "PATH", "SYSTEMROOT") if name in os.environ}
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-S", sql_reader.__file__], input=json.dumps(request).encode(), capture_output=True,
-            env={**kept, "PYTHONPATH": places}, timeout=request["timeout_s"] + START_S, check=False,
-        )  # fmt: skip
+        with machine_errors(sys.executable):
+            done = subprocess.run(
+                [sys.executable, "-P", "-S", sql_reader.__file__], input=json.dumps(request).encode(),
+                capture_output=True, env={**kept, "PYTHONPATH": places}, timeout=request["timeout_s"] + START_S,
+                check=False,
+            )  # fmt: skip
     except subprocess.TimeoutExpired:
         return {"fault": "", "over": True}
     if done.returncode == 0:
