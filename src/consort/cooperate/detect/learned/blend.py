@@ -34,9 +34,9 @@ class Blend:
 
     Fitted, each doubt becomes a normal score by its quantile among the fit's answers (`by: logistic`), or the share of
     wrong answers at its quantile (`isotonic`); a logistic regression weighs them. `by: equal` gives all normal scores
-    one weight, which is better where labels are few: they only tell then how probable a wrong answer is. A doubt that
-    is not known counts as the middle one. `details` has the parts. The report of a fit has the cross-fitted AUROC, and
-    the best single detector's beside it.
+    one weight: labels only tell then how probable a wrong answer is, which may be better where they are few. A doubt
+    that is not known counts as the middle one. `details` has the parts. The report of a fit has the cross-fitted
+    AUROC, and the best single detector's beside it.
     """
 
     def __init__(
