@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -201,15 +201,43 @@ class Private:
         cost = joined(self, row.costs)
         return replace(answer, logprob=None, cost=cost, details={**answer.details, **details})
 
-    def stream(self, prompt: Prompt, sampling: Sampling = Sampling()) -> Iterator[str]:
+    def stream(
+        self, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Any = None
+    ) -> Generator[str, None, Completion]:
         """Pieces of the answer as they come, values put back; whole at the end where no piece can be shown before."""
         row = self._prepared(prompt, sampling, 0) if self.mode == "placeholder" else None
         remote: Any = self.remote
         if row is None or row.blocked is not None or not hasattr(remote, "stream"):
-            [answer] = self.generate([prompt], sampling)
-            yield answer.text
+            [whole] = self.generate([prompt], sampling)
+            if whole.text:
+                yield whole.text
+            return whole
+        told = replace(sampling, stop=row.stop)
+        pieces = (
+            remote.stream(row.outgoing, told) if cancel is None else remote.stream(row.outgoing, told, cancel=cancel)
+        )
+        ended: list[Completion] = []
+        yield from row.marks.restored(_heard(pieces, ended))
+        row.costs.append((self.remote, cost_of(self.remote, ended[0])))
+        return self._completion(row, ended[0], sampling)
+
+
+def _heard(pieces: Iterable[str], ended: list[Completion]) -> Generator[str, None, None]:
+    """The pieces; the completion that they end with is put into `ended`, made of them where there is none."""
+    said: list[str] = []
+
+    def own() -> Generator[str, None, Completion | None]:
+        found: Completion | None = yield from pieces
+        return found
+
+    stream = own()
+    while True:
+        try:
+            said.append(next(stream))
+        except StopIteration as end:
+            ended.append(end.value or Completion("".join(said)))
             return
-        yield from row.marks.restored(remote.stream(row.outgoing, replace(sampling, stop=row.stop)))
+        yield said[-1]
 
 
 def _shown(prompt: Prompt) -> str:
