@@ -1,6 +1,6 @@
 """Prompt compression at equal budgets: how much of the needed evidence is kept, with the trivial baselines beside it.
 
-Usage: python benchmarks/compress.py [needle] [demonstrations] [qags] [cacm] [reader] [speed] [--count N]
+Usage: python benchmarks/compress.py [needle] [demonstrations] [qags] [cacm] [reader] [speed] [--count N] [--scorer S]
 
 The small real models, stories, articles and abstracts are read from a folder shared/data beside this one.
 
@@ -119,8 +119,12 @@ def needle_cases(count: int, seed: int = 0) -> list[Case]:
     return found
 
 
+SCORERS = ["stories260K", "bit-3M"]
+"""Who scores in `needle`; the first also gets the baselines beside it."""
+
+
 def needle(count: int) -> None:
-    for model in ("stories260K", "bit-3M"):
+    for model in SCORERS:
         scorer = load_model(SHARED / "models" / model)
         clever = {f"{name}": COMPRESSORS.get(name)(scorer) for name in ("selective", "llmlingua")}
         for name in ("longllmlingua", "hybrid"):
@@ -128,7 +132,7 @@ def needle(count: int) -> None:
         clever["exit (question)"] = COMPRESSORS.get("exit")(scorer, by="question")
         clever["exit (verdict)"] = COMPRESSORS.get("exit")(scorer)
         clever["evidence"] = COMPRESSORS.get("evidence")(scorer)
-        both = {**baselines(), **clever} if model == "stories260K" else clever
+        both = {**baselines(), **clever} if model == SCORERS[0] else clever
         table(f"needle, scorer {model}", needle_cases(count), both, scorer.tokenizer)
 
 
@@ -258,6 +262,8 @@ def speed(count: int) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     count = int(arguments[arguments.index("--count") + 1]) if "--count" in arguments else 40
+    if "--scorer" in arguments:
+        SCORERS[:] = [arguments[arguments.index("--scorer") + 1]]
     from compress_reader import reader
 
     sections = {f.__name__: f for f in (needle, demonstrations, qags, cacm, reader, speed)}
