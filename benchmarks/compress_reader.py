@@ -98,7 +98,7 @@ def taught(folder: Path) -> Any:
 
     model.module.requires_grad_(True)
     told = lambda step, value: print(f"  step {step}: {value:.3f}", flush=True) if step % 20 == 0 else None  # noqa: E731
-    fit(model.module, batch, loss, TAUGHT, seed=0, state=folder / "reader.training", every=100, progress=told)
+    fit(model.module, batch, loss, TAUGHT, seed=0, state=folder / "reader.training", every=60, progress=told)
     return model
 
 
