@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from consort.core import kinds
-from consort.core.errors import BadPlan, ConsortError, UnknownName, did_you_mean, together
+from consort.core.errors import BadPlan, ConsortError, UnknownName, did_you_mean, shortened, together
 from consort.core.files import read_stdin
 from consort.core.kinds import REFERRED, Kind, named
 from consort.core.params import Param, bind
@@ -202,6 +202,10 @@ def _only(mapping: Mapping[str, Any], known: Sequence[str], path: str) -> None:
             raise BadPlan(f"unknown key {key!r}", field=f"{path}.{key}", hint=did_you_mean(str(key), known))
 
 
+LONGEST_NAME = 255
+"""Bytes of the longest name of a folder on any file system."""
+
+
 class _Reader:
     """Reads nodes; holds the plan's own model names, those being expanded (to refuse circles), and the faults found.
 
@@ -263,7 +267,7 @@ class _Reader:
             [first, *_] = registry_params(registry, registry.reference)
             return self._call(registry.reference, {first.plan_name: value}, path, kind)
         if bare is None and not isinstance(value, str):
-            raise UnknownName(f"no {kind} named {name!r}", field=path, hint=did_you_mean(name, registry))
+            raise UnknownName(f"no {kind} named {shortened(name)!r}", field=path, hint=did_you_mean(name, registry))
         if bare is None:
             [first, *_] = registry_params(cast(Registry[Any], registry), registry.reference)
             return self._call(registry.reference, {first.plan_name: name}, path, kind)
@@ -272,6 +276,9 @@ class _Reader:
     def _reference(self, text: str, path: str) -> Node:
         if not text:
             raise BadPlan("a model's name is empty", field=path, hint="a folder, lab:NAME or hf:ORG/NAME")
+        if any(len(part.encode("utf-8", "replace")) > LONGEST_NAME for part in text.split("/")):
+            hint = "a folder, lab:NAME or hf:ORG/NAME, or a plan file that says `plan: ...`"
+            raise BadPlan(f"{shortened(text)!r} is no model's name", field=path, hint=hint)
         if text not in self.names:
             base, adapter = base_and_adapter(text)
             return _run_plan(text) or Reference(adapter, base=base)

@@ -201,7 +201,9 @@ class Private:
         cost = joined(self, row.costs)
         return replace(answer, logprob=None, cost=cost, details={**answer.details, **details})
 
-    def stream(self, prompt: Prompt, sampling: Sampling = Sampling()) -> Generator[str, None, Completion]:
+    def stream(
+        self, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Any = None
+    ) -> Generator[str, None, Completion]:
         """Pieces of the answer as they come, values put back; whole at the end where no piece can be shown before.
 
         Returns the completion.
@@ -213,9 +215,9 @@ class Private:
             if whole.text:
                 yield whole.text
             return whole
-        answer: Completion = yield from row.marks.restored(
-            remote.stream(row.outgoing, replace(sampling, stop=row.stop))
-        )
+        told = replace(sampling, stop=row.stop)
+        called_off = {} if cancel is None else {"cancel": cancel}
+        answer: Completion = yield from row.marks.restored(remote.stream(row.outgoing, told, **called_off))
         row.costs.append((remote, cost_of(remote, answer)))
         return self._completion(row, answer, sampling)
 
