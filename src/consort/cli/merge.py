@@ -29,9 +29,7 @@ def merge(
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the plan's seed.")] = None,
     out_dtype: Annotated[str | None, typer.Option("--out-dtype", "--dtype", help=" | ".join(DTYPES))] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Default: all cores.")] = None,
-    max_memory: Annotated[
-        str | None, typer.Option("--max-memory", help="Refuse what needs more, before reading: e.g. 8GB.")
-    ] = None,
+    max_memory: Annotated[str | None, typer.Option("--max-memory", help="Refuse what needs more, e.g. 8GB.")] = None,
     shard_size: Annotated[str, typer.Option("--shard-size", help="Largest file, e.g. 5GB.")] = "5GB",
     allow_nonfinite: Annotated[
         bool, typer.Option("--allow-nonfinite", help="Write NaN and infinity, report them.")
@@ -64,13 +62,9 @@ def merge(
     merged = build(checked, "checkpoint", allow_remote_code=allow_remote_code)
     _check_out(out, merged, force)
     if max_memory is not None:
-        from consort.merge.engine.estimate import check_memory
-
-        check_memory(merged, size_of(max_memory, "--max-memory"), threads)
+        _check_memory(merged, size_of(max_memory, "--max-memory"), threads)
     if dry_run:
-        from consort.merge.engine.estimate import estimate
-
-        _print_estimate(estimate(merged, dtype, threads), json)
+        _print_estimate(merged, dtype, threads, json)
         return
     settings = {"out_dtype": dtype, "shard_bytes": shard_bytes, "threads": threads, "force": force}
     settings |= {"allow_nonfinite": allow_nonfinite, "hash_content": hash_content}
@@ -154,7 +148,16 @@ def _dtype(name: str | None) -> Any:
     return getattr(torch, name)
 
 
-def _print_estimate(found: dict[str, Any], json: bool) -> None:
+def _check_memory(merged: Checkpoint, max_bytes: int, threads: int | None) -> None:
+    from consort.merge.engine.estimate import check_memory
+
+    check_memory(merged, max_bytes, threads)
+
+
+def _print_estimate(merged: Checkpoint, dtype: Any, threads: int | None, json: bool) -> None:
+    from consort.merge.engine.estimate import estimate
+
+    found = estimate(merged, dtype, threads)
     if json:
         print_json(found | {"warnings": warnings_so_far()})
         return
