@@ -6,16 +6,21 @@ must be importable: a function of a module, or a partial of one.
 
 from __future__ import annotations
 
+import logging
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from multiprocessing import get_context
 from typing import Any, Protocol
 
-from consort.core.errors import BadParameter, MissingExtra, did_you_mean
+from consort.core.errors import BadParameter, EnvironmentFailure, MissingExtra, did_you_mean
+from consort.core.guard import told
 from consort.search.engine.evaluator import Job
 from consort.search.engine.scores import Outcome
+
+_LOG = logging.getLogger("consort.search")
 
 Evaluate = Callable[[Job], list[Outcome]]
 Make = Callable[[], Evaluate]
@@ -104,15 +109,41 @@ class Ray(ExitStack):
         if not ray.is_initialized():
             _start(ray)
             self.callback(ray.shutdown)
-        actor = ray.remote(_Actor)
-        self._ray, self._actors = ray, [actor.remote(make) for _ in range(count)]
+        actor = ray.remote(_Actor).options(scheduling_strategy="SPREAD")
+        self._fault: Exception | None = None
+        self._ray, self._idle = ray, [actor.remote(make) for _ in range(count)]
 
     def map(self, jobs: Sequence[Job]) -> Iterator[list[Outcome]]:
-        """The outcomes of jobs, in order, shared out among Ray's workers."""
-        from ray.util import ActorPool  # type: ignore[import-not-found, unused-ignore]
+        """The outcomes of jobs, in order, shared out among Ray's workers; what one that died had is done by another.
 
-        outcomes: Iterator[list[Outcome]] = ActorPool(self._actors).map(lambda actor, job: actor.run.remote(job), jobs)
-        return outcomes
+        Raises EnvironmentFailure where no worker is left.
+        """
+        waiting = deque(enumerate(jobs))
+        running: dict[Any, tuple[int, Job, Any]] = {}
+        found: dict[int, list[Outcome]] = {}
+        for turn in range(len(jobs)):
+            while turn not in found:
+                while waiting and self._idle:
+                    (number, job), actor = waiting.popleft(), self._idle.pop(0)
+                    running[actor.run.remote(job)] = number, job, actor
+                if not running:
+                    raise self._all_died()
+                [ready], _ = self._ray.wait(list(running), num_returns=1)
+                number, job, actor = running.pop(ready)
+                try:
+                    found[number] = self._ray.get(ready)
+                except self._ray.exceptions.RayActorError as fault:
+                    _LOG.warning("a worker of Ray has died; its job is done by another")
+                    self._fault = fault
+                    waiting.appendleft((number, job))
+                else:
+                    self._idle.append(actor)
+            yield found.pop(turn)
+
+    def _all_died(self) -> EnvironmentFailure:
+        hint = "called again the search goes on where it was"
+        why = "" if self._fault is None else f": {told(self._fault)}"
+        return EnvironmentFailure(f"all of Ray's workers have died{why}", field="--engine ray", hint=hint)
 
 
 class _Actor:
