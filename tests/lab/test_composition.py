@@ -96,6 +96,17 @@ def test_parts_come_by_name_share_their_base_and_are_listed_in_the_manifest(tmp_
     assert len(claims_composition(found)) == 6
 
 
+@pytest.mark.parametrize(("shares", "steps"), [([0.9], 2), ([0.5, 0.8], 4), ([0.3, 0.6, 0.5], 4)])
+def test_a_base_is_trained_longer_until_it_composes(tmp_path, short, monkeypatch, shares, steps):
+    """The first that composes well enough; where none does the best."""
+    said = iter(shares)
+    monkeypatch.setattr(composition, "accuracy", lambda model, tokenizer, rows: next(said))
+    composition._train_base(tmp_path, 5, lambda name, done, of: None)
+    card = (tmp_path / "compose-base" / "README.md").read_text("utf-8")
+    assert f"Trained for {steps} steps; answers {max(shares):.3f} of dev" in card
+    assert [f.name for f in tmp_path.iterdir()] == ["compose-base"] and next(said, None) is None
+
+
 def test_emergence_counts_what_no_expert_answers():
     def system(*composites):
         return Measured((True,), composites)
