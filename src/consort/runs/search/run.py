@@ -37,7 +37,7 @@ from consort.search.engine.domain import Optimizer
 from consort.search.engine.evaluator import Evaluator
 from consort.search.engine.run import History, Run, evaluations_in
 from consort.search.engine.scores import Scores
-from consort.search.engine.workers import Workers, check_engine, others
+from consort.search.engine.workers import Make, Workers, check_engine, others
 from consort.search.engine.workers import workers as make_workers
 from consort.search.optimizers import optimizers
 from consort.weights import describe
@@ -93,10 +93,7 @@ def search(
     made = carried(partial(make_evaluator, document, ask, checked.seed, allow_remote_code))
     evaluator = Evaluator(space, objective)
     setting = _Setting(checked, evaluator, known, journal, identity_of(checked, builder, space))
-    searched = key_of([space.key, objective.key])
-    with journal.discarded_if_refused():
-        team = make_workers(engine, made if others(engine) else lambda: evaluator, workers, searched)
-    with team as hands:
+    with _team(engine, workers, made, evaluator, journal) as hands:
         history, optimizer = setting.searched(hands, budget, racing)
     if not conclude:
         best = best_of(history)
@@ -104,6 +101,13 @@ def search(
     origin = provenance(plan=document, inputs=_hashed(inputs), seed=checked.seed)
     end = FinishedSearch(Path(out), setting.plan, builder, space, ask, journal, known, origin, history, optimizer)
     return end_of.conclude(end)
+
+
+def _team(engine: str, count: int, made: Make, evaluator: Evaluator, journal: Journal) -> Workers:
+    """Who evaluates; where nobody can, the run leaves nothing."""
+    searched = key_of([evaluator.space.key, evaluator.objective.key])
+    with journal.discarded_if_refused():
+        return make_workers(engine, made if others(engine) else lambda: evaluator, count, searched)
 
 
 def _hashed(inputs: Sequence[Any]) -> list[dict[str, Any]]:
