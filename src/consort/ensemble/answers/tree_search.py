@@ -121,9 +121,10 @@ class Tree:
 
         Raises BadData for a reward that the posterior has no place for, and for a node or action that there is not.
         """
-        if not isfinite(reward) or (self.kind == "beta" and not 0 <= reward <= 1):
-            wanted = "a number in [0, 1]; others for gaussian posteriors" if self.kind == "beta" else "a finite number"
-            raise BadData(f"{reward} is no reward", field="reward", hint=wanted)
+        if not isfinite(reward):
+            raise BadData(f"{reward} is no reward", field="reward", hint="give a finite number")
+        if self.kind == "beta" and not 0 <= reward <= 1:
+            raise BadData(f"{reward} is no reward in [0, 1]", field="reward", hint="take gaussian posteriors")
         if not (0 <= node < len(self.nodes) and 0 <= action < self.actions):
             hint = f"nodes are 0 to {len(self.nodes) - 1}, actions 0 to {self.actions - 1}"
             raise BadData(f"there is no action {action} at a node {node}", field="tell", hint=hint)
