@@ -20,7 +20,7 @@ from consort.core.errors import BadData, Unsupported
 from consort.core.params import Range, name_of
 from consort.core.types import Completion, Prompt, Sampling, Usage, add_cost
 from consort.ensemble.during import strategy
-from consort.ensemble.mixing.base import check_models, shares
+from consort.ensemble.mixing.base import check_models, check_numbers, shares
 from consort.models.base import LanguageModel
 from consort.models.cost import distinct, joined
 from consort.models.decoding.decode import answer_text, check_window, prompt_tokens
@@ -236,6 +236,9 @@ class _Search:
             return {}
         self.calls[model] += 1
         logits = self.readings[model].after(targets, last=True)
+        for row, target in enumerate(targets):
+            if target:
+                check_numbers(logits[row][-1:], self.owner.asked[model].name)
         return {row: logits[row][-1].float().log_softmax(-1).cpu() for row, target in enumerate(targets) if target}
 
     def _tuples(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from consort.core.types import Sampling, Usage
 from consort.ensemble.during.average import Average, mix
+from consort.ensemble.mixing.base import check_numbers
 from consort.models.cost import joined
 from consort.models.token_model import TokenModel
 
@@ -43,7 +44,12 @@ class Reader:
     calls: int = 0
 
     def catch_up(self, rows: Sequence[int], proposed: Sequence[Sequence[int]] | None = None) -> list[list[Any]]:
-        """For each row, logits after what was written and after each of its `proposed` tokens, read in one pass."""
+        """For each row, logits after what was written and after each of its `proposed` tokens, read in one pass.
+
+        Raises BadCheckpoint where they are no numbers.
+        """
+        import torch
+
         more: Sequence[Sequence[int]] = [[] for _ in rows] if proposed is None else proposed
         fed: list[list[int]] = [[] for _ in self.unread]
         for row, new in zip(rows, more, strict=True):
@@ -55,6 +61,7 @@ class Reader:
             waiting = len(self.unread[row])
             before = [found[row][waiting - 1]] if waiting else [self.after[row]]
             told.append([*before, *(found[row][waiting + i] for i in range(len(new)))])
+            check_numbers(torch.stack(told[-1]), self.model.name)
             self.read[row] += len(fed[row])
             self.unread[row], self.after[row] = [], told[-1][-1]
         return told
