@@ -126,6 +126,7 @@ class Recording:
     def stream(self, prompt, sampling=Sampling()):
         [answer] = self.generate([prompt], sampling)
         yield from (answer.text[i : i + self.step] for i in range(0, len(answer.text), self.step))
+        return answer
 
 
 def bare(text: str) -> str:
