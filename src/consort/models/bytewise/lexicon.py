@@ -66,13 +66,9 @@ def lexicon(tokenizer: Any) -> Lexicon | None:
     backend = getattr(getattr(tokenizer, "tokenizer", None), "backend_tokenizer", None)
     if backend is None:
         return None
-    kind, how = type(backend.model).__name__, writing(tokenizer.tokenizer)
-    if kind not in ("BPE", "Unigram") or how not in ("bytes", "spaces", "plain"):
-        raise Unsupported(f"{kind} is no byte pair encoding and no Unigram", field="covers", hint=_HINT)
-    state = backend.model.__getstate__()
-    model, normal, split = json.loads(state), part(backend.normalizer), part(backend.pre_tokenizer)
-    if model.get("continuing_subword_prefix") or model.get("dropout"):
-        raise Unsupported("its byte pair encoding marks parts of words, or drops merges", field="covers", hint=_HINT)
+    how = writing(tokenizer.tokenizer)
+    state, model = _model_of(backend, how)
+    normal, split = part(backend.normalizer), part(backend.pre_tokenizer)
     pieces = token_bytes(tokenizer)
     marked = any(step["type"] == "Replace" and step["content"] == MARK for step in steps(normal))
     splits = Splits(split, marked=marked)
@@ -109,6 +105,18 @@ def lexicon(tokenizer: Any) -> Lexicon | None:
         unstable=tables["unstable"].astype(bool),
         composing=_composing(normal),
     )
+
+
+def _model_of(backend: Any, how: str) -> tuple[bytes, dict[str, Any]]:
+    """The word model's settings as the tokenizer writes them, and read. Raises Unsupported as `lexicon`."""
+    kind = type(backend.model).__name__
+    if kind not in ("BPE", "Unigram") or how not in ("bytes", "spaces", "plain"):
+        raise Unsupported(f"{kind} is no byte pair encoding and no Unigram", field="covers", hint=_HINT)
+    state = backend.model.__getstate__()
+    model = json.loads(state)
+    if model.get("continuing_subword_prefix") or model.get("dropout"):
+        raise Unsupported("its byte pair encoding marks parts of words, or drops merges", field="covers", hint=_HINT)
+    return state, model
 
 
 def _trims(normal: Any, side: str) -> bool:
