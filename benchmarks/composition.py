@@ -7,7 +7,6 @@ that only a relation of letters tells), `fusion` (two teachers of half the skill
 `swarm` (with base and extra starts) and `swarm-paper`, `fusion-other` (teachers of another shape and tokenizer). The
 models of a seed are trained first, into FOLDER/zoo-SEED, as `consort lab train --part compose` and so on would.
 A part is one JSON line of FOLDER/figures.jsonl; called again it goes on where it was. `--table` prints that file.
-Intervals are of 95 %: Wilson's of a share, Agresti and Min's of a paired difference.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -27,6 +26,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
+from composition_record import Found, Line, Marks, done, line, recorded, table, told
 
 from consort.data import load_task
 from consort.ensemble.before.cluster import Cluster
@@ -39,8 +39,6 @@ from consort.ensemble.features.encoder import Encoder
 from consort.ensemble.learning.observations import Observed
 from consort.ensemble.routing.encoder_training import fine_tune
 from consort.evaluate import evaluate
-from consort.evaluate.bootstrap import difference_interval, interval_of
-from consort.evaluate.registry import UNIT, ratio
 from consort.lab.build import build
 from consort.lab.composition import DOMAINS, contradicted
 from consort.lab.measure import Claim
@@ -54,50 +52,11 @@ from consort.recipes.fusechat.run import fuse
 from consort.recipes.model_swarms.study import model_swarms
 from consort.weights.disk.folder import open_folder
 
-FIGURES = "figures.jsonl"
 EXPERTS = tuple(f"compose-{word}" for word in SKILLS)
 TRAIN = {"steps": 150, "batch": 48, "part": 48, "lr": 2e-4, "lam": 0.3, "warmup": 0.1}
 SWARM = {"particles": 20, "iterations": 18}
 """At most 380 evaluations."""
 ENCODER = {"loss": "zooter", "steps": 300, "rate": 5e-4, "batch": 64}
-Marks = Sequence[bool]
-
-
-@dataclass(frozen=True)
-class Line:
-    """A system's share of right answers, and its paired difference from another."""
-
-    name: str
-    score: float
-    interval: tuple[float, float]
-    of: int
-    against: str = ""
-    difference: float | None = None
-    difference_interval: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a part measured."""
-
-    lines: Sequence[Line]
-    claims: Sequence[Claim]
-    notes: Mapping[str, Any]
-
-
-def line(name: str, marks: Marks, other: tuple[str, Marks] | None = None) -> Line:
-    rows = np.array([[float(mark), 1.0] for mark in marks])
-    plain = Line(name, fmean(marks), interval_of(rows, ratio, span=UNIT), len(marks))
-    if other is None:
-        return plain
-    theirs = np.array([[float(mark), 1.0] for mark in other[1]])
-    between = difference_interval(rows, theirs, ratio, np.empty(0), UNIT)
-    return Line(
-        *[getattr(plain, f) for f in ("name", "score", "interval", "of")],
-        other[0],
-        plain.score - fmean(other[1]),
-        between,
-    )
 
 
 def emergence(zoo: Path, work: Path, seed: int) -> Found:
@@ -298,60 +257,13 @@ NEEDS = {
 }
 
 
-def done(out: Path) -> dict[tuple[str, int], Any]:
-    """The records of a folder, the last of each part and seed."""
-    file = out / FIGURES
-    records = [json.loads(text) for text in file.read_text("utf-8").splitlines()] if file.exists() else []
-    return {(record["part"], record["seed"]): record for record in records}
-
-
-def table(out: Path) -> Iterator[str]:
-    """What is measured, part by part, the seeds side by side; then every claim."""
-    records = done(out)
-    for part in PARTS:
-        seeds = sorted(seed for name, seed in records if name == part)
-        if not seeds:
-            continue
-        by_seed = [{one["name"]: one for one in records[part, seed]["lines"]} for seed in seeds]
-        yield f"\n| {part} | " + " | ".join(f"seed {seed}" for seed in seeds) + " |"
-        yield "|---" * (len(seeds) + 1) + "|"
-        for name in by_seed[0]:
-            yield f"| {name} | " + " | ".join(_cell(lines.get(name)) for lines in by_seed) + " |"
-        for number, claim in enumerate(records[part, seeds[0]]["claims"]):
-            cells = [records[part, seed]["claims"][number] for seed in seeds]
-            told = [_told(claim) for claim in cells]
-            yield f"| target: {claim['text']} | " + " | ".join(told) + " |"
-        yield f"\nCPU seconds: {', '.join(str(records[part, seed]['cpu_s']) for seed in seeds)}; notes: " + json.dumps(
-            {seed: records[part, seed]["notes"] for seed in seeds}
-        )
-
-
-def _told(claim: Mapping[str, Any]) -> str:
-    return f"{'holds' if claim['holds'] else 'MISSED'}: {claim['left']:.3f} >= {claim['right']:.3f}"
-
-
-def _cell(one: Mapping[str, Any] | None) -> str:
-    if one is None:
-        return "–"
-    text = f"{one['score']:.3f} [{one['interval'][0]:.3f}, {one['interval'][1]:.3f}] of {one['of']}"
-    if one["difference"] is None:
-        return text
-    low, high = one["difference_interval"]
-    return f"{text}; {one['difference']:+.3f} [{low:+.3f}, {high:+.3f}] against {one['against']}"
-
-
 def measured(part: str, seed: int, out: Path) -> dict[str, Any]:
     """Train what is missing, measure, and write the line."""
     zoo = out / f"zoo-{seed}"
     build(zoo, seed, [NEEDS[part]])
     begun = time.process_time()
     found = PARTS[part](zoo, out, seed)
-    claims = [{**asdict(claim), "holds": claim.holds} for claim in found.claims]
-    record = {"part": part, "seed": seed, "cpu_s": round(time.process_time() - begun), "claims": claims}
-    record |= {"lines": [asdict(one) for one in found.lines], "notes": dict(found.notes)}
-    with open(out / FIGURES, "a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
-    return record
+    return recorded(out, part, seed, time.process_time() - begun, found)
 
 
 def main() -> None:
@@ -368,8 +280,8 @@ def main() -> None:
         for part, seed in ((p, s) for s in given.seeds for p in PARTS if p in given.only and (p, s) not in known):
             record = measured(part, seed, given.out)
             for claim in record["claims"]:
-                print(part, seed, claim["text"], _told(claim), flush=True)
-    print("\n".join(table(given.out)))
+                print(part, seed, claim["text"], told(claim), flush=True)
+    print("\n".join(table(given.out, list(PARTS))))
 
 
 if __name__ == "__main__":

@@ -104,3 +104,13 @@ def test_a_member_without_an_answer_is_told(consort, tmp_path):
     shown = consort("generate", tmp_path / "plan.yml", "q")
     assert shown.out == "z\n" and "warning: a gave no answer: no answer to 'q'" in shown.err
     assert consort("generate", tmp_path / "plan.yml", "p").err == ""
+
+
+def test_a_merge_above_the_memory_that_there_is_is_refused_at_once(consort, plan, refused, tmp_path):
+    for more in ([], ["--dry-run"]):
+        shown = refused("merge", plan, tmp_path / "out", "--max-memory", "100MB", *more)
+        assert "error: max_memory: needs" in shown
+    assert "error: --max-memory: 'much' is not a size" in refused(
+        "merge", plan, tmp_path / "out", "--max-memory", "much"
+    )
+    assert consort("merge", plan, tmp_path / "out", "--max-memory", "8GB").code == 0

@@ -24,6 +24,7 @@ from consort.lab.composition import (
     domain_stream,
     half_stream,
 )
+from consort.lab.measure import Claim
 from consort.lab.measure_composition import Emergence, Measured, claims_composition, measure_emergence
 from consort.lab.programs import KNOWN, SKILLS
 from consort.train import Recipe
@@ -96,6 +97,17 @@ def test_parts_come_by_name_share_their_base_and_are_listed_in_the_manifest(tmp_
     assert len(claims_composition(found)) == 6
 
 
+@pytest.mark.parametrize(("shares", "steps"), [([0.9], 2), ([0.5, 0.8], 4), ([0.3, 0.6, 0.5], 4)])
+def test_a_base_is_trained_longer_until_it_composes(tmp_path, short, monkeypatch, shares, steps):
+    """The first that composes well enough; where none does the best."""
+    said = iter(shares)
+    monkeypatch.setattr(composition, "accuracy", lambda model, tokenizer, rows: next(said))
+    composition._train_base(tmp_path, 5, lambda name, done, of: None)
+    card = (tmp_path / "compose-base" / "README.md").read_text("utf-8")
+    assert f"Trained for {steps} steps; answers {max(shares):.3f} of dev" in card
+    assert [f.name for f in tmp_path.iterdir()] == ["compose-base"] and next(said, None) is None
+
+
 def test_emergence_counts_what_no_expert_answers():
     def system(*composites):
         return Measured((True,), composites)
@@ -122,7 +134,21 @@ def test_effects_of_the_papers_occur(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["routers", "fusion"])
-def test_trained_routers_and_pairwise_fusion_win(tmp_path, part):
+def test_trained_routers_and_pairwise_fusion_win(tmp_path, part, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
     benchmark = runpy.run_path(str(BENCHMARKS / "composition.py"))
     record = benchmark["measured"](part, 0, tmp_path)
     assert [claim["text"] for claim in record["claims"] if not claim["holds"]] == []
+
+
+def test_lines_records_and_the_table(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    record = runpy.run_path(str(BENCHMARKS / "composition_record.py"))
+    one = record["line"]("ours", [True] * 8 + [False] * 2, ("theirs", [True] * 3 + [False] * 7))
+    assert (one.score, one.of, one.against) == (0.8, 10, "theirs") and one.difference == pytest.approx(0.5)
+    assert one.interval[0] < 0.8 < one.interval[1] and one.difference_interval[0] > 0
+    found = record["Found"]([one], [Claim("ours >= .9", 0.8, 0.9)], {"seed": 3})
+    record["recorded"](tmp_path, "fusion", 3, 1.6, found)
+    told = "\n".join(record["table"](tmp_path, ["fusion", "swarm"]))
+    assert "| fusion | seed 3 |" in told and "MISSED: 0.800 >= 0.900" in told and "CPU seconds: 2" in told
+    assert "+0.500 [" in told and "against theirs" in told

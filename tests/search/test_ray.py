@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
+from functools import partial
 
 import pytest
 
+from consort.core.journal import Journal
 from consort.search.engine.domain import Domain
 from consort.search.engine.evaluator import of_function
 from consort.search.engine.run import Run
@@ -51,3 +55,61 @@ def test_ray_finds_what_this_process_finds():
         with hands:
             traces.append(Run(optimizer, hands, Scores("b", "o"), pack=2).run().steps)
     assert traces[0] == traces[1]
+
+
+class Seen:
+    """A bowl that notes every evaluation, with its process, in a file."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __call__(self, point):
+        with open(self.file, "a", encoding="utf-8") as file:
+            file.write(f"{os.getpid()} {list(point)}\n")
+        time.sleep(0.02)
+        return -sum((x - 0.3) ** 2 for x in point)
+
+
+def make_seen(file):
+    return of_function(Seen(file))
+
+
+def search(hands, folder, told=lambda history: None):
+    optimizer = Pso(Domain([0.0] * 3, [1.0] * 3), seed=2, particles=8, iterations=4)
+    journal = Journal(folder, "bowl", force=False)
+    with hands:
+        run = Run(optimizer, hands, Scores("b", "o"), journal=journal, records=journal.open(), told=told)
+        return run.run(), journal
+
+
+@pytest.mark.slow
+def test_one_of_two_machines_is_lost_and_nothing_else_changes(tmp_path):
+    """Two nodes with two workers each; the second is taken away while they work."""
+    pytest.importorskip("ray.util", reason="ray is not installed")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    alone, _ = search(InProcess(make_bowl), tmp_path / "alone")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    try:
+        second = cluster.add_node(num_cpus=2)
+        ray.init(address=cluster.address, log_to_driver=False)
+        lost = []
+
+        def take_away(history):
+            if not lost and history.evaluations >= 6:
+                lost.append(True)
+                cluster.remove_node(second, allow_graceful=False)
+
+        hands = Ray(partial(make_seen, str(tmp_path / "seen")), 4)
+        found, journal = search(hands, tmp_path / "cluster", take_away)
+        seen = [line.split(" ", 1) for line in (tmp_path / "seen").read_text("utf-8").splitlines()]
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert lost and found.steps == alone.steps and found.best == alone.best
+    records = map(json.loads, journal.path.read_text("utf-8").splitlines())
+    written = [record["job"] for record in records if "job" in record]
+    assert len(written) == len(set(written)) == found.evaluations  # no trial is written twice
+    twice = len(seen) - len({point for _, point in seen})
+    assert len({process for process, _ in seen}) == 4 and twice <= 2  # what the two lost workers had begun

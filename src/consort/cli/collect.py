@@ -63,7 +63,8 @@ def collect(
         options = {"steps": steps, "lr": lr, "grain": grain, "adaptive": adaptive}
         _train(kind, checkpoint, texts, out, limit, {**options, "seed": seed, "max_tokens": max_tokens}, force, json)
         return
-    settings: dict[str, Any] = {"labels": labels, "seed": seed, "max_tokens": max_tokens, "max_bytes": size_of(memory)}
+    settings: dict[str, Any] = {"labels": labels, "seed": seed, "max_tokens": max_tokens}
+    settings["max_bytes"] = size_of(memory, "--memory")
     _print_collected(run(kind, checkpoint, read_texts(texts, limit), out, force=force, **settings), json)
 
 

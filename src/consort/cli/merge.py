@@ -29,6 +29,7 @@ def merge(
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the plan's seed.")] = None,
     out_dtype: Annotated[str | None, typer.Option("--out-dtype", "--dtype", help=" | ".join(DTYPES))] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Default: all cores.")] = None,
+    max_memory: Annotated[str | None, typer.Option("--max-memory", help="Refuse what needs more, e.g. 8GB.")] = None,
     shard_size: Annotated[str, typer.Option("--shard-size", help="Largest file, e.g. 5GB.")] = "5GB",
     allow_nonfinite: Annotated[
         bool, typer.Option("--allow-nonfinite", help="Write NaN and infinity, report them.")
@@ -57,13 +58,13 @@ def merge(
     if print_plan:
         _print_plan(dump(checked), json)
         return
-    shard_bytes, dtype = size_of(shard_size), _dtype(out_dtype)
+    shard_bytes, dtype = size_of(shard_size, "--shard-size"), _dtype(out_dtype)
     merged = build(checked, "checkpoint", allow_remote_code=allow_remote_code)
     _check_out(out, merged, force)
+    if max_memory is not None:
+        _check_memory(merged, size_of(max_memory, "--max-memory"), threads)
     if dry_run:
-        from consort.merge.engine.estimate import estimate
-
-        _print_estimate(estimate(merged, dtype, threads), json)
+        _print_estimate(merged, dtype, threads, json)
         return
     settings = {"out_dtype": dtype, "shard_bytes": shard_bytes, "threads": threads, "force": force}
     settings |= {"allow_nonfinite": allow_nonfinite, "hash_content": hash_content}
@@ -128,12 +129,12 @@ def _mergekit_config(documents: Sequence[Any]) -> dict[str, bytes]:
     return {"mergekit_config.yml": text.encode()}
 
 
-def size_of(text: str) -> int:
-    """Bytes of "5GB", "500MB" or "1000000". Raises BadParameter."""
+def size_of(text: str, option: str) -> int:
+    """Bytes of "5GB", "500MB" or "1000000". Raises BadParameter that names the option."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
     size = int(float(match[1]) * UNITS[match[2].upper()]) if match else 0
     if size <= 0:
-        raise BadParameter(f"{text!r} is not a size", field="--shard-size", hint="e.g. 5GB or 500MB")
+        raise BadParameter(f"{text!r} is not a size", field=option, hint="e.g. 5GB or 500MB")
     return size
 
 
@@ -147,7 +148,16 @@ def _dtype(name: str | None) -> Any:
     return getattr(torch, name)
 
 
-def _print_estimate(found: dict[str, Any], json: bool) -> None:
+def _check_memory(merged: Checkpoint, max_bytes: int, threads: int | None) -> None:
+    from consort.merge.engine.estimate import check_memory
+
+    check_memory(merged, max_bytes, threads)
+
+
+def _print_estimate(merged: Checkpoint, dtype: Any, threads: int | None, json: bool) -> None:
+    from consort.merge.engine.estimate import estimate
+
+    found = estimate(merged, dtype, threads)
     if json:
         print_json(found | {"warnings": warnings_so_far()})
         return

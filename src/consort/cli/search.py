@@ -16,7 +16,7 @@ def search(
     out: Out,
     budget: Annotated[int | None, typer.Option("--budget", min=1, help="Evaluations at most.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="In place of the plan's seed.")] = None,
-    engine: Annotated[str, typer.Option("--engine", help="local | processes | ray: who evaluates.")] = "local",
+    engine: Annotated[str, typer.Option("--engine", help="local | processes | ray | shared:FOLDER.")] = "local",
     workers: Annotated[int, typer.Option("--workers", min=1, help="How many, of processes and ray.")] = 2,
     combine: Annotated[str, typer.Option("--combine", help="mean | harmonic: of tasks, or a task's groups.")] = "mean",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first dev examples.")] = None,

@@ -30,10 +30,11 @@ def learn(
     report: Report,
     *,
     answer_only: bool = True,
+    state: Path | None = None,
 ) -> None:
     """Train on batches of `size` rows of `stream`; the state is kept beside `folder`, so a killed run goes on.
 
-    What is drawn depends on `seed` and the folder's name.
+    What is drawn depends on `seed` and the folder's name. `state`: another place for it, for one run of several.
     """
     name = final_name(folder)
     fit(
@@ -42,6 +43,6 @@ def learn(
         answer_loss,
         recipe,
         seed=f"{seed}:{name}",
-        state=state_file(folder),
+        state=state or state_file(folder),
         progress=lambda step, _: report(name, step, recipe.steps),
     )

@@ -123,3 +123,24 @@ def test_citations_that_name_no_source_are_left_out() -> None:
 def test_bad_arguments(arguments) -> None:
     with pytest.raises(BadParameter, match=next(iter(arguments))):
         Augmented(echo(), Bm25(index=INDEX), **arguments)
+
+
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("detector", [None, Suspicious()])
+def test_a_stream_is_what_generate_gives(streams, detector) -> None:
+    from consort.testing.built import open_model
+
+    given = {"when": "doubted", "detector": detector} if detector else {}
+    model = Augmented(open_model(0) if streams else echo(), Bm25(index=INDEX), **given)
+    for prompt in ("the fox perhaps", "the fox", ""):
+        [whole] = model.generate([prompt])
+        pieces, said = model.stream(prompt), []
+        with pytest.raises(StopIteration) as end:
+            while True:
+                said.append(next(pieces))
+        assert "".join(said) == whole.text == end.value.value.text
+        assert end.value.value.details == whole.details
+        own, told = end.value.value.cost, whole.cost
+        assert {n: (u.prompt_tokens, u.calls) for n, u in own.items()} == {
+            n: (u.prompt_tokens, u.calls) for n, u in told.items()
+        }

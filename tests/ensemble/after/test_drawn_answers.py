@@ -259,3 +259,17 @@ def test_models_that_fail_are_passed_over():
         assert answer.text == "4" and "down" in answer.details["failed"]
         with pytest.raises(EnvironmentFailure):
             build([Down()]).generate(["p"])
+
+
+def test_a_tree_refuses_what_it_cannot_learn_from():
+    tree = Tree(actions=2)
+    for node, action, reward in ((0, 0, float("nan")), (0, 2, 0.5), (3, 0, 0.5), (-1, 0, 0.5)):
+        with pytest.raises(BadData):
+            tree.tell(node, action, reward)
+    assert len(tree.nodes) == 1
+    for state in ({}, {"told": [[0, 0]], "asked": 1}, {"told": [[5, 0, 1.0]], "asked": 1}):
+        with pytest.raises(BadData):
+            Tree(actions=2).load(state)
+    tree.tell(0, 1, 0.5)
+    with pytest.raises(BadData, match="begun"):
+        tree.load({"told": [], "asked": 0})

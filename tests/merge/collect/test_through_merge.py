@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
 import consort as c
 from consort import lab
-from consort.core.errors import BadData, BadParameter
+from consort.core.errors import BadData, BadParameter, OutputExists
 from consort.merge.collect import through_merge as module
 from consort.merge.collect.run import collect
 from consort.merge.collect.through_merge import block_of, blocks_of, collect_through_merge
@@ -121,7 +123,21 @@ def test_refused(experts, tmp_path):
         collect_through_merge([experts[0]] * 2, TEXTS, tmp_path / "x")
     with pytest.raises(BadData, match="no texts for order"):
         collect_through_merge(experts, {"mirror": TEXTS["mirror"]}, tmp_path / "x")
+    with pytest.raises(BadData, match="texts of no model: ordre"):
+        collect_through_merge(experts, {**TEXTS, "ordre": ["a b"]}, tmp_path / "x")
+    with pytest.raises(BadParameter, match="1.5 is no share"):
+        collect_through_merge(experts, TEXTS, tmp_path / "x", off_diagonal=1.5)
     assert not (tmp_path / "x").exists()
+
+
+def test_the_folder_of_the_models_is_not_written_to(tmp_path):
+    for name in TEXTS:
+        shutil.copytree(lab.path(name), tmp_path / name)
+    models = [open_folder(tmp_path / name) for name in TEXTS]
+    for out in (tmp_path, tmp_path / "mirror"):
+        with pytest.raises(OutputExists, match="holds the model itself"):
+            collect_through_merge(models, TEXTS, out, force=True)
+    assert all((tmp_path / name / "model.safetensors").exists() for name in TEXTS)
 
 
 def test_the_command(tmp_path):

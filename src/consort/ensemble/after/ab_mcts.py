@@ -83,13 +83,13 @@ class AbMcts:
 
     def _round(self, rows: Sequence[_Row], sampling: Sampling) -> None:
         """One call for each prompt, all that go to one model together."""
-        wanted = [(row, *row.tree.ask(row.usable(len(self.models)))) for row in rows if row.usable(len(self.models))]
+        usable = [(row, row.usable(len(self.models))) for row in rows]
+        wanted = [(row, *row.tree.ask(models)) for row, models in usable if models]
         for m, model in enumerate(self.models):
             mine = [(row, node) for row, node, action in wanted if action == m]
             asked = [self._prompt(row, node) for row, node in mine]
-            for (row, node), outcome in zip(
-                mine, ask(model, asked, self._warm([r for r, _ in mine], m, sampling)), strict=True
-            ):
+            outcomes = ask(model, asked, self._warm([row for row, _ in mine], m, sampling))
+            for (row, node), outcome in zip(mine, outcomes, strict=True):
                 row.times[m] = row.times.get(m, 0) + 1
                 answer = row.ledger.enter(self.labels[m], model, outcome)
                 if answer is None:

@@ -11,14 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
+import numpy as np
+
+from consort.core.errors import BadData
 from consort.core.params import Range
 from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
 from consort.ensemble.after.vote import checked_weights
+from consort.ensemble.answers.optimal_weights import Question, optimal_weights
 from consort.ensemble.answers.reading import Reading
 from consort.ensemble.answers.samples import STEP, row_seeds
 from consort.ensemble.answers.stopping import bayes_factor
 from consort.ensemble.calls import Ledger, ask, checked_members
+from consort.ensemble.learning.fitting import Learned, Replay, learned_of, with_learned
+from consort.ensemble.learning.observations import Observed
 from consort.ensemble.readings.exact import Exact
 from consort.models.base import LanguageModel
 
@@ -31,6 +37,8 @@ class BestOfInfinity:
     cannot be read counts as drawn, for nobody. A greedy request is sampled at `temperature`. A tie never stops.
     `details` has `answered_by`, `samples` and `stopped`; the share of the leading answer is too high where drawing
     stopped, and is no confidence. Of equally frequent answers the first given wins.
+
+    `fit` sets the weights by which most observed questions have a right mode; rows of one prompt are samples of it.
     """
 
     def __init__(
@@ -42,11 +50,13 @@ class BestOfInfinity:
         weight: Sequence[float] | None = None,
         temperature: Annotated[float, Range(0.01, 100)] = 0.7,
         answer: Reading | None = None,
+        state: str = "",
     ) -> None:
         self.models, self.labels = checked_members(models)
         self.factor, self.most, self.weight, self.temperature = factor, most, weight, temperature
-        self.answer, self.read = answer, answer or Exact()
+        self.answer, self.read, self.state = answer, answer or Exact(), state
         self.given = checked_weights(weight, len(self.models))
+        self.learned: Learned | None = None
         self.name = f"best_of_infinity({', '.join(m.name for m in self.models)})"
 
     @property
@@ -54,14 +64,28 @@ class BestOfInfinity:
         """The models that it asks."""
         return self.models
 
+    @property
+    def weights(self) -> list[float]:
+        """How often each model is asked, relative to the others: as learned, else as given."""
+        if not (self.learned or self.state):
+            return self.given
+        values = learned_of(self, "best_of_infinity").values["weights"]
+        return checked_weights(values, len(self.models))
+
+    @property
+    def in_use(self) -> list[int]:
+        """Numbers of the members that are asked."""
+        return [m for m, weight in enumerate(self.weights) if weight > 0]
+
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
         """A completion for each prompt, in order."""
         rows = [_Drawn(prompt, seed) for prompt, seed in zip(prompts, row_seeds(prompts, sampling), strict=True)]
+        weights = self.weights
         for _ in range(self.most):
             going = [row for row in rows if not row.stopped and len(row.failed) < len(self.models)]
             if not going:
                 break
-            turns = [row.next_model(self.given) for row in going]
+            turns = [row.next_model(weights) for row in going]
             for m, model in enumerate(self.models):
                 mine = [row for row, turn in zip(going, turns, strict=True) if turn == m]
                 seeds = tuple(row.seed + STEP * row.times[m] for row in mine)
@@ -70,6 +94,48 @@ class BestOfInfinity:
                     answer = row.ledger.enter(self.labels[m], model, outcome)
                     row.enter(m, answer, None if answer is None else self.read(answer.text), self.factor)
         return [row.completion(self) for row in rows]
+
+    def fit(self, observed: Observed, *, seed: int = 0) -> BestOfInfinity:
+        """The same with the weights of most questions right; `seed` plays no part. Raises BadData without texts."""
+        questions = [question for question, _ in _questions(observed, self.read)]
+        found = optimal_weights(questions)
+        values = {"weights": list(found.values), "right": found.right, "of": len(questions), "proven": found.proven}
+        return with_learned(self, Learned("best_of_infinity", values=values))
+
+    def replay(self, observed: Observed) -> Replay:
+        """The quality of the mode of what was observed of each question, given to all of its rows; cost of one draw."""
+        weights = np.array(self.weights) / sum(self.weights)
+        quality = np.zeros(len(observed))
+        for question, rows in _questions(observed, self.read):
+            mixed = weights @ question.shares
+            quality[rows] = question.right[mixed.argmax()] if mixed.any() else 0.0
+        cost = np.full(len(observed), np.nan) if observed.cost is None else observed.cost @ weights
+        return Replay(quality, cost)
+
+
+def _questions(observed: Observed, read: Reading) -> list[tuple[Question, list[int]]]:
+    """The different prompts, with their rows: of each model the shares of its answers, by what they read as.
+
+    An answer is right where most rows that gave it were. What cannot be read counts as drawn, for nobody.
+    """
+    rows_of: dict[str, list[int]] = {}
+    for row, text in enumerate(observed.queries):
+        rows_of.setdefault(text, []).append(row)
+    if not observed.answers:
+        raise BadData("the answers' texts are not known", field="answers", hint="weights need texts to compare")
+    return [(_question(observed.rows(rows), read), rows) for rows in rows_of.values()]
+
+
+def _question(samples: Observed, read: Reading) -> Question:
+    texts = [[None if text is None else read(text) for text in row] for row in samples.answers]
+    names = list(dict.fromkeys(text for row in texts for text in row if text is not None))
+    shares, worth = np.zeros((len(samples.models), len(names))), np.zeros(len(names))
+    for row, qualities in zip(texts, np.nan_to_num(samples.quality), strict=True):
+        for model, (text, quality) in enumerate(zip(row, qualities, strict=True)):
+            if text is not None:
+                shares[model, names.index(text)] += 1 / len(samples)
+                worth[names.index(text)] += quality - 0.5
+    return Question(shares, worth > 0)
 
 
 @dataclass(slots=True)

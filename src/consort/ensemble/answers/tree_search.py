@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, log, sqrt
+from math import inf, isfinite, log, sqrt
 from typing import Any, Literal
 
 import numpy as np
@@ -99,13 +99,13 @@ class Tree:
     prior_mean: float | None = None
     counts_itself: bool = True
     depth: int = 1_000_000
-    asked: int = 0
-    nodes: list[Node] = field(default_factory=lambda: [Node(-1, -1, 0.0, 0)])
-    by_action: list[Rewards] = field(default_factory=list)
-    everything: Rewards = field(default_factory=Rewards)
+    asked: int = field(default=0, init=False)
+    nodes: list[Node] = field(default_factory=lambda: [Node(-1, -1, 0.0, 0)], init=False)
+    by_action: list[Rewards] = field(default_factory=list, init=False)
+    everything: Rewards = field(default_factory=Rewards, init=False)
 
     def __post_init__(self) -> None:
-        self.by_action = self.by_action or [Rewards() for _ in range(self.actions)]
+        self.by_action = [Rewards() for _ in range(self.actions)]
 
     def ask(self, allowed: Sequence[int] | None = None) -> tuple[int, int]:
         """The node to go on from (0: begin anew) and the action that makes the answer; `allowed` ones, default all."""
@@ -117,9 +117,17 @@ class Tree:
         return at, self._action(range(self.actions) if allowed is None else allowed, rng)
 
     def tell(self, node: int, action: int, reward: float) -> int:
-        """The reward of an answer that `ask` wanted; the number of its node."""
+        """The reward of an answer that `ask` wanted; the number of its node.
+
+        Raises BadData for a reward that the posterior has no place for, and for a node or action that there is not.
+        """
+        if not isfinite(reward):
+            raise BadData(f"{reward} is no reward", field="reward", hint="give a finite number")
         if self.kind == "beta" and not 0 <= reward <= 1:
             raise BadData(f"{reward} is no reward in [0, 1]", field="reward", hint="take gaussian posteriors")
+        if not (0 <= node < len(self.nodes) and 0 <= action < self.actions):
+            hint = f"nodes are 0 to {len(self.nodes) - 1}, actions 0 to {self.actions - 1}"
+            raise BadData(f"there is no action {action} at a node {node}", field="tell", hint=hint)
         number = len(self.nodes)
         made = Node(node, action, reward, self.nodes[node].depth + 1)
         if self.counts_itself:
@@ -144,10 +152,17 @@ class Tree:
         return {"asked": self.asked, "told": [[n.parent, n.action, n.reward] for n in self.nodes[1:]]}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from the state of a search of the same settings; this one must be new."""
-        for parent, action, reward in state["told"]:
-            self.tell(int(parent), int(action), float(reward))
-        self.asked = int(state["asked"])
+        """Go on from the state of a search of the same settings; this one must be new. Raises BadData."""
+        if self.asked or len(self.nodes) > 1:
+            raise BadData("has begun already", field="state", hint="load into a new tree")
+        try:
+            told = [(int(parent), int(action), float(reward)) for parent, action, reward in state["told"]]
+            asked = int(state["asked"])
+        except (KeyError, TypeError, ValueError) as fault:
+            raise BadData(f"is no state: {type(fault).__name__}", field="state", hint="what state_dict gave") from None
+        for parent, action, reward in told:
+            self.tell(parent, action, reward)
+        self.asked = asked
 
     def _open(self, node: int) -> list[int]:
         """The children that may be gone on from."""

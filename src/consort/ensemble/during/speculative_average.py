@@ -9,20 +9,16 @@ is that of `average`, whatever the settings. The verifier's next distribution is
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import replace
+from typing import Annotated, Any
 
 from consort.core.errors import BadParameter, Unsupported
 from consort.core.params import Range, name_of
-from consort.core.types import Completion, Prompt, Sampling, Usage
+from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.during import strategy
-from consort.ensemble.during.average import Average, mix
-from consort.models.cost import joined
+from consort.ensemble.during.average import Average
+from consort.ensemble.mixing.alternating import AlternatingSession
 from consort.models.token_model import TokenModel
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
 
 
 @strategy(
@@ -62,30 +58,30 @@ class SpeculativeAverage:
     ) -> list[Completion]:
         from consort.models.decoding import decode as loop
 
-        pair = _Pair(self, checked(sampling))
+        pair = _Pair(self, _checked(sampling))
         rows = loop.rows_of(pair, prompts, sampling)
         sizes = [len(row.prompt) + min(row.limit, 256) for row in rows]
         for batch in loop.batches(sizes, pair.batch_tokens):
             pair.keys = [rows[i].key for i in batch if rows[i].limit]
-            loop.decode(pair, [rows[i] for i in batch], drawn_already(sampling), cancel=cancel)
-        return [without_likelihood(loop.completion_of(pair, row)) for row in rows]
+            loop.decode(pair, [rows[i] for i in batch], _drawn_already(sampling), cancel=cancel)
+        return [_without_likelihood(loop.completion_of(pair, row)) for row in rows]
 
     def stream(
         self, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Any = None
     ) -> Generator[str, None, Completion]:
         from consort.models.decoding import decode as loop
 
-        pair = _Pair(self, checked(sampling))
+        pair = _Pair(self, _checked(sampling))
         pair.keys = [loop.rows_of(pair, [prompt], sampling)[0].key]
-        found = yield from loop.stream(pair, prompt, drawn_already(sampling), cancel=cancel)
-        return without_likelihood(found)
+        found = yield from loop.stream(pair, prompt, _drawn_already(sampling), cancel=cancel)
+        return _without_likelihood(found)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Log-likelihood (nats) under the average; both models read."""
         return self.whole.score(pairs)
 
 
-def checked(sampling: Sampling) -> Sampling:
+def _checked(sampling: Sampling) -> Sampling:
     """Raises Unsupported for settings by which a token's distribution depends on what was written before."""
     if sampling.adjusts:
         field = "logit_bias, penalties, min_tokens, grammar"
@@ -93,12 +89,12 @@ def checked(sampling: Sampling) -> Sampling:
     return sampling
 
 
-def without_likelihood(answer: Completion) -> Completion:
+def _without_likelihood(answer: Completion) -> Completion:
     """The same without log-probabilities: tokens were certain to the loop."""
     return replace(answer, logprob=None, details={k: v for k, v in answer.details.items() if k != "logprobs"})
 
 
-def drawn_already(sampling: Sampling) -> Sampling:
+def _drawn_already(sampling: Sampling) -> Sampling:
     """What the loop is told: tokens are certain when it sees them."""
     return replace(sampling, temperature=0.0, top_p=1.0, top_k=0, min_p=0.0, typical_p=1.0)
 
@@ -116,201 +112,8 @@ class _Pair(TokenModel):
     def ends(self) -> frozenset[int]:
         return self.owner.whole.ends
 
-    def open(self, batch: int = 1) -> _PairSession:
-        return _PairSession(self, batch)
-
-
-@dataclass(slots=True)
-class _Reader:
-    """One model reading a batch: what it has not read, and its logits after what it has."""
-
-    model: TokenModel
-    session: Any
-    read: list[int]
-    unread: list[list[int]]
-    after: list[Any]
-    calls: int = 0
-
-    def catch_up(self, rows: Sequence[int], proposed: Sequence[Sequence[int]] | None = None) -> list[list[Any]]:
-        """For each row, logits after what was written and after each of its `proposed` tokens, read in one pass."""
-        more: Sequence[Sequence[int]] = [[] for _ in rows] if proposed is None else proposed
-        fed: list[list[int]] = [[] for _ in self.unread]
-        for row, new in zip(rows, more, strict=True):
-            fed[row] = [*self.unread[row], *new]
-        found = self.session.feed(fed) if any(fed) else []
-        self.calls += any(map(bool, fed))
-        told = []
-        for row, new in zip(rows, more, strict=True):
-            waiting = len(self.unread[row])
-            before = [found[row][waiting - 1]] if waiting else [self.after[row]]
-            told.append([*before, *(found[row][waiting + i] for i in range(len(new)))])
-            self.read[row] += len(fed[row])
-            self.unread[row], self.after[row] = [], told[-1][-1]
-        return told
-
-    def back_to(self, row_lengths: dict[int, int]) -> None:
-        """Forget what was read beyond these lengths."""
-        self.read = [min(n, row_lengths.get(row, n)) for row, n in enumerate(self.read)]
-        self.session.rollback(self.read)
-
-
-@dataclass(slots=True)
-class _State:
-    """One answer: what the loop was given, tokens that are certain but not given yet, and who proposes next."""
-
-    key: bytes
-    given: list[int] = field(default_factory=list)
-    certain: list[int] = field(default_factory=list)
-    proposer: int = 0
-    drawn: int = 0
-    proposed: int = 0
-    accepted: int = 0
-
-    def uniform(self) -> float:
-        """The next number of this answer's own stream."""
-        from consort.models.decoding.sampling import uniform
-
-        self.drawn += 1
-        return uniform(self.key, self.drawn)
-
-
-class _PairSession:
-    """Both models, each behind the text by what it has not read."""
-
-    def __init__(self, model: _Pair, batch: int) -> None:
-        self.model, self.size = model, model.tokenizer.vocab_size
-        parts = [(m, m.open(batch)) for m in model.owner.models]
-        self.parts = [_Reader(m, s, [0] * batch, [[] for _ in range(batch)], [None] * batch) for m, s in parts]
-        keys = model.keys if len(model.keys) == batch else [bytes([i % 256]) for i in range(batch)]
-        self.rows = [_State(key) for key in keys]
-
-    def feed(self, tokens: Sequence[Sequence[int]], *, last: bool = False) -> list[Float[Tensor, "new vocab"]]:
-        import torch
-
-        for row, new in enumerate(tokens):
-            self._give(row, new)
-        empty = [row for row, new in enumerate(tokens) if new and not self.rows[row].certain]
-        turns = [[row for row in empty if self.rows[row].proposer == proposer] for proposer in (0, 1)]
-        for proposer, mine in enumerate(turns):
-            if mine:
-                self._round(mine, proposer)
-        wide = max([self.size, *(row.certain[0] + 1 for row in self.rows if row.certain)])
-        found = torch.full((len(tokens), wide), -torch.inf)
-        for row, new in enumerate(tokens):
-            if new:
-                found[row, self.rows[row].certain[0]] = 0.0
-        return [found[row : row + 1] if new else found[:0] for row, new in enumerate(tokens)]
-
-    def _give(self, row: int, new: Sequence[int]) -> None:
-        """Tokens that are text now; others than the certain ones put the models back."""
-        state = self.rows[row]
-        for token in new:
-            if state.certain and state.certain[0] == token:
-                state.certain.pop(0)
-            else:
-                if state.certain:
-                    self._forget(row, len(state.given))
-                for part in self.parts:
-                    part.unread[row].append(token)
-            state.given.append(token)
-
-    def _round(self, rows: Sequence[int], proposer: int) -> None:
-        """At least one more certain token for each row."""
-        own, other = self.parts[proposer], self.parts[1 - proposer]
-        ahead = self._ahead(rows)
-        tokens: list[list[int]] = [[] for _ in rows]
-        drafts: list[list[Any]] = [[] for _ in rows]
-        for step in range(max(1, ahead)):
-            logits = own.catch_up(rows)
-            for i, row in enumerate(rows):
-                drafts[i].append(logits[i][-1])
-                if ahead:
-                    q = self._law(logits[i][-1])
-                    tokens[i].append(drawn(q, self.rows[row].uniform()))
-                    if step < ahead - 1:
-                        own.unread[row].append(tokens[i][-1])
-        verified = other.catch_up(rows, tokens)
-        kept = {row: self._verify(row, proposer, tokens[i], drafts[i], verified[i]) for i, row in enumerate(rows)}
-        self._settle(own, kept, drafts)
-        self._settle(other, kept, verified)
-
-    def _ahead(self, rows: Sequence[int]) -> int:
-        """How many tokens may be proposed without leaving the window."""
-        window = self.model.window
-        longest = max(len(self.rows[row].given) for row in rows)
-        ahead = self.model.owner.ahead
-        return ahead if window is None else max(0, min(ahead, window - longest - 1))
-
-    def _verify(self, row: int, proposer: int, tokens: list[int], drafts: list[Any], verified: list[Any]) -> int:
-        """Accept tokens in turn; the first that is not is drawn again from what the mix has more of. How many stand."""
-        state, shares = self.rows[row], self.model.owner.shares
-        weight = [shares[proposer], shares[1 - proposer]]
-        state.proposer, state.proposed = 1 - proposer, state.proposed + len(tokens)
-        targets = [self._law(mix([d[None], v[None]], weight)[0]) for d, v in zip(drafts, verified, strict=False)]
-        for at, token in enumerate(tokens):
-            target, q = targets[at], self._law(drafts[at])
-            if token >= len(target) or state.uniform() * float(q[token]) >= float(target[token]):
-                left = (target - q[: len(target)]).clamp(min=0)
-                state.certain.append(drawn(left if float(left.sum()) > 0 else target, state.uniform()))
-                return at
-            state.accepted += 1
-            state.certain.append(token)
-        if not tokens:
-            state.certain.append(drawn(targets[0], state.uniform()))
-        return len(tokens)
-
-    def _settle(self, part: _Reader, kept: dict[int, int], logits: list[list[Any]]) -> None:
-        """A model keeps what it read of the tokens that stand; the others it has still to read."""
-        lengths = {}
-        for (row, stand), after in zip(kept.items(), logits, strict=True):
-            state = self.rows[row]
-            start = len(state.given)
-            same = min(part.read[row] - start, stand)
-            lengths[row] = start + same
-            part.unread[row] = state.certain[same:]
-            part.after[row] = after[same]
-        part.back_to(lengths)
-
-    def _forget(self, row: int, length: int) -> None:
-        """Put both models back to the first tokens of a row; at least one is read again, for its logits."""
-        state = self.rows[row]
-        state.given, state.certain = state.given[:length], []
-        for part in self.parts:
-            keep = min(part.read[row], max(0, length - 1))
-            part.back_to({row: keep})
-            part.unread[row], part.after[row] = state.given[keep:], None
-
-    def rollback(self, lengths: Sequence[int]) -> None:
-        for row, length in enumerate(lengths):
-            if length < len(self.rows[row].given):
-                self._forget(row, length)
-
-    def select(self, rows: Sequence[int]) -> _PairSession:
-        for part in self.parts:
-            part.session = part.session.select(rows)
-            part.read, part.after = [part.read[row] for row in rows], [part.after[row] for row in rows]
-            part.unread = [list(part.unread[row]) for row in rows]
-        old = [self.rows[row] for row in rows]
-        self.rows = [replace(state, given=list(state.given), certain=list(state.certain)) for state in old]
-        return self
-
-    def notes(self) -> list[dict[str, Any]]:
-        calls = {part.model.name: part.calls for part in self.parts}
-        return [{"calls": calls, "proposed": s.proposed, "accepted": s.accepted} for s in self.rows]
-
-    def spent(self) -> list[dict[str, Usage]]:
-        by_row = zip(*(part.session.spent() for part in self.parts), strict=True)
-        models = [part.model for part in self.parts]
-        return [joined(self.model.owner, list(zip(models, costs, strict=True))) for costs in by_row]
-
-    def _law(self, logits: Float[Tensor, " vocab"]) -> Float[Tensor, " vocab"]:
-        from consort.models.decoding.sampling import distribution
-
-        return distribution(logits[None], self.model.sampling)[0].double()
-
-
-def drawn(probabilities: Float[Tensor, " vocab"], number: float) -> int:
-    """The token at which the cumulated probability passes a number in [0, 1)."""
-    from consort.models.decoding.sampling import draw
-
-    return int(draw(probabilities[None], [number])[0])
+    def open(self, batch: int = 1) -> AlternatingSession:
+        """Raises ValueError unless `keys` are set, one for each row."""
+        if len(self.keys) != batch:
+            raise ValueError(f"{len(self.keys)} keys for {batch} rows")
+        return AlternatingSession(self.owner, self.sampling, self.keys)

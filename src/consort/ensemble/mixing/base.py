@@ -202,6 +202,14 @@ def shares_of_sound(
     return [x.where(~mute.unsqueeze(-1), 0) for x, mute in zip(logits, silent, strict=True)], left
 
 
+def check_numbers(logits: Float[Tensor, "row vocab"], name: str) -> None:
+    """Raise BadCheckpoint where a model's logits are no distribution, for an ensemble that cannot go on without it."""
+    from consort.models.decoding.retokenized import broken
+
+    if bool(broken(logits).any()):
+        raise BadCheckpoint("gives logits that are not numbers", field=name, hint="look for NaN in its weights")
+
+
 def check_models(models: Sequence[TokenModel], *, several: bool = False) -> None:
     """Raise BadParameter without models, Unsupported for one without logits, Incompatible for several tokenizers."""
     if not models:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from consort.core.types import Usage
+from consort.ensemble.mixing.base import check_numbers
 from consort.models.token_model import TokenModel
 
 if TYPE_CHECKING:
@@ -29,7 +30,12 @@ class Lagging:
             waiting.extend(new)
 
     def logits(self, rows: Collection[int]) -> dict[int, Float[Tensor, " vocab"]]:
-        """The next-token logits of the given rows, which read what they missed; the others wait."""
+        """The next-token logits of the given rows, which read what they missed; the others wait.
+
+        Raises BadCheckpoint where they are no numbers.
+        """
+        import torch
+
         wanted = [row for row in rows if self.unread[row]]
         if not wanted:
             return {}
@@ -37,6 +43,7 @@ class Lagging:
         fed = [waiting if row in chosen else [] for row, waiting in enumerate(self.unread)]
         found = self.session.feed(fed, last=True)
         self.calls += 1
+        check_numbers(torch.stack([found[row][-1] for row in wanted]), self.model.name)
         for row in wanted:
             self.read[row] += len(self.unread[row])
             self.unread[row] = []

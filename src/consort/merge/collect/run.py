@@ -72,10 +72,10 @@ def collect(
     """
     out = Path(out)
     _check(kind, labels, texts, max_tokens, max_bytes)
-    _check_apart(out, model)
+    check_apart(out, model)
     labels_of_kind = labels if kind == "fisher" else ""
     stamp = fingerprint(model)
-    key = key_of([kind, labels_of_kind, seed, max_tokens, max_bytes, stamp, _digest(texts), str(device)])
+    key = key_of([kind, labels_of_kind, seed, max_tokens, max_bytes, stamp, digest_of(texts), str(device)])
     about = {"verb": "collect", "kind": kind, "model": model.name, "texts": len(texts), "seed": seed}
     journal = Journal(out, key, force=force, ordered=True, about=about)
     records = journal.open()
@@ -123,14 +123,15 @@ def _check(kind: str, labels: str, texts: Sequence[str], max_tokens: int, max_by
         raise BadData("there are no texts", field="texts", hint="give a list of strings")
 
 
-def _check_apart(out: Path, model: Checkpoint) -> None:
+def check_apart(out: Path, model: Checkpoint) -> None:
     """`force` clears the folder of weights, so it may not be one that is read."""
     for source in (leaf.path.resolve() for leaf in leaves(model) if isinstance(leaf, OnDisk)):
         if out.resolve() == source or out.resolve() in source.parents:
             raise OutputExists("holds the model itself", field=str(out), hint="name another folder")
 
 
-def _digest(texts: Sequence[str]) -> str:
+def digest_of(texts: Sequence[str]) -> str:
+    """A hash of texts in their order."""
     digest = hashlib.blake2b(digest_size=16)
     for text in texts:
         digest.update(hashlib.blake2b(text.encode("utf-8", "surrogatepass")).digest())
@@ -181,7 +182,7 @@ class _Run:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of what is to be collected, in the order of the checkpoint."""
-        names = list(self.parameters) if self.kind == "fisher" else list(_linears(self.module, self.parameters))
+        names = list(self.parameters) if self.kind == "fisher" else list(linears_of(self.module, self.parameters))
         if not names:
             raise Unsupported("has no linear layer of its own", field=self.module.config.model_type, hint="use fisher")
         return {name: KINDS[self.kind](tuple(self.parameters[name].shape)) for name in names}
@@ -189,7 +190,7 @@ class _Run:
     def collect(self, names: Sequence[str], advance: Advance) -> dict[str, Tensor]:
         """The statistics of some tensors: one pass over the texts."""
         if self.kind == "gram":
-            linears = _linears(self.module, self.parameters)
+            linears = linears_of(self.module, self.parameters)
             return grams(self.module, {name: linears[name] for name in names}, self.rows, advance)
         drawing = None if self.labels == "empirical" else lambda row, n: uniform(_key(self.seed, row), 0, n)
         return fisher(self.module, {name: self.parameters[name] for name in names}, self.rows, drawing, advance)
@@ -199,7 +200,7 @@ def _key(seed: int, row: int) -> tuple[int, int]:
     return stream_key(seed, "fisher", "text", row)
 
 
-def _linears(module: Any, parameters: dict[str, Tensor]) -> dict[str, nn.Linear]:
+def linears_of(module: Any, parameters: dict[str, Tensor]) -> dict[str, nn.Linear]:
     """The linear layers by the name of their weight; a weight that is also an embedding is not one."""
     embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
     parts = {f"{name}.weight": part for name, part in module.named_modules() if isinstance(part, nn.Linear)}

@@ -9,6 +9,7 @@ block, so that memory does not grow with the texts.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from consort.core.progress import Advance, track
 from consort.core.results import write_results
 from consort.data.rows import parse_object, read_lines
 from consort.merge.collect.collectors import grams
-from consort.merge.collect.run import MAX_TOKENS, _digest, _linears, at_work
+from consort.merge.collect.run import MAX_TOKENS, at_work, check_apart, digest_of, linears_of
 from consort.merge.engine.merged import Merged
 from consort.merge.methods.regmean import regmean
 from consort.weights.checkpoint import Checkpoint
@@ -52,15 +53,17 @@ def collect_through_merge(
     `weight` (default: equal) and `off_diagonal` are those of the `regmean` that will be made of them.
 
     Block by block they are written; a killed run goes on with the next block. Called again with equal arguments it does
-    nothing. Raises BadParameter for wrong weights, BadData without texts of a model, Unsupported, OutputExists.
+    nothing. Raises BadParameter for wrong settings, BadData without texts of a model and for texts of none,
+    Unsupported, OutputExists.
 
     Of one block it gives what `collect` gives (kind "gram"), where the models' embeddings are the same.
     """
     out = Path(out)
     weights = _checked(models, texts, weight)
+    _check_settings(out, models, off_diagonal, max_tokens)
     names = [model.name for model in models]
     stamps = [fingerprint(model) for model in models]
-    told = [stamps, weights, off_diagonal, max_tokens, [_digest(texts[name]) for name in names]]
+    told = [stamps, weights, off_diagonal, max_tokens, [digest_of(texts[name]) for name in names]]
     about = {"verb": "collect", "kind": "through_merge", "models": names, "seed": 0}
     journal = Journal(out, key_of(told), force=force, ordered=True, about=about)
     records = journal.open()
@@ -93,13 +96,24 @@ def _checked(
     if len(set(names)) < len(names):
         raise BadParameter("two models have one name", field="models", hint="their folders are told apart by it")
     weights = [1.0] * len(models) if weight is None else [float(w) for w in weight]
-    if len(weights) != len(models) or min(weights, default=0) < 0 or not any(weights):
+    if len(weights) != len(models) or not all(isfinite(w) and w >= 0 for w in weights) or not any(weights):
         raise BadParameter(f"{weights} are no weights", field="weight", hint="one of at least 0 for each model")
-    lacking = [name for name in names if not texts.get(name)]
-    if lacking:
-        hint = "give lines a group named like the model whose task they are"
+    hint = f"give lines a group named like the model whose task they are: {listing(names)}"
+    if unknown := [name for name in texts if name not in names]:
+        raise BadData(f"texts of no model: {listing(unknown)}", field="texts", hint=hint)
+    if lacking := [name for name in names if not texts.get(name)]:
         raise BadData(f"no texts for {listing(lacking)}", field="texts", hint=hint)
     return weights
+
+
+def _check_settings(out: Path, models: Sequence[Checkpoint], off_diagonal: float, max_tokens: int) -> None:
+    """Raises BadParameter, and OutputExists where a model would be overwritten by its statistics."""
+    if not 0 <= off_diagonal <= 1:
+        raise BadParameter(f"{off_diagonal} is no share", field="off_diagonal", hint="0 to 1")
+    if max_tokens < 2:
+        raise BadParameter(f"{max_tokens} tokens predict nothing", field="max_tokens", hint="2 or more")
+    for model in models:
+        check_apart(out, model)
 
 
 def models_of(merge: Checkpoint) -> tuple[tuple[Checkpoint, ...], list[float]]:
@@ -146,7 +160,7 @@ class _Run:
         self.module.requires_grad_(False)
         own = dict(self.module.state_dict(keep_vars=True))
         self.parameters = {n: own[n] for n in models[0].keys() if own[n].dtype.is_floating_point}
-        self.linears = _linears(self.module, self.parameters)
+        self.linears = linears_of(self.module, self.parameters)
         if not self.linears:
             raise Unsupported("has no linear layer of its own", field=models[0].name, hint="use fisher")
         longest = min(max_tokens, model.window or max_tokens)
@@ -245,9 +259,14 @@ def _encoded(model: Any, texts: Sequence[str], longest: int) -> list[Tensor]:
 
 
 def _read(file: Path) -> Grams:
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    return dict(load_file(file))
+    try:
+        return dict(load_file(file))
+    except (OSError, SafetensorError) as fault:
+        hint = "delete the folder, or collect with force"
+        raise BadData(f"cannot be read again: {type(fault).__name__}", field=str(file), hint=hint) from None
 
 
 def _finish(folder: Path, records: Sequence[Mapping[str, Any]], count: int, told: Description) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from consort.core.counted import counted
+from consort.core.errors import BadParameter
 from consort.merge.engine.merged import Merged
 from consort.merge.registry import methods
 from consort.weights.checkpoint import BLOCK, Checkpoint, leaves
@@ -42,6 +44,28 @@ def estimate(merged: Checkpoint, dtype: torch.dtype | None = None, threads: int 
         "memory_bytes": RUNTIME_BYTES + workers * max((len(inputs) + SCRATCH) * BLOCK * 4, _whole_tensors(merged)),
         "seconds": round(START_S + core_seconds(merged) / workers + out_bytes / DISK_BYTES_PER_S, 1),
     }
+
+
+def check_memory(merged: Checkpoint, max_bytes: int, threads: int | None = None) -> None:
+    """Raises BadParameter where the estimate of writing `merged` is above `max_bytes`; nothing is read for it."""
+    workers = threads or default_threads()
+    needed = int(estimate(merged, threads=workers)["memory_bytes"])
+    if needed <= max_bytes:
+        return
+    each = (needed - RUNTIME_BYTES) // workers
+    fitting = (max_bytes - RUNTIME_BYTES) // each
+    hint = f"--threads {fitting}"
+    if fitting < 1:
+        hint = f"{_size(RUNTIME_BYTES + each)} with one thread"
+        hint += ", or a method that needs no whole tensors (ties, task_arithmetic)" if _whole_tensors(merged) else ""
+    threads_told = counted(workers, "thread")
+    raise BadParameter(
+        f"needs {_size(needed)} with {threads_told}, not {_size(max_bytes)}", field="max_memory", hint=hint
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.0f} MB"
 
 
 def _whole_tensors(checkpoint: Checkpoint) -> int:

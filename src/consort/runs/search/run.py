@@ -16,7 +16,7 @@ from typing import Any
 from consort.core.counted import counted
 from consort.core.errors import ConsortError
 from consort.core.files import check_place
-from consort.core.journal import Journal, provenance
+from consort.core.journal import Journal, key_of, provenance
 from consort.data import Task
 from consort.models.placement import carried
 from consort.plan.build import Builder
@@ -37,7 +37,7 @@ from consort.search.engine.domain import Optimizer
 from consort.search.engine.evaluator import Evaluator
 from consort.search.engine.run import History, Run, evaluations_in
 from consort.search.engine.scores import Scores
-from consort.search.engine.workers import Workers, check_engine
+from consort.search.engine.workers import Make, Workers, check_engine, others
 from consort.search.engine.workers import workers as make_workers
 from consort.search.optimizers import optimizers
 from consort.weights import describe
@@ -69,11 +69,11 @@ def search(
     """Search as `plan` says for the highest score on `task`, and write what was found to the folder `out`.
 
     Several tasks are searched together; `combine` "harmonic" takes the harmonic mean of their scores (of one task's
-    groups). `budget` bounds the evaluations. `engine` local | processes | ray, the last two with so many `workers`,
-    changes nothing but the time. Without `conclude` only the journal is written and nothing is read from test. Killed
-    and called again, it goes on where it was; called with another plan for the same task, one model more for instance,
-    it goes on with what is known of points that mean the same models. Raises ConsortError before any work for inputs
-    that cannot be used.
+    groups). `budget` bounds the evaluations. `engine` changes nothing but the time: local | processes | ray, the last
+    two with so many `workers`, or shared:FOLDER for the same search on several machines, each with an `out` of its own.
+    Without `conclude` only the journal is written and nothing is read from test. Killed and called again, it goes on
+    where it was; called with another plan for the same task, one model more for instance, it goes on with what is known
+    of points that mean the same models. Raises ConsortError before any work for inputs that cannot be used.
     """
     check_place(out)
     check_engine(engine, workers)
@@ -93,7 +93,7 @@ def search(
     made = carried(partial(make_evaluator, document, ask, checked.seed, allow_remote_code))
     evaluator = Evaluator(space, objective)
     setting = _Setting(checked, evaluator, known, journal, identity_of(checked, builder, space))
-    with make_workers(engine, made if engine != "local" else lambda: evaluator, workers) as hands:
+    with _team(engine, workers, made, evaluator, journal) as hands:
         history, optimizer = setting.searched(hands, budget, racing)
     if not conclude:
         best = best_of(history)
@@ -101,6 +101,13 @@ def search(
     origin = provenance(plan=document, inputs=_hashed(inputs), seed=checked.seed)
     end = FinishedSearch(Path(out), setting.plan, builder, space, ask, journal, known, origin, history, optimizer)
     return end_of.conclude(end)
+
+
+def _team(engine: str, count: int, made: Make, evaluator: Evaluator, journal: Journal) -> Workers:
+    """Who evaluates; where nobody can, the run leaves nothing."""
+    searched = key_of([evaluator.space.key, evaluator.objective.key])
+    with journal.discarded_if_refused():
+        return make_workers(engine, made if others(engine) else lambda: evaluator, count, searched)
 
 
 def _hashed(inputs: Sequence[Any]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Who evaluates: this process, several local ones, or Ray. A job's outcome is the same whoever does it.
+"""Who evaluates: this process, local ones, Ray, all that share a folder. Whoever does a job, its outcome is the same.
 
 Jobs are handed out in order and outcomes come back in order. A worker makes its own evaluator by calling `make`, which
 must be importable: a function of a module, or a partial of one.
@@ -6,20 +6,28 @@ must be importable: a function of a module, or a partial of one.
 
 from __future__ import annotations
 
+import logging
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, Protocol
 
-from consort.core.errors import BadParameter, MissingExtra, did_you_mean
+from consort.core.errors import BadParameter, EnvironmentFailure, MissingExtra, did_you_mean
+from consort.core.guard import told
 from consort.search.engine.evaluator import Job
 from consort.search.engine.scores import Outcome
+from consort.search.engine.shared import Shared
+
+_LOG = logging.getLogger("consort.search")
 
 Evaluate = Callable[[Job], list[Outcome]]
 Make = Callable[[], Evaluate]
-ENGINES = ("local", "processes", "ray")
+ENGINES = ("local", "processes", "ray", "shared:FOLDER")
+SHARED = "shared:"
 ALONE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Ray tells its makers nothing; its ports are on the loopback address, as they are by default on other systems."""
 ADDRESS = "RAY_ADDRESS"
@@ -32,12 +40,15 @@ class Workers(AbstractContextManager[Any, bool | None], Protocol):
         """The outcomes of each job, in order, as they come."""
 
 
-def workers(engine: str, make: Make, count: int = 1) -> Workers:
+def workers(engine: str, make: Make, count: int = 1, search: str = "") -> Workers:
     """Workers by name: "local" is this process, "processes" and "ray" are `count` others.
 
+    "shared:FOLDER" is this process and all others that run the same `search`, on any machine that sees the folder.
     Raises BadParameter, MissingExtra.
     """
     check_engine(engine, count)
+    if engine.startswith(SHARED):
+        return Shared(make, Path(engine.removeprefix(SHARED)), search)
     if engine == "local":
         return InProcess(make)
     return Processes(make, count) if engine == "processes" else Ray(make, count)
@@ -45,12 +56,19 @@ def workers(engine: str, make: Make, count: int = 1) -> Workers:
 
 def check_engine(engine: str, count: int) -> None:
     """Raise BadParameter or MissingExtra for workers that cannot be, before anything is made."""
+    if engine.removeprefix(SHARED) and engine.startswith(SHARED):
+        return
     if engine not in ENGINES:
         raise BadParameter(f"{engine!r} is no engine", field="--engine", hint=did_you_mean(engine, ENGINES))
     if count < 1:
         raise BadParameter(f"{count} workers do nothing", field="--workers", hint="give 1 or more")
     if engine == "ray":
         _ray()
+
+
+def others(engine: str) -> bool:
+    """Whether other processes than this evaluate, which need what they evaluate by made anew."""
+    return engine in ("processes", "ray")
 
 
 class InProcess(ExitStack):
@@ -104,15 +122,41 @@ class Ray(ExitStack):
         if not ray.is_initialized():
             _start(ray)
             self.callback(ray.shutdown)
-        actor = ray.remote(_Actor)
-        self._ray, self._actors = ray, [actor.remote(make) for _ in range(count)]
+        actor = ray.remote(_Actor).options(scheduling_strategy="SPREAD")
+        self._fault: Exception | None = None
+        self._ray, self._idle = ray, [actor.remote(make) for _ in range(count)]
 
     def map(self, jobs: Sequence[Job]) -> Iterator[list[Outcome]]:
-        """The outcomes of jobs, in order, shared out among Ray's workers."""
-        from ray.util import ActorPool  # type: ignore[import-not-found, unused-ignore]
+        """The outcomes of jobs, in order, shared out among Ray's workers; what one that died had is done by another.
 
-        outcomes: Iterator[list[Outcome]] = ActorPool(self._actors).map(lambda actor, job: actor.run.remote(job), jobs)
-        return outcomes
+        Raises EnvironmentFailure where no worker is left.
+        """
+        waiting = deque(enumerate(jobs))
+        running: dict[Any, tuple[int, Job, Any]] = {}
+        found: dict[int, list[Outcome]] = {}
+        for turn in range(len(jobs)):
+            while turn not in found:
+                while waiting and self._idle:
+                    (number, job), actor = waiting.popleft(), self._idle.pop(0)
+                    running[actor.run.remote(job)] = number, job, actor
+                if not running:
+                    raise self._all_died()
+                [ready], _ = self._ray.wait(list(running), num_returns=1)
+                number, job, actor = running.pop(ready)
+                try:
+                    found[number] = self._ray.get(ready)
+                except self._ray.exceptions.RayActorError as fault:
+                    _LOG.warning("a worker of Ray has died; its job is done by another")
+                    self._fault = fault
+                    waiting.appendleft((number, job))
+                else:
+                    self._idle.append(actor)
+            yield found.pop(turn)
+
+    def _all_died(self) -> EnvironmentFailure:
+        hint = "called again the search goes on where it was"
+        why = "" if self._fault is None else f": {told(self._fault)}"
+        return EnvironmentFailure(f"all of Ray's workers have died{why}", field="--engine ray", hint=hint)
 
 
 class _Actor:
