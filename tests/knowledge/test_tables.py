@@ -155,7 +155,7 @@ LONG = "replace(printf('%4000000d', 1), ' ', 'a')"
 @pytest.mark.parametrize(
     "sql",
     [
-        f"SELECT length(ltrim({LONG}, substr({LONG}, 3) || 'b'))",
+        f"SELECT length(ltrim({LONG}, replace(substr({LONG}, 3, 1000000), 'a', 'b') || 'a'))",
         f"SELECT instr({LONG}, substr({LONG}, 1, 2000000) || 'b')",
         f"WITH RECURSIVE n(i, s) AS (SELECT 1, {LONG} UNION SELECT i + 1, s || '' FROM n) SELECT count(*) FROM n",
     ],
@@ -176,7 +176,7 @@ def test_views_of_a_database_are_run_like_any_statement(tmp_path: Path) -> None:
         "CREATE VIEW gone AS SELECT x FROM nowhere; CREATE VIEW reaching AS SELECT load_extension('x');"
     )
     connection.close()
-    found = {table.name: table.rows for table in Tables(file, timeout_s=0.2).tables}
+    found = {table.name: table.rows for table in Tables(file, timeout_s=1).tables}
     assert found == {"t": ((1,),), "good": ((1,),), "endless": (), "gone": (), "reaching": ()}
 
 
@@ -331,7 +331,7 @@ def test_duckdb_reads_and_reaches_nothing_else(tmp_path: Path) -> None:
     with duckdb.connect(str(file)) as connection:
         connection.execute("CREATE TABLE t AS SELECT range AS a, 'x' || range AS b FROM range(1000)")
     before = digest(file)
-    tables = Tables(file, timeout_s=0.5)
+    tables = Tables(file, timeout_s=20)
     assert tables.run("SELECT a, b FROM t ORDER BY a LIMIT 2").rows == ((0, "x0"), (1, "x1"))
     assert len(tables.run("WITH x AS (SELECT a FROM t) SELECT * FROM x").rows) == 200
     assert [table.name for table in tables.tables] == ["t"]
@@ -340,7 +340,7 @@ def test_duckdb_reads_and_reaches_nothing_else(tmp_path: Path) -> None:
             tables.run(sql.format(place=place))
     for sql in DUCK_BOMBS:
         with pytest.raises(BadData, match="longer than|Out of Memory|process that read ended"):
-            tables.run(sql)
+            Tables(file, timeout_s=0.5).run(sql)
     with pytest.raises(BadData):
         tables.run("SELECT * FROM tables")  # no variable of Python is a table
     assert str(tables.run("SELECT DATE '2020-01-02', 1.20::DECIMAL(5, 2), 'a'::BLOB").rows) == (
