@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -222,7 +222,7 @@ class Private:
         return self._completion(row, ended[0], sampling)
 
 
-def _heard(pieces: Iterable[str], ended: list[Completion]) -> Generator[str, None, None]:
+def _heard(pieces: Any, ended: list[Completion]) -> Generator[str, None, None]:
     """The pieces; the completion that they end with is put into `ended`, made of them where there is none."""
     said: list[str] = []
 
