@@ -118,6 +118,13 @@ def chosen(model: Any, prompt: str, choices: Sequence[str]) -> tuple[bool, float
     return bool(shares.argmax() == 0), float(shares[0])
 
 
+def fits(model: Any, case: tuple[Case, str, list[str]]) -> bool:
+    """Whether the whole prompt and its longest answer fit into the reader's window."""
+    whole, begun, choices = case
+    prompt = "".join(whole.documents).strip() + f"\n\n{begun}"
+    return max(len(model.tokenizer.encode(f"{prompt} {choice}")) for choice in choices) <= int(model.window)
+
+
 Answers = list[tuple[Case, str, list[str]]]
 
 
@@ -158,7 +165,7 @@ def reader(count: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         print(f"\nteaching {BASE} to read a fact in its context: {TAUGHT.steps} steps of {ROWS} prompts")
         model = taught(folder)
-    cases = reader_cases(count)
+    cases = [case for case in reader_cases(count) if fits(model, case)]
     whole = right(model, cases, [case.documents for case, _, _ in cases])
     nothing = right(model, cases, [[] for _ in cases])
     low, high = interval(list(whole - nothing))

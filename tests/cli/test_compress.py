@@ -89,3 +89,11 @@ def test_odd_texts(consort, tmp_path, text):
     file.write_text(text)
     shown = consort("compress", file, "--compressor", "first", "--budget", "50%", "--reader", "lab:base")
     assert shown.code == 0 and len(shown.out) <= max(len(text), 1)
+
+
+@pytest.mark.parametrize("option", ["--reader", "--compressor"])
+def test_a_text_in_the_place_of_a_plan_is_not_repeated_whole(refused, file, tmp_path, option):
+    text = tmp_path / "long.txt"
+    text.write_text("this is a text, no plan.\n" * 300)
+    shown = refused("compress", file, option, text, "--budget", "50%")
+    assert "this is a text" in shown and len(shown) < 1000

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
-from consort.core.errors import BadParameter, UnknownName, did_you_mean
+from consort.core.errors import BadParameter, UnknownName, did_you_mean, shortened
 
 REFERRED = ("checkpoint", "model", "adapter")
 """Types that a plain string is a reference of: a folder, `lab:NAME`, `hf:ORG/NAME`, ..."""
@@ -127,4 +127,4 @@ def find(name: str, among: Sequence[Kind], where: str) -> tuple[Kind, str | None
             return registry, None
     known = [n for registry in among for n in registry]
     what = among[0].kind if len({r.kind for r in among}) == 1 else "method"
-    raise UnknownName(f"no {what} named {name!r}", field=where, hint=did_you_mean(bare, known))
+    raise UnknownName(f"no {what} named {shortened(name)!r}", field=where, hint=did_you_mean(bare, known))
