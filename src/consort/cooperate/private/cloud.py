@@ -216,38 +216,10 @@ class Private:
                 yield whole.text
             return whole
         told = replace(sampling, stop=row.stop)
-<<<<<<< HEAD
         called_off = {} if cancel is None else {"cancel": cancel}
         answer: Completion = yield from row.marks.restored(remote.stream(row.outgoing, told, **called_off))
         row.costs.append((remote, cost_of(remote, answer)))
         return self._completion(row, answer, sampling)
-=======
-        pieces = (
-            remote.stream(row.outgoing, told) if cancel is None else remote.stream(row.outgoing, told, cancel=cancel)
-        )
-        ended: list[Completion] = []
-        yield from row.marks.restored(_heard(pieces, ended))
-        row.costs.append((self.remote, cost_of(self.remote, ended[0])))
-        return self._completion(row, ended[0], sampling)
-
-
-def _heard(pieces: Any, ended: list[Completion]) -> Generator[str, None, None]:
-    """The pieces; the completion that they end with is put into `ended`, made of them where there is none."""
-    said: list[str] = []
-
-    def own() -> Generator[str, None, Completion | None]:
-        found: Completion | None = yield from pieces
-        return found
-
-    stream = own()
-    while True:
-        try:
-            said.append(next(stream))
-        except StopIteration as end:
-            ended.append(end.value or Completion("".join(said)))
-            return
-        yield said[-1]
->>>>>>> press
 
 
 def _shown(prompt: Prompt) -> str:
