@@ -7,7 +7,7 @@ TORCH := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 LINKS := $(if $(wildcard $(PIP_FIND_LINKS)/.),$(PIP_FIND_LINKS))
 export HF_HUB_OFFLINE := 1
 
-.PHONY: setup demo test check bench docs clean matrix matrix-oldest matrix-newest
+.PHONY: setup demo test check attack bench docs clean matrix matrix-oldest matrix-newest
 
 setup: .venv/done
 
@@ -31,6 +31,10 @@ check: .venv/done
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_layers.py tests/test_exported_names.py tests/docs
+
+# every kind of bad input that is known, given to the real program and server
+attack: .venv/done
+	$(BIN)/python -m pytest -m 'slow or not slow' -n 2 tests/attack tests/field tests/server/test_robustness.py tests/models/remote
 
 bench: .venv/done
 	$(BIN)/python benchmarks/start.py

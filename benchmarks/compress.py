@@ -1,12 +1,12 @@
 """Prompt compression at equal budgets: how much of the needed evidence is kept, with the trivial baselines beside it.
 
-Usage: python benchmarks/compress.py [needle] [demonstrations] [qags] [cacm] [reader] [speed] [--count N]
+Usage: python benchmarks/compress.py [needle] [demonstrations] [qags] [cacm] [reader] [speed] [--count N] [--scorer S]
 
 The small real models, stories, articles and abstracts are read from a folder shared/data beside this one.
 
 Gold evidence kept: the share of the words of the sentences that are needed (planted, judged, or most like a summary
 that people found faithful) which are still there, at budgets of 50, 33 and 20 % of the reader's tokens, with a 95 %
-bootstrap interval over texts.
+bootstrap interval over texts. `reader` is told in compress_reader.py.
 """
 
 from __future__ import annotations
@@ -119,8 +119,12 @@ def needle_cases(count: int, seed: int = 0) -> list[Case]:
     return found
 
 
+SCORERS = ["stories260K", "bit-3M"]
+"""Who scores in `needle`; the first also gets the baselines beside it."""
+
+
 def needle(count: int) -> None:
-    for model in ("stories260K", "bit-3M"):
+    for model in SCORERS:
         scorer = load_model(SHARED / "models" / model)
         clever = {f"{name}": COMPRESSORS.get(name)(scorer) for name in ("selective", "llmlingua")}
         for name in ("longllmlingua", "hybrid"):
@@ -128,7 +132,7 @@ def needle(count: int) -> None:
         clever["exit (question)"] = COMPRESSORS.get("exit")(scorer, by="question")
         clever["exit (verdict)"] = COMPRESSORS.get("exit")(scorer)
         clever["evidence"] = COMPRESSORS.get("evidence")(scorer)
-        both = {**baselines(), **clever} if model == "stories260K" else clever
+        both = {**baselines(), **clever} if model == SCORERS[0] else clever
         table(f"needle, scorer {model}", needle_cases(count), both, scorer.tokenizer)
 
 
@@ -219,82 +223,6 @@ def cacm(count: int) -> None:
     table("CACM, one relevant abstract of twenty", cacm_cases(count), {**baselines(), **clever}, scorer.tokenizer)
 
 
-CHOICES, PARAGRAPHS = 5, 6
-
-
-def reader_cases(count: int, seed: int = 0) -> list[tuple[Case, str, list[str]]]:
-    """The needle among paragraphs that a small reader's window holds; how the answer begins; the right word first."""
-    rng, found = random.Random(f"reader {seed}"), []
-    for case in needle_cases(count, seed):
-        (place, span) = case.gold[0]
-        fact = case.documents[place][span.start : span.end]
-        begun, value = fact.split(" under the bed")[0].rsplit(" ", 1)
-        others = sorted((text for i, text in enumerate(case.documents) if i != place), key=len)
-        kept = rng.sample(others[:12], PARAGRAPHS - 1)
-        at = rng.randrange(len(kept) + 1)
-        texts = [*kept[:at], fact + rng.choice(others[:12]), *kept[at:]]
-        wrong = rng.sample([v for v in VALUES if v != value], CHOICES - 1)
-        found.append((Case(texts, case.question, [(at, span)]), begun, [value, *wrong]))
-    return found
-
-
-def chosen(model: Any, prompt: str, choices: Sequence[str]) -> tuple[bool, float]:
-    """Whether the first of the choices is the likeliest continuation, and its share among them."""
-    import torch
-
-    encode = model.tokenizer.encode
-    head = encode(prompt)
-    tails = [encode(f"{prompt} {choice}")[len(head) :] for choice in choices]
-    session = model.open(1)
-    (after,) = session.feed([head], last=True)
-    session = session.select([0] * len(tails))
-    scores = []
-    for tail, logits in zip(tails, session.feed(tails), strict=True):
-        rows = torch.cat([after, logits[:-1]]).log_softmax(-1)
-        scores.append(float(rows.gather(-1, torch.tensor(tail)[:, None]).sum()))
-    shares = torch.tensor(scores).softmax(0)
-    return bool(shares.argmax() == 0), float(shares[0])
-
-
-def reader(count: int) -> None:
-    """What a real reader makes of shortened prompts: a choice of five at a rate of .5, every baseline beside."""
-    scorer, model = (load_model(SHARED / "models" / name) for name in ("stories260K", "bit-3M"))
-    clever = {n: COMPRESSORS.get(n)(scorer) for n in ("selective", "llmlingua")}
-    for name in ("longllmlingua", "hybrid"):
-        clever[name] = COMPRESSORS.get(name)(scorer, restriction="")
-    clever["evidence"] = COMPRESSORS.get("evidence")(scorer)
-    clever["auto"] = COMPRESSORS.get("auto")(scorer)
-    cases = reader_cases(count)
-    right: dict[str, list[float]] = {}
-    sure: dict[str, list[float]] = {}
-    for name, made in {"full": None, "nothing": None, **baselines(), **clever}.items():
-        for case, begun, choices in cases:
-            texts = list(case.documents) if name == "full" else []
-            if made is not None:
-                parts = [Part(d) for d in case.documents]
-                done = made.compress(parts, Budget(rate=0.5), case.question, reader=model.tokenizer)
-                texts = [one.text for one in done]
-            is_right, share = chosen(model, "".join(texts).strip() + f"\n\n{begun}", choices)
-            right.setdefault(name, []).append(float(is_right))
-            sure.setdefault(name, []).append(share)
-    title = f"reader bit-3M, {count} needles among {PARAGRAPHS} paragraphs, {CHOICES} choices, rate .5"
-    print(f"\n{title}: right, 95 % interval, mean share of the right one, right less full")
-    whole = np.array(right["full"])
-    for name, values in right.items():
-        low, high = interval(values)
-        less, most = interval(list(np.array(values) - whole))
-        over = f"{np.mean(values) - whole.mean():+.3f} [{less:+.2f}, {most:+.2f}]"
-        print(f"  {name:24}{np.mean(values):.3f} [{low:.2f}, {high:.2f}]   {np.mean(sure[name]):.3f}   {over}")
-    if whole.mean() <= np.mean(right["nothing"]):
-        print(
-            "  with the whole prompt the reader is no better than with nothing: it makes no use of facts in its context"
-        )
-    truncated = max(float(np.mean(right[n])) for n in ("first", "last", "head_tail"))
-    own = float(np.mean(right["auto"]))
-    told = "met" if own >= whole.mean() - 0.02 and own >= truncated else "MISSED"
-    print(f"  auto {own:.3f}, full - .02 {whole.mean() - 0.02:.3f}, best truncation {truncated:.3f}: {told}")
-
-
 def best_of(run: Callable[[], object], times: int = 3) -> float:
     took = []
     for _ in range(times):
@@ -334,6 +262,10 @@ def speed(count: int) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     count = int(arguments[arguments.index("--count") + 1]) if "--count" in arguments else 40
+    if "--scorer" in arguments:
+        SCORERS[:] = [arguments[arguments.index("--scorer") + 1]]
+    from compress_reader import reader
+
     sections = {f.__name__: f for f in (needle, demonstrations, qags, cacm, reader, speed)}
     for name in [a for a in arguments if a in sections] or sections:
         sections[name](count)

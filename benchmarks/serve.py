@@ -77,7 +77,7 @@ import sys
 from consort.models.fake import FakeModel
 from consort.models.remote.model import RemoteModel
 from consort.server.run import Server
-models = {"instant": FakeModel(lambda text: "hello there", name="instant")}
+models = {"instant": FakeModel({"hello": "hello there"}, name="instant")}
 if sys.argv[2] != "0":
     models["mock"] = RemoteModel("mock", f"http://127.0.0.1:{sys.argv[2]}/v1")
 Server(models=models, port=int(sys.argv[1]), queue=512).run()

@@ -77,7 +77,7 @@ def test_a_fitted_blend_is_a_plan_that_check_reads(answers, tmp_path):
         ({"answer": "a", "sampels": []}, "length", "unknown column 'sampels'"),
         ({"answer": "a", "logprobs": [0.5]}, "length", "not a list of numbers of at most 0"),
         ({"answer": "a", "right": "yes"}, "length", "not true, false"),
-        ({"answer": "a"}, "ngram_precision", "there are no source"),
+        ({"answer": "a"}, "ngram_precision", "there is no source"),
         ({"answer": "a"}, "ngram_precison", "did you mean"),
         ({"answer": "a"}, "ngram_precision: {n: 0}", "outside [1, 8]"),
         ({"answer": "a"}, "summac", "needs nli"),

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consort.core.errors import BadParameter, UnknownName, Unsupported
+from consort.core.errors import BadParameter, EnvironmentFailure, UnknownName, Unsupported
+from consort.core.types import Sampling
 from consort.ensemble.after.cascade import Cascade
 from consort.models import FakeModel, FakeTokenModel
 
@@ -87,3 +88,60 @@ def test_cascades_of_cascades_name_who_answered() -> None:
     (answer,) = Cascade([inner, sure("c", 0.9)], threshold=0.5).generate(["x"])
     assert answer.details["answered_by"] == "c"
     assert list(answer.cost) == ["a", "b", "c"]
+
+
+class Broken(FakeModel):
+    """Answers nothing, or breaks off after its first piece."""
+
+    def __init__(self, name: str, pieces: tuple[str, ...] = ()) -> None:
+        super().__init__(str, name=name, logprob=0.0)
+        self.pieces = pieces
+
+    def generate(self, prompts, sampling=Sampling()):  # type: ignore[no-untyped-def]
+        raise EnvironmentFailure("does not answer in time", field=self.name)
+
+    def stream(self, prompt, sampling=Sampling()):  # type: ignore[no-untyped-def]
+        yield from self.pieces
+        raise EnvironmentFailure("does not answer in time", field=self.name)
+
+
+def heard(pieces):  # type: ignore[no-untyped-def]
+    """The pieces of a stream, and the completion at its end."""
+    found = []
+    while True:
+        try:
+            found.append(next(pieces))
+        except StopIteration as end:
+            return found, end.value
+
+
+def test_a_model_that_fails_is_passed_over_and_named() -> None:
+    team = Cascade([Broken("a"), sure("b", 0.9), sure("c", 0.9)])
+    for answer in (*team.generate(["x", "y"]), heard(team.stream("x"))[1]):
+        assert answer.details["answered_by"] == "b" and answer.text.startswith("b ")
+        assert answer.details["failed"] == {"a": "does not answer in time"}
+        assert answer.details["asked"] == ("a", "b") and answer.details["confidence"] == {"b": pytest.approx(0.9)}
+        assert list(answer.cost) == ["b"]
+
+
+def test_where_the_last_model_fails_the_most_confident_answer_stands() -> None:
+    team = Cascade([sure("a", 0.4), sure("b", 0.2), Broken("c")])
+    (answer,), (pieces, streamed) = team.generate(["x"]), heard(team.stream("x"))
+    assert (answer.text, pieces) == ("a x", ["a x"]) and answer.details == streamed.details
+    assert answer.details["answered_by"] == "a" and list(answer.details["failed"]) == ["c"]
+    assert Cascade([sure("a", 0.2), sure("b", 0.2), Broken("c")]).generate(["x"])[0].text == "b x"
+
+
+def test_where_all_models_fail_the_first_error_is_raised() -> None:
+    team = Cascade([Broken("a"), Broken("b")])
+    for ask in (lambda: team.generate(["x"]), lambda: heard(team.stream("x"))):
+        with pytest.raises(EnvironmentFailure) as caught:
+            ask()
+        assert caught.value.field == "a"
+
+
+def test_a_stream_that_has_begun_is_not_replaced() -> None:
+    pieces = Cascade([sure("a", 0.1), Broken("b", ("half",))]).stream("x")
+    assert next(pieces) == "half"
+    with pytest.raises(EnvironmentFailure):
+        next(pieces)

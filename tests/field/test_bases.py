@@ -103,3 +103,10 @@ def test_D6_it_is_told_at_the_start(tmp_path: Path, capsys: pytest.CaptureFixtur
     [family], _ = families(open_members([references[0], references[2]], Builder()))
     assert family.base is None
     assert "no base is known: methods that need differences from one are left out" in capsys.readouterr().err
+
+
+def test_a_table_without_a_column_is_all_its_models(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("prompt;small;large\nwhat?;0,5;1\n")
+    table = f"table:{tmp_path / 't.csv'}"
+    members = open_members([table, f"{table}#large"], Builder())
+    assert [member.reference for member in members] == [f"{table}#small", f"{table}#large"]

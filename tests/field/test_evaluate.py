@@ -160,8 +160,10 @@ def test_a_table_is_cut_as_the_same_lines_of_json_are(tmp_path):
     rows = [{"prompt": f"{i}, é", "target": str(i)} for i in range(60)]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
     (tmp_path / "t.tsv").write_text("prompt\ttarget\n" + "".join(f"{r['prompt']}\t{r['target']}\n" for r in rows))
-    lines, table = load_task(tmp_path / "t.jsonl"), load_task(tmp_path / "t.tsv")
-    assert [e.prompt for e in lines.dev] == [e.prompt for e in table.dev] and lines.key == table.key
+    (tmp_path / "t.csv").write_text((tmp_path / "t.tsv").read_text().replace("\t", ";"))
+    lines = load_task(tmp_path / "t.jsonl")
+    for table in (load_task(tmp_path / "t.tsv"), load_task(tmp_path / "t.csv")):
+        assert [e.prompt for e in lines.dev] == [e.prompt for e in table.dev] and lines.key == table.key
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,12 @@ WRONG = {
     "fit": ["fit", "absent.yml", "OUT", "--task", "lab:tasks/skills"],
     "collect": ["collect", "fisher", "no/such", "--texts", "none.jsonl", "--out", "OUT"],
     "zoo": ["zoo", "similarity", "lab:base", "no/such"],
+    "serve": ["serve", "lab:base", "no/such"],
+    "served plan": ["serve", "team=absent.yml"],
+    "init": ["init", "no/such", "--out", "OUT"],
+    "federate": ["federate", "none.yml", "OUT"],
+    "index": ["index", "no/such", "OUT"],
+    "compress": ["compress", "none.txt", "--budget", "3"],
     "dtype": ["generate", "lab:base", "hi", "--dtype", "half"],
 }
 

@@ -95,3 +95,12 @@ def test_path_question(shared: Path, part: str, questions: int) -> None:
         assert parts[end + 1] in {step.entity for step in graph.walk(parts[0], parts[1:end:2])}
         if number % 10 == 0:
             assert graph.link(question) == [parts[0]]
+
+
+def test_triples_as_people_write_them(tmp_path: Path) -> None:
+    """A mark at the beginning, lines that end as on Windows, names in letters without spaces."""
+    (tmp_path / "f.tsv").write_bytes("\ufefffox\teats\thare\r\n\r\n日本\t首都\t東京\r\n".encode())
+    graph = Graph.of(triples_in(tmp_path / "f.tsv"))
+    assert graph.link("What does the fox eat?") == ["fox"]
+    assert graph.link("日本の首都はどこ？") == ["日本"]
+    assert [t.object for t in graph.of_subject("日本")] == ["東京"]

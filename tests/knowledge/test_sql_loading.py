@@ -46,6 +46,31 @@ def test_tables_of_csv(tmp_path: Path) -> None:
         build_tables([tmp_path / "town.csv"], tmp_path / "t.sqlite")
 
 
+def test_tables_as_people_write_them(tmp_path: Path) -> None:
+    """What looks like a number but is a name keeps its zeros and digits; lines may be empty and end as on Windows."""
+    file = tmp_path / "p.csv"
+    file.write_bytes("\ufeffname;code;id;n\r\nÄnne;01234;123456789012345678901;1e3\r\n\r\nBob;;7;2.5\r\n\r\n".encode())
+    rows = Tables(build_tables([file], tmp_path / "p.sqlite")).run("SELECT * FROM p").rows
+    assert rows == (("Änne", "01234", "123456789012345678901", 1000.0), ("Bob", None, "7", 2.5))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n1\n", r"bad.csv:2: has 1 value, its names are 2"),
+        ("a,A\n1,2\n", "a name of their own"),
+        ("a,\n1,2\n", "a name of their own"),
+        ("", "is no table"),
+        ('a\n"open\n', "is no table"),
+    ],
+)
+def test_bad_tables_leave_nothing(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "bad.csv").write_text(text)
+    with pytest.raises(BadData, match=said):
+        build_tables([tmp_path / "bad.csv"], tmp_path / "out.sqlite")
+    assert [p.name for p in tmp_path.iterdir()] == ["bad.csv"]
+
+
 @pytest.mark.parametrize(
     "text",
     ["CREATE TABLE t (a INT); INSERT INTO t VALUES (load_extension('x'));", "INSERT INTO t VALUES (1)", "no dump ((",

@@ -107,10 +107,12 @@ def test_records_have_no_prompts_unless_asked(tmp_path):
     for prompts in (False, True):
         log = tmp_path / f"log-{prompts}.jsonl"
         with Server(models={"letters": letters(1)}, port=0, log=str(log), log_prompts=prompts) as running:
-            httpx.post(f"{running.url}/v1/chat/completions", json=chat("cab bad"), headers={"authorization": "sk-no"})
+            url, heads = f"{running.url}/v1/chat/completions", {"authorization": "sk-no"}
+            usage = httpx.post(url, json=chat("cab bad"), headers=heads).json()["usage"]
             httpx.post(f"{running.url}/v1/chat/completions", json=chat(stream=True))
         lines = [json.loads(line) for line in log.read_text().splitlines()]
-        assert [line["status"] for line in lines] == [200, 200] and lines[0]["completion_tokens"] == 8
+        assert [line["status"] for line in lines] == [200, 200]
+        assert lines[0]["completion_tokens"] == usage["completion_tokens"] > 0  # sampled: may end before its bound
         assert lines[1]["stream"] and lines[1]["first_s"] > 0
         assert ("cab bad" in log.read_text()) is prompts and "sk-no" not in log.read_text()
 

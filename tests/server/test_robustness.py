@@ -213,7 +213,7 @@ def failing(kind):
             return "late"
         raise EnvironmentFailure("does not answer rightly", field="member")
 
-    return FakeModel(answer, name=f"member-{kind}")
+    return FakeModel(answer, name=f"member-{kind}", logprob=-9.0)
 
 
 def test_49_a_member_that_is_down_is_dropped_and_named():
@@ -227,6 +227,25 @@ def test_49_a_member_that_is_down_is_dropped_and_named():
         for _ in range(4):
             last = httpx.post(f"{running.url}/v1/chat/completions", json=chat(model="vote"))
         assert last.headers["x-consort-dropped"] == "member-down:cooldown"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_49_a_cascade_goes_on_where_a_member_fails(stream):
+    unsure, good = (FakeModel({"x": name}, name=name, logprob=-9.0) for name in ("unsure", "good"))
+    cascades = {
+        "first": c.cascade([failing("down"), good]),
+        "last": c.cascade([unsure, failing("down")]),
+        "all": c.cascade([failing("down"), failing("down")]),
+    }
+    with Server(models=cascades, port=0) as running:
+        for name, said in (("first", "good"), ("last", "unsure")):
+            answer = httpx.post(f"{running.url}/v1/chat/completions", json=chat("x", model=name, stream=stream))
+            assert answer.status_code == 200 and f'"{said}"' in answer.text
+            assert answer.headers["x-consort-dropped"] == "member-down:error"
+            assert answer.headers["x-consort-degraded"] == "true"
+            assert '"dropped":{"member-down":"error"}' in answer.text and f'"answered_by":"{said}"' in answer.text
+        answer = httpx.post(f"{running.url}/v1/chat/completions", json=chat("x", model="all", stream=stream))
+        assert answer.status_code == 503 and answer.json()["error"]["code"] == "no_member"
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -307,3 +326,25 @@ def test_a_bad_request_changes_nothing_of_good_ones(server):
         return [answer.json()["choices"][0]["message"]["content"] for answer in found]
 
     assert round_of([]) == round_of(bad * 3)
+
+
+def test_huge_numbers_are_400_by_name(client):
+    for name in ("temperature", "top_p", "min_p", "presence_penalty", "max_tokens", "n", "seed"):
+        for value in (10**400, -(10**400)):
+            answer = client.post("/v1/chat/completions", json=chat(**{name: value}))
+            assert answer.status_code == 400 and answer.json()["error"]["param"] == name, answer.text
+    biased = client.post("/v1/chat/completions", json=chat(logit_bias={"1": 10**400}))
+    assert biased.status_code == 400
+
+
+def test_a_body_of_many_values_is_read_without_collections():
+    import gc
+
+    from consort.server.http import _decoded
+
+    begun, many = gc.get_stats()[2]["collections"], b'{"a":[' + b",".join([b"{}"] * 300_000) + b"]}"
+    found = _decoded(many)
+    assert gc.get_stats()[2]["collections"] == begun and len(found["a"]) == 300_000 and gc.isenabled()
+    with pytest.raises(ValueError):
+        _decoded(many[:-1])
+    assert gc.isenabled()

@@ -124,3 +124,43 @@ def test_a_broken_row_fails_alone(scheduler):
     [t.join() for t in threads]
     assert "not numbers" in outcome[1] and "worn out" in outcome[3]
     assert [outcome[i] for i in (0, 2, 4)] == ["length"] * 3
+
+
+def small_hf():
+    """A small model whose session copies beginnings, and its tokenizer of bytes."""
+    import torch
+    import transformers
+
+    from consort.models import ByteTokenizer, HFModel
+
+    config = transformers.LlamaConfig(
+        vocab_size=256, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=512, eos_token_id=None, bos_token_id=1,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return HFModel("small", transformers.AutoModelForCausalLM.from_config(config), ByteTokenizer(bos=1, eos=0))
+
+
+@pytest.mark.parametrize("idle", [8, 0])
+def test_a_beginning_that_a_running_row_has_read_is_copied(idle):
+    model, head = small_hf(), "You are a helpful helper of those who ask. " * 3
+    prompts = [head + tail for tail in ("first", "second one", "third", "f")]
+    sampling = Sampling(max_tokens=24)
+    scheduler, heard = Scheduler(idle=idle), {}
+    tickets = [
+        scheduler.ticket(model, [p], sampling, lambda event, i=i: heard.update({i: event}))
+        for i, p in enumerate(prompts)
+    ]
+    for number in range(60):
+        if number % 5 == 0 and number // 5 < len(tickets):
+            scheduler._enter(tickets[number // 5])
+        for key in list(scheduler._work):
+            scheduler._step(key)
+    for i, prompt in enumerate(prompts):
+        (alone,) = model.generate([prompt], sampling)
+        found = heard[i].completion
+        assert found.tokens == alone.tokens and found.text == alone.text
+        cost, cached = found.cost["small"], heard[i].cached
+        assert (cached >= len(head)) is (i > 0 and idle > 0)
+        assert cost.prompt_tokens == len(prompt) - cached and cost.completion_tokens == 24

@@ -28,6 +28,9 @@ Length = Annotated[
 Overlap = Annotated[int, typer.Option("--overlap", min=0, max=100, help="Sentences that neighbours share.")]
 Stem = Annotated[str, typer.Option("--stem", help="none | s: plurals as singulars | english: all English endings cut.")]
 Stop = Annotated[bool, typer.Option("--stop", help="Leave out English words that tell nothing.")]
+Lists = Annotated[
+    int, typer.Option("--lists", min=0, max=1000000, help="Vectors in this many lists too, for ivf (needs faiss).")
+]
 Kind = Annotated[
     str, typer.Option("--kind", help="text: passages | graph: triples, apart by tabs | sql: dumps and CSV as SQLite.")
 ]
@@ -40,6 +43,7 @@ def index(
     overlap: Overlap = 1,
     stem: Stem = "none",
     stop: Stop = False,
+    lists: Lists = 0,
     kind: Kind = "text",
     force: Force = False,
     json: Json = False,
@@ -64,7 +68,7 @@ def index(
         from consort.models.hf.sentence_encoder import SentenceEncoder
 
         embed, described = SentenceEncoder(encoder).embed, described_of(encoder)
-    settings = Settings(Words(stop, stem), words, overlap, described)
+    settings = Settings(Words(stop, stem), words, overlap, described, lists)
     folder = build(paths[:-1], Path(paths[-1]), settings=settings, embed=embed, force=force)
     _told(folder, kind, json)
 
@@ -88,7 +92,7 @@ def _told(folder: Path, kind: str, json: bool) -> None:
         kept = ("kind", "passages", "triples", "words", "documents")
         print_json({"index": str(folder), **{key: header[key] for key in kept if key in header}})
         return
-    what = f"{header['passages']} passages" if kind == "text" else f"{header['triples']} triples"
+    what = counted(header["passages"], "passage") if kind == "text" else counted(header["triples"], "triple")
     note(f"{what} of {counted(len(header['sources']), 'document')}")
     print(folder)
 

@@ -44,14 +44,17 @@ def init(
     debug: Debug = False,
 ) -> None:
     """Write task.yml with examples to replace and plan.yml that combines your models; prints what to run next."""
-    from consort.plan.build import Builder
     from consort.plan.expression import parse
-    from consort.runs.pool import open_members
+    from consort.plan.places import check_places
 
+    check_places(map(parse, models))
     files = {name: out / name for name in ("task.yml", "dev.jsonl", "test.jsonl", "plan.yml")}
     present = [str(path) for path in files.values() if path.exists()]
     if present and not force:
         raise OutputExists("exists", field=", ".join(present), hint="choose another --out, or pass --force")
+    from consort.plan.build import Builder
+    from consort.runs.pool import open_members
+
     members = open_members(models, Builder(0, allow_remote_code), base)
     document, why = skeleton(members, base)
     parse(document)

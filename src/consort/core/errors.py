@@ -111,6 +111,11 @@ class EnvironmentFailure(ConsortError):
     exit_code = 3
 
 
+def shortened(text: str, most: int = 60) -> str:
+    """A text for an error: its beginning, where it is long."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint for a misspelt `name`: the nearest known one, else the list of them all."""
     names = sorted(known)

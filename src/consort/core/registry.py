@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from consort.core.binding import bound
-from consort.core.errors import BadParameter, UnknownName, Unsupported, did_you_mean
+from consort.core.errors import BadParameter, UnknownName, Unsupported, did_you_mean, shortened
 from consort.core.kinds import Kind
 from consort.core.params import Param, name_of, params_in, params_of, read_annotation
 from consort.core.plugins import plugins, warn_of
@@ -146,7 +146,7 @@ class Registry(Kind, Generic[T]):
         """What is known of `name` without importing it. Raises UnknownName."""
         entries = self.entries()
         if name not in entries:
-            raise UnknownName(f"no {self.kind} named {name!r}", field=name, hint=did_you_mean(name, entries))
+            raise UnknownName(f"no {self.kind} named {shortened(name)!r}", field=name, hint=did_you_mean(name, entries))
         return entries[name]
 
     def entries(self) -> Mapping[str, Entry]:

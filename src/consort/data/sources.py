@@ -1,4 +1,4 @@
-"""Rows of a task, whatever file holds them: JSON lines, CSV (or TSV) with a header, Parquet."""
+"""Rows of a task, whatever file holds them: JSON lines, CSV with a header (commas, semicolons or tabs), Parquet."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from consort.core.errors import BadData, MissingExtra
 from consort.core.files import machine_errors
+from consort.core.separator import separator_of
 from consort.data.rows import COLUMNS, MOST_LINE, Row, check_names, parse_row, read_lines
 
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
+TABLES = (".csv", ".tsv")
 PARQUET = (".parquet", ".pq")
 LISTS = ("choices", "messages", "target")
 """Columns whose cells in a CSV file may be JSON lists."""
@@ -34,8 +36,8 @@ class Found:
 def read_rows(path: Path) -> Iterator[Found]:
     """The rows of a file by its suffix; anything but .csv, .tsv and .parquet is JSON lines. Raises BadData."""
     suffix = path.suffix.lower()
-    if suffix in SEPARATORS:
-        yield from _read_csv(path, SEPARATORS[suffix])
+    if suffix in TABLES:
+        yield from _read_csv(path)
     elif suffix in PARQUET:
         yield from _read_parquet(path)
     else:
@@ -51,9 +53,10 @@ def _found(number: int, row: Row, where: str) -> Found:
     return Found(number, {name: value for name, value in known.items() if name in COLUMNS}, where, line)
 
 
-def _read_csv(path: Path, separator: str) -> Iterator[Found]:
+def _read_csv(path: Path) -> Iterator[Found]:
     lines = (_text(line, f"{path.name}:{number}") for number, line in read_lines(path, raw=True))
-    reader = csv.reader(lines, delimiter=separator, strict=True)
+    first = next(lines, "")
+    reader = csv.reader(chain([first], lines), delimiter=separator_of(first), strict=True)
     before, header = csv.field_size_limit(MOST_LINE), None
     try:
         start = 1

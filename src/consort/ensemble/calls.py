@@ -98,6 +98,28 @@ def streamed(model: Any, prompt: Prompt, sampling: Sampling, cancel: Any = None)
     return cast(Completion, (yield from pieces))
 
 
+def streamed_or_failed(
+    model: Any, prompt: Prompt, sampling: Sampling, cancel: Any = None
+) -> Generator[str, None, Outcome]:
+    """As `streamed`; what `ask` would give in place of an answer is returned, if no piece has come before it."""
+    from consort.models.cached.model import UnknownAnswer
+
+    pieces, begun = streamed(model, prompt, sampling, cancel), False
+    try:
+        while True:
+            piece = next(pieces)
+            begun = True
+            yield piece
+    except StopIteration as end:
+        return cast(Completion, end.value)
+    except (ConsortError, OSError) as failure:
+        if begun or isinstance(failure, UnknownAnswer):
+            raise
+        return failure
+    finally:
+        pieces.close()
+
+
 def _is_remote(model: LanguageModel) -> bool:
     from consort.models.remote.model import RemoteModel
 

@@ -17,16 +17,17 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from consort.core.counted import counted as told
-from consort.core.errors import BadData, ConsortError, OutputExists
+from consort.core.errors import BadData, BadParameter, ConsortError, OutputExists
 from consort.core.files import check_place, machine_errors, sha256_of, whole_file
 from consort.core.journal import Journal, key_of
 from consort.core.progress import track
+from consort.knowledge.inverted import Lists, faiss_module
 from consort.knowledge.order import ranks
-from consort.knowledge.passages import Passage, Passages, Texts, refuse_twins
+from consort.knowledge.passages import Passage, Passages, Texts, mapped_array, refuse_twins
 from consort.knowledge.postings import Counted, Postings, Vocabulary, counted, fill
 from consort.knowledge.reading import Source, read, sources_of
 from consort.knowledge.sentences import packed
-from consort.knowledge.text_index import FORMAT, HEADER, VECTORS, Embed, check_files, finish, read_header
+from consort.knowledge.text_index import FORMAT, HEADER, LISTS, VECTORS, Embed, check_files, finish, read_header
 from consort.knowledge.words import Words
 
 _LOG = logging.getLogger(__name__)
@@ -39,12 +40,16 @@ ENCODED = 256
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How documents become passages: at most `length` words each (0: a document is one), `overlap` sentences shared."""
+    """How documents become passages: at most `length` words each (0: a document is one), `overlap` sentences shared.
+
+    `lists` of vectors are written for `ivf` (0: none), which needs an encoder.
+    """
 
     words: Words = Words()
     length: int = 200
     overlap: int = 1
     encoder: Mapping[str, Any] | None = None
+    lists: int = 0
 
 
 def build(
@@ -62,6 +67,8 @@ def build(
     """
     folder = Path(out)
     check_place(folder)
+    if settings.lists:
+        _check_lists(embed)
     found, left = sources_of([Path(source) for source in sources])
     if left:
         _LOG.warning("%s of no known kind left out: %s", told(len(left), "file"), ", ".join(left[:5]))
@@ -72,11 +79,18 @@ def build(
     return _Building(folder, key, found, settings, embed, force).run()
 
 
+def _check_lists(embed: Embed | None) -> None:
+    faiss_module()
+    if embed is None:
+        raise BadParameter("there are no vectors to be put into lists", field="lists", hint="--encoder minilm")
+
+
 def _key(sources: Sequence[Source], settings: Settings) -> str:
     """What an index depends on: names and contents of the documents, and how they are read."""
     held = [(one.name, sha256_of(one.path)) for one in sources]
     encoder = settings.encoder and settings.encoder["digest"]
-    return key_of([FORMAT, held, settings.words.described(), settings.length, settings.overlap, encoder])
+    lists = [settings.lists] if settings.lists else []
+    return key_of([FORMAT, held, settings.words.described(), settings.length, settings.overlap, encoder, *lists])
 
 
 def _is_built(folder: Path, key: str, force: bool) -> bool:
@@ -135,9 +149,13 @@ class _Building:
 
     def _finish(self, passages: Passages) -> None:
         with machine_errors(self.folder):
+            (self.folder / LISTS).unlink(missing_ok=True)
+            if self.settings.lists:
+                Lists.of(mapped_array(self.parts / VECTORS), self.settings.lists).save(self.folder / LISTS)
             if self.embed is not None:
                 (self.parts / VECTORS).replace(self.folder / VECTORS)
-            finish(self.folder, passages, self.settings.words, self.settings.encoder or {}, key=self.key)
+            encoder, has_lists = self.settings.encoder or {}, bool(self.settings.lists)
+            finish(self.folder, passages, self.settings.words, encoder, self.key, has_lists)
         _clean(self.folder)
 
     def _undo(self) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from consort.core.errors import BadData, BadParameter
 from consort.core.files import machine_errors
 from consort.knowledge.order import id_key
+from consort.knowledge.words import UNSPACED
 
 FILE = "graph.sqlite"
 SCHEMA = """
@@ -200,8 +201,8 @@ def alias_of(entity: str) -> str:
 
 
 def _words(text: str) -> list[str]:
-    """Words of a text in lower case; what stands behind an apostrophe is a word of its own."""
-    return re.findall(r"[^\W_]+", text.lower())
+    """Words of a text in lower case, letters where no spaces are written; behind an apostrophe a word begins."""
+    return re.findall(rf"(?=\w)[{UNSPACED}]|[^\W_{UNSPACED}]+", text.lower())
 
 
 def _grams(name: str) -> frozenset[str]:
@@ -236,7 +237,7 @@ def triples_in(path: Path, name: str = "") -> Iterator[Triple]:
     """The triples of a file: three columns apart by tabs, or JSON lines with `s`, `p`, `o`. Raises BadData."""
     import json
 
-    with machine_errors(path), open(path, encoding="utf-8") as file:
+    with machine_errors(path), open(path, encoding="utf-8-sig") as file:
         try:
             for number, line in enumerate(file, 1):
                 if not line.strip():

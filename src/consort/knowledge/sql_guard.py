@@ -1,7 +1,7 @@
 """What a statement may be before a database sees it: one SELECT that reads, and calls only functions that are listed.
 
 The first of four layers. The others hold where a parser errs: rows and letters of a result are bounded, the connection
-reads only and asks an authorizer about every step, and a clock stops what takes too long (`tables`).
+reads only and asks an authorizer about every step, and a clock ends what takes too long (`tables`, `sql_reader`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from consort.core.errors import BadData, MissingExtra
 MOST_LETTERS = 65536
 """Letters of a statement."""
 _FUNCTIONS = """
-abs acos acosh asin asinh atan atan2 atanh avg bm25 cast ceil ceiling char changes coalesce concat concat_ws cos cosh
+abs acos acosh asin asinh atan atan2 atanh avg bm25 cast ceil ceiling changes char coalesce concat concat_ws cos cosh
 count cume_dist current_date current_time current_timestamp date datetime decode degrees dense_rank exp first_value
-floor format glob group_concat highlight hex if ifnull iif instr json json_array json_array_length json_each
-json_extract json_object json_quote json_tree json_type json_valid julianday lag last_value lead length like
-likelihood likely ln log log10 log2 lower ltrim max median min mod nth_value ntile nullif octet_length percent_rank pi
-pow power printf quote radians random rank regexp replace round row_number rtrim sign sin sinh snippet sqrt strftime
-string_agg substr substring sum tan tanh time timediff total trim trunc typeof unicode unhex unixepoch unlikely upper
+floor format glob group_concat hex highlight if ifnull iif instr json json_array json_array_length json_each
+json_extract json_group_array json_group_object json_object json_quote json_tree json_type json_valid julianday lag
+last_value lead length like likelihood likely ln log log10 log2 lower ltrim match max median min mod nth_value ntile
+nullif octet_length percent_rank pi pow power printf quote radians random rank regexp replace round row_number rtrim
+sign sin sinh snippet sqrt strftime string_agg substr substring sum tan tanh time timediff total trim trunc typeof
+unhex unicode unixepoch unlikely upper
 """
 FUNCTIONS = frozenset(_FUNCTIONS.split()) | {"->", "->>"}
 """Functions of SQLite that read nothing but their arguments; all others are refused."""
@@ -36,7 +37,8 @@ _QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|--[^\n]*|/\*.*
 DUCK_FUNCTIONS = re.compile(
     r"read_|parquet_|sniff_|glob$|query$|query_table$|duckdb_|pragma_|iceberg|sqlite_|postgres_|mysql_|st_read|"
     r"getenv|current_setting|set_|nextval|currval|from_substrait|repeat_row|checkpoint|force_checkpoint|which_secret|"
-    r"load_extension|readfile|writefile|edit|fts3_tokenizer|shell|system|getvariable|json_execute"
+    r"load_extension|readfile|writefile|edit|fts3_tokenizer|shell|system|getvariable|json_execute|"
+    r"arrow_|pandas_|python_|seq_scan|index_scan|write_log|truncate_|enable_|disable_|(pg_)?sleep"
 )
 """Functions of DuckDB that reach beyond the database, or read or change its settings."""
 

@@ -6,7 +6,6 @@ schemas are left out of names of tables.
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import os
@@ -23,6 +22,7 @@ from typing import Any
 from consort.core.counted import counted
 from consort.core.errors import BadData, BadParameter, MissingExtra, OutputExists
 from consort.core.files import check_place, machine_errors
+from consort.knowledge.sql_csv import load_csv
 from consort.knowledge.tables import quoted
 
 _LOG = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def build_tables(sources: Sequence[Path | str], out: Path | str, *, force: bool 
         with closing(sqlite3.connect(made, isolation_level=None)) as connection:
             connection.execute("BEGIN")
             for file in files:
-                load = _load_dump if file.suffix.lower() == ".sql" else _load_csv
+                load = _load_dump if file.suffix.lower() == ".sql" else load_csv
                 load(file, connection, present)
             connection.execute("COMMIT")
             connection.execute("VACUUM")
@@ -70,34 +70,6 @@ def build_tables(sources: Sequence[Path | str], out: Path | str, *, force: bool 
     finally:
         Path(made).unlink(missing_ok=True)
     return place
-
-
-def _load_csv(file: Path, connection: sqlite3.Connection, present: datetime) -> None:
-    """A file with a line of names; values that are numbers in all rows of a column are numbers."""
-    try:
-        with open(file, encoding="utf-8-sig", newline="") as lines:
-            names, *rows = list(csv.reader(lines))
-    except (ValueError, csv.Error, UnicodeDecodeError):
-        raise BadData("is no table", field=str(file), hint="a line of names, then rows, in UTF-8") from None
-    if any(len(row) != len(names) for row in rows) or not all(names):
-        raise BadData("has rows of another length than its names", field=str(file), hint="one value for each name")
-    types = [_type_of([row[i] for row in rows]) for i in range(len(names))]
-    columns = ", ".join(f"{quoted(name)} {type_}" for name, type_ in zip(names, types, strict=True))
-    connection.execute(f"CREATE TABLE {quoted(file.stem)} ({columns})")
-    values = ([None if value == "" else value for value in row] for row in rows)
-    connection.executemany(f"INSERT INTO {quoted(file.stem)} VALUES ({', '.join('?' * len(names))})", values)
-
-
-def _type_of(values: Sequence[str]) -> str:
-    for type_, read in (("INTEGER", int), ("REAL", float)):
-        try:
-            for value in values:
-                if value:
-                    read(value)
-        except ValueError:
-            continue
-        return type_
-    return "TEXT"
 
 
 def _load_dump(file: Path, connection: sqlite3.Connection, present: datetime) -> None:

@@ -23,16 +23,19 @@ from consort.knowledge.evidence import Evidence
 from consort.knowledge.order import best
 from consort.knowledge.passages import Passage, Passages, damaged, mapped_array
 from consort.knowledge.postings import Postings, Vocabulary, weights_of
-from consort.knowledge.vectors import nearest
+from consort.knowledge.vectors import Found, nearest
 from consort.knowledge.words import Words
 
 HEADER = "index.json"
 FORMAT = 1
 VECTORS = "vectors.npy"
+LISTS = "vectors.faiss"
 CHECKED_BYTES = 1 << 28
 """Files of an index are read and compared with their checksums when it is opened, where all are no larger than this."""
 
 Embed = Callable[[Sequence[str]], Float[np.ndarray, "text size"]]
+Find = Callable[[np.ndarray, np.ndarray, int, np.ndarray], list[Found]]
+"""Of vectors, queries, k and ranks, what `nearest` gives."""
 
 
 @dataclass(slots=True)
@@ -85,7 +88,9 @@ class TextIndex:
         some = np.flatnonzero(scores > 0)
         return self._evidence(some, scores[some], query, k)
 
-    def nearest(self, vectors: Float[np.ndarray, "query size"], queries: Sequence[str], k: int) -> list[list[Evidence]]:
+    def nearest(
+        self, vectors: Float[np.ndarray, "query size"], queries: Sequence[str], k: int, find: Find = nearest
+    ) -> list[list[Evidence]]:
         """The `k` passages of largest cosine to each vector. Raises Unsupported for an index without vectors."""
         if self.vectors is None:
             hint = "consort index SOURCE… OUT --encoder minilm"
@@ -93,7 +98,7 @@ class TextIndex:
         if len(self) and vectors.shape[1] != self.vectors.shape[1]:
             what = f"the encoder gives {vectors.shape[1]} numbers, the index has {self.vectors.shape[1]}"
             raise BadData(what, field="encoder", hint="take the encoder that the index was made with")
-        found = nearest(self.vectors, vectors, k, self.passages.rank)
+        found = find(self.vectors, vectors, k, self.passages.rank)
         return [self._evidence(at, scores, query, k) for query, (at, scores) in zip(queries, found, strict=True)]
 
     def _evidence(self, at: np.ndarray, scores: np.ndarray, query: str, k: int) -> list[Evidence]:
@@ -151,11 +156,12 @@ def read_header(folder: Path, kind: str = "text") -> dict[str, Any]:
         header = json.loads(file.read_text("utf-8"))
         made = header["kind"], header["format"]
         known = {"passages": int, "sources": list, "encoder": dict, "words": dict, "files": dict}
-        wrong = [key for key, type_ in known.items() if kind == "text" and not isinstance(header[key], type_)]
+        wrong = [key for key, type_ in known.items() if made[0] == "text" and not isinstance(header[key], type_)]
     except (OSError, ValueError, KeyError, TypeError) as fault:
         raise damaged(file) from fault
     if made[0] != kind:
-        raise BadParameter(f"is an index of the kind {made[0]}, not {kind}", field=str(folder), hint=hint)
+        what = f"is an index of the kind {made[0]}, not {kind}"
+        raise BadParameter(what, field=str(folder), hint=f"consort index SOURCE… OUT --kind {kind}")
     if made[1] != FORMAT or wrong:
         raise BadData("is of another version", field=str(file), hint="build the index again")
     found: dict[str, Any] = header
@@ -181,9 +187,12 @@ def check_files(folder: Path, header: Mapping[str, Any]) -> None:
                 raise damaged(folder / name)
 
 
-def finish(folder: Path, passages: Passages, words: Words, encoder: Mapping[str, Any], key: str = "") -> None:
+def finish(
+    folder: Path, passages: Passages, words: Words, encoder: Mapping[str, Any], key: str = "", has_lists: bool = False
+) -> None:
     """Write the header, by which the folder becomes an index; `key` names documents and settings."""
-    names = [*stored.FILES, *counted.FILES, *([VECTORS] if encoder else [])]
+    more = [name for name, is_there in ((VECTORS, encoder), (LISTS, has_lists)) if is_there]
+    names = [*stored.FILES, *counted.FILES, *more]
     files = {
         name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in sorted(names)
     }

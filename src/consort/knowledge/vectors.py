@@ -34,7 +34,7 @@ def nearest(
         products = wanted @ np.asarray(vectors[start : start + block], np.float32).T
         for q, row in enumerate(products):
             _enter(row, start, k, edge, places[q], scores[q], q)
-    return [_measured(vectors, wanted[q], places[q], scores[q], k) for q in range(len(wanted))]
+    return [measured(vectors, wanted[q], places[q], scores[q], k) for q in range(len(wanted))]
 
 
 def _enter(
@@ -64,7 +64,7 @@ def _enter(
         scores[:] = [seen[kept]]
 
 
-def _measured(
+def measured(
     vectors: Float[np.ndarray, "n size"],
     query: Float[np.ndarray, " size"],
     places: list[np.ndarray],

@@ -12,8 +12,10 @@ from consort.core.errors import BadData
 from consort.knowledge.stems import stem, stem_english
 
 _WORD = re.compile(r"[^\W_]+")
-_SCRIPT = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]+")
-"""Kana, ideographs and hangul, which are written without spaces or inflect at the end: read as pairs of letters."""
+UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+"""Kana and ideographs, which are written without spaces."""
+_SCRIPT = re.compile(rf"[{UNSPACED}\uac00-\ud7af]+")
+"""These and hangul, which inflects at the end: read as pairs of letters."""
 _LEFT_OUT = """
 a about above after again against all also am an and any are as at be because been before being below between both but
 by can cannot could did do does doing down during each few for from further had has have having he her here hers him his

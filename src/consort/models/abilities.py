@@ -4,6 +4,7 @@ hidden   feed_hidden(tokens, layers) gives hidden states beside the logits, laye
          head makes of them (DoLa, contrastive search)
 tree     feed_tree(tokens, parents) reads a tree of continuations at once, keep(paths) goes on along one branch
 admit    admit(rows) gives the session with new, empty rows at its end (continuous batching)
+copy     copy_beginning(source, target, tokens) lets an empty row begin as another did
 embedding feed_embeddings(vectors) reads vectors in the place of tokens (soft prompts)
 slots    put_slots(row, keys, values, position) begins a row with keys and values of its own (gists, smaller caches)
 """
@@ -78,6 +79,14 @@ class GrowingSession(Session, Protocol):
 
 
 @runtime_checkable
+class CopyingSession(Session, Protocol):
+    """A session in which a row can begin as another did."""
+
+    def copy_beginning(self, source: int, target: int, tokens: int) -> None:
+        """The first `tokens` that row `source` has read are what row `target`, which is empty, has read; none count."""
+
+
+@runtime_checkable
 class EmbeddingSession(Session, Protocol):
     """A session that reads vectors."""
 
@@ -110,6 +119,7 @@ ABILITIES = {
     "embedding": ("feed_embeddings",),
     "slots": ("put_slots",),
     "admit": ("admit",),
+    "copy": ("copy_beginning",),
 }
 
 

@@ -43,6 +43,11 @@ class FakeModel:
     def gives_logprob(self) -> bool:
         return self.logprob is not None
 
+    @property
+    def at_once(self) -> bool:
+        """Whether `generate` neither waits nor works: a table does not, a function may."""
+        return not callable(self.answers) and not callable(self.logprob)
+
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
         """A completion for each prompt, in order."""
         check_list(prompts)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from consort.core import kinds
-from consort.core.errors import BadPlan, ConsortError, UnknownName, did_you_mean, together
+from consort.core.errors import BadPlan, ConsortError, UnknownName, did_you_mean, shortened, together
 from consort.core.files import read_stdin
 from consort.core.kinds import REFERRED, Kind, named
 from consort.core.params import Param, bind
@@ -96,9 +96,9 @@ def read_plan(source: str | Path) -> Plan:
     """A plan from a YAML file or standard input ("-"), or a reference to a single model given in its place."""
     text = str(source)
     if text == "-":
-        return _parse_all(load_documents(read_stdin("plan", BadPlan)))
+        return _parse_all(load_documents(read_stdin("plan", BadPlan)), "standard input")
     if text.endswith((".yml", ".yaml")) or Path(text).is_file():
-        return beside(Path(text).absolute().parent, _parse_all(load_documents(Path(text))))
+        return beside(Path(text).absolute().parent, _parse_all(load_documents(Path(text)), text))
     return Plan(_Reader({}).root(text, "plan")) if text else Plan(Reference(text))
 
 
@@ -136,7 +136,9 @@ def _moved_argument(value: Any, moved: Callable[[Node], Node]) -> Any:
     return tuple(_moved_argument(v, moved) for v in value) if isinstance(value, tuple) else value
 
 
-def _parse_all(documents: Sequence[Any]) -> Plan:
+def _parse_all(documents: Sequence[Any], source: str = "plan") -> Plan:
+    if list(documents) in ([], [None]):
+        raise _empty(source)
     if len(documents) == 1 and not is_mergekit(documents[0]):
         return parse(documents[0])
     if not all(map(is_mergekit, documents)):
@@ -145,15 +147,18 @@ def _parse_all(documents: Sequence[Any]) -> Plan:
     return Plan(_Reader({}).root(translate(documents), "plan"), mergekit=documents)
 
 
+def _empty(source: str) -> BadPlan:
+    hint = "write one expression, e.g. `ties: {models: [a, b], base: o}`"
+    return BadPlan("the plan is empty", field=source, hint=hint)
+
+
 def parse(document: Any) -> Plan:
     """A YAML value as a plan: `{models, seed, plan}`, a bare expression, or mergekit's.
 
     Raises BadPlan, BadParameter, UnknownName; ConsortError where there are several faults.
     """
     if document is None:
-        raise BadPlan(
-            "the plan is empty", field="plan", hint="write one expression, e.g. `ties: {models: [a, b], base: o}`"
-        )
+        raise _empty("plan")
     if is_mergekit(document):
         return _parse_all([document])
     check_settled(document)
@@ -195,6 +200,10 @@ def _only(mapping: Mapping[str, Any], known: Sequence[str], path: str) -> None:
     for key in mapping:
         if key not in known:
             raise BadPlan(f"unknown key {key!r}", field=f"{path}.{key}", hint=did_you_mean(str(key), known))
+
+
+LONGEST_NAME = 255
+"""Bytes of the longest name of a folder on any file system."""
 
 
 class _Reader:
@@ -258,7 +267,7 @@ class _Reader:
             [first, *_] = registry_params(registry, registry.reference)
             return self._call(registry.reference, {first.plan_name: value}, path, kind)
         if bare is None and not isinstance(value, str):
-            raise UnknownName(f"no {kind} named {name!r}", field=path, hint=did_you_mean(name, registry))
+            raise UnknownName(f"no {kind} named {shortened(name)!r}", field=path, hint=did_you_mean(name, registry))
         if bare is None:
             [first, *_] = registry_params(cast(Registry[Any], registry), registry.reference)
             return self._call(registry.reference, {first.plan_name: name}, path, kind)
@@ -267,6 +276,9 @@ class _Reader:
     def _reference(self, text: str, path: str) -> Node:
         if not text:
             raise BadPlan("a model's name is empty", field=path, hint="a folder, lab:NAME or hf:ORG/NAME")
+        if any(len(part.encode("utf-8", "replace")) > LONGEST_NAME for part in text.split("/")):
+            hint = "a folder, lab:NAME or hf:ORG/NAME, or a plan file that says `plan: ...`"
+            raise BadPlan(f"{shortened(text)!r} is no model's name", field=path, hint=hint)
         if text not in self.names:
             base, adapter = base_and_adapter(text)
             return _run_plan(text) or Reference(adapter, base=base)

@@ -77,11 +77,12 @@ class Family:
 def open_members(
     references: Sequence[str], builder: Builder, base: str | None = None, *, tell: bool = True
 ) -> list[Member]:
-    """Open every input, each once; all that cannot be opened are named together.
+    """Open every input, each once; all that cannot be opened are named together. A table stands for all its models.
 
     What they are to one another is told at once, while the run can still be stopped, unless `tell` is False.
     """
-    members, faults, labels = [], [], _labels(list(dict.fromkeys(references)))
+    references = list(dict.fromkeys(one for reference in references for one in _each(reference)))
+    members, faults, labels = [], [], _labels(references)
     for reference, label in labels.items():
         try:
             wanted = "checkpoint" if has_weights(reference) else "model"
@@ -100,6 +101,16 @@ def open_members(
     for line in kinship(members, base) if tell else ():
         say(line)
     return members
+
+
+def _each(reference: str) -> list[str]:
+    """The models of a table that is named without a column; any other reference is itself."""
+    from consort.models.cached.model import open_table
+    from consort.models.cached.reference import PREFIX, split_reference
+
+    if not reference.startswith(PREFIX) or "#" in reference:
+        return [reference]
+    return [f"{reference}#{model}" for model in open_table(split_reference(reference)[0]).models]
 
 
 def kinship(members: Sequence[Member], base: str | None = None) -> list[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from random import Random
+from typing import Any, TypeVar
 
 from consort.core.errors import ConsortError
 from consort.models.remote.wire.objects import dumped
@@ -30,6 +30,7 @@ from consort.server.table import Served, Table
 from consort.server.work import Worker, check_quorum, deadline_of
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 LOCAL_HOSTS = frozenset(("127.0.0.1", "localhost", "[::1]"))
 
 
@@ -50,6 +51,8 @@ class State:
     ready: bool = True
     closing: bool = False
     in_flight: int = 0
+    ids: Random = field(default_factory=Random)
+    """Where the numbers of requests come from."""
     cache: Any = None
     on_start: Callable[[], None] | None = None
     on_stop: Callable[[], None] | None = None
@@ -68,7 +71,7 @@ class App:
         if scope["type"] != "http":
             return
         begun = time.perf_counter()
-        call = Call(scope, receive, self.state.limits, secrets.token_hex(12), headers_of(scope))
+        call = Call(scope, receive, self.state.limits, f"{self.state.ids.getrandbits(96):024x}", headers_of(scope))
         record = Record(call.id, call.method, call.path)
         record.trace = self.state.traces.begin(call.method, call.path, call.headers)
         route: Route | None = None
@@ -141,7 +144,6 @@ class App:
             what = f"{state.limits.queue} requests are under way, which is the most"
             raise ApiError(429, what, code="rate_limit_exceeded", headers={"retry-after": "1"})
         state.in_flight += 1
-        state.metrics.in_flight(state.in_flight)
         streams = False
         try:
             reply = await work()
@@ -154,7 +156,6 @@ class App:
 
     def _left(self) -> None:
         self.state.in_flight -= 1
-        self.state.metrics.in_flight(self.state.in_flight)
 
     async def _until_end(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         try:
@@ -189,10 +190,10 @@ class App:
         exchange.account = lambda answers: account(served, request, context, answers)
         run = Run(self.state, served, request, context, record, grant)
         if request.stream:
-            first = await unless_gone(run.first(), call.receive)
+            first = await unless_gone(run.first(), call)
             chunks = run.closing(dialect.stream(exchange, run.rest(first)))
             return Reply(200, kind=dialect.events, headers=headers(served, context, None), chunks=chunks)
-        answers = await unless_gone(run.all(), call.receive)
+        answers = await unless_gone(run.all(), call)
         document = dialect.whole(exchange, answers)
         reply = Reply(200, dumped(document), headers=headers(served, context, answers))
         if state.cache is not None:
@@ -227,17 +228,20 @@ class Run:
         self.answers: list[Answer] = []
         self.is_closed = False
 
+    async def _bounded(self, work: Awaitable[T]) -> T:
+        """What comes of work, until the deadline."""
+        try:
+            async with asyncio.timeout(max(0.0, self.context.left())):
+                return await work
+        except (ConsortError, OSError) as error:
+            raise self._nobody(error) from error
+
     async def _next(self) -> Event | None:
         begun = time.perf_counter()
         try:
-            async with asyncio.timeout(max(0.0, self.context.left())):
-                event = await anext(self.source)
+            event = await anext(self.source)
         except StopAsyncIteration:
             return None
-        except (ConsortError, OSError) as error:
-            raise self._nobody(error) from error
-        except TimeoutError:
-            raise ApiError(504, "no answer within the deadline", code="deadline_exceeded") from None
         finally:
             self.context.work_s += time.perf_counter() - begun
         if self.context.first_s is None:
@@ -246,6 +250,10 @@ class Run:
             check_quorum(self.served, self.context)
             self.answers.append(event)
         return event
+
+    async def _to_the_end(self) -> None:
+        while await self._next() is not None:
+            pass
 
     def _nobody(self, error: Exception) -> Exception:
         """The error as a client is told it: where all members were asked in vain, none is available."""
@@ -258,7 +266,7 @@ class Run:
 
     async def first(self) -> Event | None:
         try:
-            return await self._next()
+            return await self._bounded(self._next())
         except BaseException:
             await self.close()
             raise
@@ -267,12 +275,11 @@ class Run:
         event = first
         while event is not None:
             yield event
-            event = await self._next()
+            event = await self._bounded(self._next())
 
     async def all(self) -> Sequence[Answer]:
         try:
-            while await self._next() is not None:
-                pass
+            await self._bounded(self._to_the_end())
         finally:
             await self.close()
         return sorted(self.answers, key=lambda answer: answer.index)

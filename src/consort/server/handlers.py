@@ -34,7 +34,7 @@ async def ready(state: State, call: Call) -> Reply:
 
 
 async def metrics(state: State, call: Call) -> Reply:
-    text = await asyncio.to_thread(state.metrics.text, state.scheduler.at_work)
+    text = await asyncio.to_thread(state.metrics.text, state.scheduler.at_work, state.in_flight)
     return Reply(200, text, kind="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from consort.server.limits import Limits
 T = TypeVar("T")
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+LEAVING = "consort.leaving"
+"""Where the scope of a request has its connection's `Leaving`, if the server has one."""
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
@@ -56,7 +59,7 @@ class Call:
             raise ApiError(400, f"the content type must be application/json, not {kind[:60]!r}", code="content_type")
         body = await self.body()
         try:
-            return json.loads(body, parse_constant=_no_constant)
+            return _decoded(body)
         except (ValueError, RecursionError) as error:
             what = "is empty" if not body.strip() else f"is not JSON: {str(error)[:120]}"
             raise ApiError(400, f"the body {what}", code="invalid_json") from None
@@ -67,24 +70,30 @@ class Call:
         told = self.headers.get("content-length", "")
         if told.isdigit() and int(told[:20]) > most:
             raise too_long
-        parts: list[bytes] = []
-        size = 0
+        known = self.scope.get(LEAVING)
+        if isinstance(known, Leaving) and known.has_all:
+            return await self._received(too_long)
         try:
             async with asyncio.timeout(self.limits.body_s):
-                while True:
-                    message = await self.receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientGone
-                    part = message.get("body", b"")
-                    size += len(part)
-                    if size > most:
-                        raise too_long
-                    parts.append(part)
-                    if not message.get("more_body"):
-                        return b"".join(parts)
+                return await self._received(too_long)
         except TimeoutError:
             what = f"the body did not come in {self.limits.body_s:g} s"
             raise ApiError(408, what, code="body_timeout", headers={"connection": "close"}) from None
+
+    async def _received(self, too_long: ApiError) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            part = message.get("body", b"")
+            size += len(part)
+            if size > self.limits.body_bytes:
+                raise too_long
+            parts.append(part)
+            if not message.get("more_body"):
+                return b"".join(parts)
 
 
 class ClientGone(Exception):
@@ -93,6 +102,23 @@ class ClientGone(Exception):
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_LARGE = 2**16
+"""From so many bytes on, a body may hold so many values that the collector would walk them again and again."""
+
+
+def _decoded(body: bytes) -> Any:
+    """A body's JSON. While a large one is read there is no collection: nothing of it could be collected."""
+    text = body.decode(json.detect_encoding(body), "surrogatepass")
+    if len(body) < _LARGE or not gc.isenabled():
+        return _DECODER.decode(text)
+    gc.disable()
+    try:
+        return _DECODER.decode(text)
+    finally:
+        gc.enable()
 
 
 async def gone(receive: Receive) -> None:
@@ -136,8 +162,55 @@ async def _write(chunks: AsyncIterator[bytes], send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def unless_gone(work: Awaitable[T], receive: Receive) -> T:
+class Leaving:
+    """Tells those who want to know that the client of a connection has closed it.
+
+    `has_all`: the body of its request has come, so that nobody need wait for it.
+    """
+
+    __slots__ = ("has_all", "heard", "is_gone")
+
+    def __init__(self) -> None:
+        self.is_gone = self.has_all = False
+        self.heard: set[Callable[[], None]] = set()
+
+    def tell(self) -> None:
+        self.is_gone = True
+        for hear in tuple(self.heard):
+            hear()
+
+
+async def unless_gone(work: Awaitable[T], call: Call) -> T:
     """What `work` gives; raises ClientGone, and ends it, once the client has closed the connection."""
+    told = call.scope.get(LEAVING)
+    if not isinstance(told, Leaving):
+        return await _watched(work, call.receive)
+    own, is_over, is_gone = asyncio.current_task(), False, False
+    assert own is not None
+
+    def left() -> None:
+        nonlocal is_gone
+        if not is_over:
+            is_gone = True
+            own.cancel()
+
+    told.heard.add(left)
+    try:
+        if told.is_gone:
+            left()
+        return await work
+    except asyncio.CancelledError:
+        if not is_gone:
+            raise
+        own.uncancel()
+        raise ClientGone from None
+    finally:
+        is_over = True
+        told.heard.discard(left)
+
+
+async def _watched(work: Awaitable[T], receive: Receive) -> T:
+    """As `unless_gone`, under a server that does not tell: by a task that waits for the end of the connection."""
     own, is_over, is_gone = asyncio.current_task(), False, False
     assert own is not None
 

@@ -121,11 +121,10 @@ class Server:
         elif options.api_key_env is not None:
             keys = Keys.single(key_from(options.api_key_env))
         from consort.plan.expression import read_plan
-        from consort.server.table import split_source
+        from consort.plan.places import check_places
+        from consort.server.source import split_source
 
-        for source in self.sources:
-            if source != "-":
-                read_plan(split_source(source)[1])
+        check_places(read_plan(split_source(source)[1]) for source in self.sources if source != "-")
         if self.socket is None:
             self.socket = listen(options.host, options.port)
         self.state = self._state(keys)
@@ -346,7 +345,7 @@ def serve(model: Any, **options: Any) -> None:
 
 def _id_of(model: Any) -> str:
     from consort.core.params import name_of
-    from consort.server.table import ID
+    from consort.server.source import ID
 
     name = str(getattr(model, "name", "model"))
     return name if ID.fullmatch(name) else name_of(type(model).__name__)

@@ -18,8 +18,8 @@ from consort.plan.objects import _registered
 from consort.plan.references import label_of
 from consort.server.errors import ApiError
 from consort.server.members import Members, runs_plainly
+from consort.server.source import ID, split_source
 
-ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _NUMBERED = re.compile(r"(.+)-([0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?)")
 Streams = Literal["tokens", "accepted", "end"]
 
@@ -107,14 +107,6 @@ def _rebuilt(model: Any, threshold: float) -> Any:
     if getattr(model, "learned", None) is not None:
         made.learned = model.learned
     return made
-
-
-def split_source(source: str) -> tuple[str, str]:
-    """`NAME=SOURCE` as its parts; the name is "" where none is given."""
-    name, mark, rest = source.partition("=")
-    if mark and rest and ID.fullmatch(name) and not Path(source).exists() and ":" not in name:
-        return name, rest
-    return "", source
 
 
 def load_table(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from functools import lru_cache
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from consort.core.errors import EnvironmentFailure
 from consort.core.types import Completion, Prompt, Sampling, Tokens
@@ -54,6 +55,12 @@ class Awaited(Protocol):
     async def leave(self) -> None: ...
 
 
+@lru_cache(maxsize=256)
+def _is_awaited(kind: Hashable) -> bool:
+    """Whether a class of models is one that is waited for: asking its methods each time takes long."""
+    return isinstance(kind, type) and issubclass(kind, Awaited)
+
+
 class Worker:
     """Answers requests: in the common batch where that can be, else in a bounded pool of threads."""
 
@@ -82,8 +89,8 @@ class Worker:
             source = self._read_only(served, request, prompts)
         elif served.in_batch:
             source = self._batched(served, request, prompts, sampling, context)
-        elif isinstance(served.asked, Awaited):
-            source = self._awaited(served.asked, served, request, prompts, sampling)
+        elif _is_awaited(cast(Hashable, type(served.asked))):
+            source = self._awaited(cast(Awaited, served.asked), served, request, prompts, sampling)
         else:
             source = self._apart(served, request, prompts, sampling, context)
         echoes = None
@@ -161,7 +168,10 @@ class Worker:
         model = served.asked
         streams = request.stream and len(prompts) == 1 and hasattr(model, "stream")
         if not streams:
-            found = await self.run(lambda: model.generate(list(prompts), sampling))
+            if getattr(model, "at_once", False):  # a hand-over to a thread would take longer than the answer
+                found = model.generate(list(prompts), sampling)
+            else:
+                found = await self.run(lambda: model.generate(list(prompts), sampling))
             for index, one in enumerate(found):
                 yield await self._answered(served, request, prompts[index], index, one)
             return

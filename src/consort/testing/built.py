@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import string
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
@@ -25,12 +26,13 @@ from consort.core.errors import Unsupported
 from consort.core.params import Param
 from consort.core.registry import Registry
 from consort.core.types import Prompt, Usage
+from consort.knowledge.evidence import Evidence
 from consort.models import ByteTokenizer, FakeTokenizer, FakeTokenModel, HFModel, TokenModel
 from consort.testing.law import DoesNotApply, Law
 from consort.testing.queries import observed
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz .,:;?!{}()[]-'\"\n0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_"
-KINDS = ("router", "ensemble", "answer", "speculate", "transfer", "mixture", "compress")
+LETTERS = string.ascii_lowercase + " \n" + string.digits + string.ascii_uppercase + string.punctuation
+KINDS = ("router", "ensemble", "answer", "speculate", "transfer", "mixture", "compress", "guard", "retrieve", "private")
 """Registries of models that are made of models."""
 TAUGHT = (("Ann has a key.\n\n", "Who has it?", " Ann"), ("It rains.\n\n", "What does it do?", " It rains."))
 """Contexts, questions and answers for strategies that are taught by such."""
@@ -85,6 +87,14 @@ class StubJudge:
         return [float(len(a) - len(b)) for a, b in pairs], Usage(1, 0, 1)
 
 
+class StubRetriever:
+    """Finds the same text for every query."""
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Evidence]]:
+        """One piece for each query."""
+        return [[Evidence("1", "abc is cab", 1.0, query=query)][:k] for query in queries]
+
+
 class NoFolder:
     """Stands for a checkpoint of a judge that is not opened."""
 
@@ -107,7 +117,10 @@ def built(
     strategy = registry.get(name)(**{p.name: _argument(p, example, models, turn) for p in wanted})
     if isinstance(getattr(getattr(strategy, "judge", None), "checkpoint", None), NoFolder):
         strategy.judge = StubJudge()
-    if fit and getattr(strategy, "needs_fit", False):
+    if fit and hasattr(strategy, "study"):
+        texts, _, references = zip(*TAUGHT, strict=True)
+        strategy, _ = strategy.study(texts, references[::-1], references, [False] * len(texts))
+    elif fit and getattr(strategy, "needs_fit", False):
         if not hasattr(strategy, "fit"):
             strategy.learn(TAUGHT, Path(tempfile.mkdtemp(prefix="consort-law-")) / "soft.safetensors", steps=1)
         else:
@@ -132,6 +145,8 @@ def _argument(p: Param, example: dict[str, Any], models: Sequence[Any], turn: It
         return found if p.many else found[0]
     if p.type == "judge":
         return StubJudge()
+    if p.type == "retriever":
+        return StubRetriever()
     if p.name == "database" and value is None:
         return database_file()
     return task_file() if p.name == "examples" and value is None else value

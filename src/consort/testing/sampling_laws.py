@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any
 
 from consort.core.errors import ConsortError
-from consort.core.types import Grammar, Sampling
+from consort.core.types import Completion, Grammar, Sampling
+from consort.testing.built import KINDS as KINDS
 from consort.testing.built import built, members_for, strategies
 from consort.testing.law import Law, named
 
-KINDS = ("router", "ensemble", "answer", "speculate", "transfer", "mixture", "compress")
 PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
 SEEDS = (1, 2, 3, 4, 5, 6)
 LARGE = 1e5
@@ -38,7 +38,13 @@ class Subject:
     def answers(self, **settings: Any) -> list[Any]:
         """Answers of at most six tokens, where the settings do not say otherwise."""
         prompts = settings.pop("prompts", self.prompts)
-        return list(self.strategy.generate(prompts, Sampling(**{"max_tokens": 6, **settings})))
+        found = self.strategy.generate(prompts, Sampling(**{"max_tokens": 6, **settings}))
+        return [answer if answer.tokens else replace(answer, tokens=self._tokens(answer)) for answer in found]
+
+    def _tokens(self, answer: Completion) -> tuple[int, ...]:
+        """The tokens of an answer that came as a text alone."""
+        end = [self.tokenizer.eos] if answer.text and answer.finish_reason == "stop" else []
+        return (*self.tokenizer.encode(answer.text, special=False), *end)
 
     def token(self, text: str) -> int:
         """The first token of a text."""

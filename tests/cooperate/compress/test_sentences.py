@@ -18,7 +18,7 @@ from consort.cooperate.compress.compressors.extractive import Extractive
 from consort.cooperate.compress.compressors.grouped import Grouped
 from consort.cooperate.compress.grouping import communities, contiguous
 from consort.models import FakeModel, FakeTokenizer, FakeTokenModel
-from consort.testing.built import LETTERS
+from consort.testing.built import LETTERS, open_model
 
 TEXT = "Rain fell all day. The key is under the red stone. Ducks ate bread. Ann slept. "
 QUESTION = "Where is the key?"
@@ -123,3 +123,18 @@ def test_an_empty_summary_leaves_nothing_behind():
     ]
     found = made.compress(parts, Budget(rate=0.8))
     assert [one.text for one in found] == ["", "The key: under a stone.\n\n", QUESTION]
+
+
+def test_auto_takes_the_sentences_of_the_questions_words_and_else_asks_the_scorer():
+    from consort.cooperate.compress.compressors.auto import Auto
+
+    text = "Rain fell. The key is under the stone. Bob ate soup. "
+    for question, tokens, wanted in (
+        ("Where is the key?", 40, "bm25"),
+        ("Wo?", 40, "longllmlingua"),
+        ("key?", 3, "longllmlingua"),
+    ):
+        [one] = Auto(open_model(0)).compress([Part(text)], Budget(tokens=tokens), question)
+        assert one.notes["chosen"] == wanted and one.text
+    assert Auto().compress([Part(text)], Budget(tokens=8), "Wo?")[0].notes["chosen"] == "bm25"
+    assert Auto().compress([Part(text)], Budget(tokens=4))[0].notes["chosen"] == "first"

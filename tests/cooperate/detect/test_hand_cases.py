@@ -34,6 +34,22 @@ class Table:
         return Usage()
 
 
+@pytest.mark.parametrize(
+    ("source", "right", "wrong"),
+    [
+        ("ダムには5つの門がある。", "ダムには5つの門がある。", "ダムには8つの門がある。"),
+        ("水坝有5个门。它建于1931年。", "它建于1931年。", "它建于1932年。"),
+        ("Плотина имеет 5 ворот.", "Плотина имеет 5 ворот.", "Плотина имеет 8 ворот."),
+        ("댐에는 문이 5개 있다.", "댐에는 문이 5개 있다.", "댐에는 문이 8개 있다."),
+    ],
+)
+def test_words_and_numbers_of_other_scripts(source, right, wrong):
+    for detector in ("ngram_precision", "copy_length", *(["mismatch"] if "개" not in source else [])):
+        good, bad = (one(detector, Case(answer, source=source)).doubt for answer in (right, wrong))
+        assert good < bad, detector
+    assert one("ngram_precision", Case(wrong, source=source), n=1).doubt < 0.5
+
+
 def one(name, case, **options):
     [finding] = detectors.get(name)(**options).detect([case])
     return finding
@@ -101,6 +117,7 @@ def test_ngram_precision_and_copies():
 
 def test_numbers_and_names():
     assert numbers_of("Three men paid $1,250.50 in 1999.") == ["3", "1250.50", "1999"]
+    assert numbers_of("1931年に8つの門、km2とv1.5は数ではない") == ["1931", "8"]
     assert names_of("Yesterday Ada met Bob. Then Cy came.") == ["ada", "bob", "cy"]
     case = Case("In 1999 Ada paid 20.", source="in 1999 she paid ten to ada")
     assert one("mismatch", case).raw == 1

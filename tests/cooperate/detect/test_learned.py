@@ -60,14 +60,26 @@ def parts():
     return [detectors.get("cached")(name, better=False) for name in ("a", "b", "noise")]
 
 
-@pytest.mark.parametrize("by", ["logistic", "isotonic"])
+@pytest.mark.parametrize("by", ["logistic", "isotonic", "equal"])
 def test_a_blend_beats_its_parts_on_what_it_has_not_seen(by):
-    fitted, report = detectors.get("blend")(parts(), by=by).fit(*scored())
+    taken = parts()[:2] if by == "equal" else parts()  # equal weights do not leave out what is noise
+    fitted, report = detectors.get("blend")(taken, by=by).fit(*scored())
     assert report["auroc_cross_fitted"] > max(report["auroc_of_each"].values())
     cases, wrong, _ = scored(seed=1)
     found = np.array([f.doubt for f in fitted.detect(cases)])
     best = max(auroc(np.array([f.doubt for f in one.detect(cases)]), np.array(wrong)) for one in parts())
     assert auroc(found, np.array(wrong)) > best
+
+
+def test_equal_weights_are_equal_and_need_few_labels():
+    cases, wrong, groups = scored(400)
+    fitted, _ = detectors.get("blend")(parts()[:2], by="equal").fit(cases[:40], wrong[:40], groups[:40])
+    a, b, constant = fitted.values["weights"]
+    assert a == b > 0 and np.isfinite(constant)
+    values = np.array([[c.details["a"], c.details["b"]] for c in cases[40:]])
+    ranks = values.argsort(0).argsort(0).mean(1)
+    found = np.array([f.doubt for f in fitted.detect(cases[40:])])
+    assert auroc(found, np.array(wrong[40:])) > auroc(ranks, np.array(wrong[40:])) - 0.03
 
 
 def test_kinds_of_answers_share_weights_and_keep_their_own_scales(tmp_path):

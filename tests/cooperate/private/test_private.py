@@ -33,6 +33,7 @@ class Recording:
     def stream(self, prompt, sampling=Sampling()):
         [answer] = self.generate([prompt], sampling)
         yield from (answer.text[i : i + 3] for i in range(0, len(answer.text), 3))
+        return answer
 
 
 def local(answer: str = "from here") -> FakeModel:
@@ -234,3 +235,25 @@ def test_logs_and_representations_hold_nothing(caplog) -> None:
     model = Private(Recording(), local(), words=["Konrad Zuse"])
     [answer] = model.generate(["Konrad Zuse"])
     assert "Konrad" not in repr(model) + repr(answer.details) + caplog.text
+
+
+def test_a_stream_ends_with_the_completion_that_generate_gives() -> None:
+    from consort.cooperate.compress.compressed import Compressed
+    from consort.cooperate.compress.compressors.first import First
+    from consort.ensemble.calls import streamed
+
+    def ended(pieces):
+        while True:
+            try:
+                next(pieces)
+            except StopIteration as end:
+                return end.value
+
+    text = "mail bob@example.com"
+    for model in (Private(Recording()), Private(Recording(), local(), words=["mail"], recognisers=[])):
+        [whole] = model.generate([text])
+        found = ended(model.stream(text))
+        assert (found.text, found.details, set(found.cost)) == (whole.text, whole.details, set(whole.cost))
+    private = Private(Recording())
+    short = Compressed(private, First(), rate=0.5)
+    assert ended(streamed(short, text, Sampling())).text == short.generate([text])[0].text

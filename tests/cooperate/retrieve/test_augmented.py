@@ -7,7 +7,7 @@ import pytest
 from consort.cooperate.retrieve import Augmented
 from consort.cooperate.retrieve.quoting import citations, inert, quoted, with_evidence
 from consort.cooperate.retrieve.retrievers.bm25 import Bm25
-from consort.core.errors import BadParameter, EnvironmentFailure
+from consort.core.errors import BadData, BadParameter, EnvironmentFailure
 from consort.knowledge import Evidence, TextIndex
 from consort.models.detecting import Finding
 from consort.models.fake import FakeModel
@@ -45,6 +45,23 @@ def test_without_evidence_the_model_is_asked_plainly_and_says_so(retriever, capl
     assert answer.details["retrieved"] is False
     assert answer.details["unretrieved"] in ("cannot be reached", "nothing was found")
     assert Augmented(echo(), retriever).generate([]) == []
+    caplog.clear()
+    Augmented(echo(), retriever).generate(["a fox", "a whale", "snow"])
+    told = [record.getMessage() for record in caplog.records]
+    once = ["answered without evidence: store: cannot be reached (3 queries)"]
+    assert told == (once if isinstance(retriever, Dead) else [])
+
+
+def test_a_damaged_index_is_an_error_and_no_answer(tmp_path) -> None:
+    INDEX.save(tmp_path)
+    file = tmp_path / "counts.npy"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    retriever = Bm25(index=tmp_path)
+    for prompts in (["a fox"], ["a fox", "a whale"]):
+        with pytest.raises(BadData, match="is damaged"):
+            Augmented(echo(), retriever).generate(prompts)
 
 
 def test_only_what_is_uncertain_is_looked_up() -> None:
@@ -106,3 +123,24 @@ def test_citations_that_name_no_source_are_left_out() -> None:
 def test_bad_arguments(arguments) -> None:
     with pytest.raises(BadParameter, match=next(iter(arguments))):
         Augmented(echo(), Bm25(index=INDEX), **arguments)
+
+
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("detector", [None, Suspicious()])
+def test_a_stream_is_what_generate_gives(streams, detector) -> None:
+    from consort.testing.built import open_model
+
+    given = {"when": "doubted", "detector": detector} if detector else {}
+    model = Augmented(open_model(0) if streams else echo(), Bm25(index=INDEX), **given)
+    for prompt in ("the fox perhaps", "the fox", ""):
+        [whole] = model.generate([prompt])
+        pieces, said = model.stream(prompt), []
+        with pytest.raises(StopIteration) as end:
+            while True:
+                said.append(next(pieces))
+        assert "".join(said) == whole.text == end.value.value.text
+        assert end.value.value.details == whole.details
+        own, told = end.value.value.cost, whole.cost
+        assert {n: (u.prompt_tokens, u.calls) for n, u in own.items()} == {
+            n: (u.prompt_tokens, u.calls) for n, u in told.items()
+        }

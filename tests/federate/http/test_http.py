@@ -169,6 +169,15 @@ def test_what_is_no_honest_update_is_left_out(what, hub, start, trio) -> None:
     assert wanted in line["excluded"]["liar"] and line["clients"] == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    "said", [b'{"parts": 1e400, "bytes": 1}', b"[1]", b"[" * 4000, b"\xff", b'{"parts": "x", "bytes": 1}']
+)
+def test_an_end_that_says_nothing_is_answered(said, hub) -> None:
+    headers = {"Authorization": f"Bearer {TOKENS['liar']}"}
+    answer = httpx.post(f"{hub.url}/v1/answer/x", content=said, headers=headers, trust_env=False)
+    assert (answer.status_code, answer.json()) == (400, {"error": "say {parts, bytes}"})
+
+
 def test_a_wrong_token_gets_nothing_and_is_named(hub) -> None:
     for path in ("/v1/plan", "/v1/task", "/v1/task/x/0", "/health", "/"):
         answer = httpx.get(

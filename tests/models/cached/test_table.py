@@ -69,7 +69,9 @@ def test_csv_list_and_gzip_say_the_same(tmp_path):
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(text.encode()))
     rows = [{"prompt": "p", "a": True, "b": 0.25, "b_response": "hi", "b_cost": 2}, {"prompt": "q", "b": 1}]
     (tmp_path / "t.json").write_text(json.dumps(rows))
-    for name in ("t.csv", "t.csv.gz", "t.json"):
+    (tmp_path / "semicolons.csv").write_text(text.replace(",", ";").replace("0.25", "0,25"))
+    (tmp_path / "t.tsv").write_text(text.replace(",", "\t"))
+    for name in ("t.csv", "t.csv.gz", "t.json", "semicolons.csv", "t.tsv"):
         table = open_table(tmp_path / name)
         np.testing.assert_array_equal(table.quality, [[1, 0.25], [np.nan, 1]])
         assert table.answers == ((None, "hi"), (None, None)) and table.cost[0, 1] == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -18,6 +19,7 @@ from consort.models import ByteTokenizer, FakeTokenModel, HFModel, load_model
 from consort.models.abilities import SequentialTrees, able, depths_of, with_hidden, with_trees
 from consort.models.hf.choose import find_stock_opener, is_lean
 from consort.models.hf.lean_session import LeanSession
+from consort.models.hf.packing import worth_it_apart
 from consort.testing import model_laws as laws
 
 GROUPED = {"num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 48}
@@ -94,6 +96,24 @@ def test_a_module_that_does_more_is_left_to_itself() -> None:
     model.module.lm_head = Adapted(32, 256, bias=False)
     assert not isinstance(model.open(), LeanSession)
     model.module.lm_head = plain
+
+
+class Held(torch.Tensor):
+    """Weights of a type of their own, as packages of quantisation have them: some operations are not theirs."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.Tensor.t:
+            raise NotImplementedError("t is not implemented")
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def test_weights_of_a_type_of_their_own_are_left_to_transformers() -> None:
+    model = copy.deepcopy(tiny("Llama"))
+    model.module.lm_head.weight = nn.Parameter(model.module.lm_head.weight.data.as_subclass(Held))  # type: ignore[arg-type]
+    assert not isinstance(model.open(), LeanSession)
+    answers = [one.generate(["abc"], Sampling(max_tokens=6))[0].tokens for one in (model, tiny("Llama"))]
+    assert answers[0] == answers[1]
 
 
 def test_weights_that_are_changed_in_place_are_seen() -> None:
@@ -178,3 +198,31 @@ def test_abilities_that_are_absent_are_refused_by_name() -> None:
         with_hidden(session, "fake")
     assert "a single local transformers model" in str(refused.value.hint)
     assert isinstance(with_trees(session), SequentialTrees)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_attend_one_by_one_are_as_together(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny(kind)
+    rows, found = laws.rows_of(model, [1, 23, 7, 11]), []
+    for call in (0, 2**60):
+        monkeypatch.setattr("consort.models.hf.packing._CALL", call)
+        session = model.open(4)
+        session.feed(rows, last=True)
+        given = [session.feed([[5], [6], [], [7]], last=True) for _ in range(3)]
+        session = session.select([3, 0]).admit(1)
+        given.append(session.feed([[8], [9], [3, 4]], last=True))
+        given.append(session.feed([[8], [9], [3]], last=True))
+        found.append(given)
+    for apart, together in zip(*found, strict=True):
+        for got, wanted in zip(apart, together, strict=True):
+            assert torch.allclose(got, wanted, atol=1e-5, rtol=1e-4)
+
+
+def test_rows_attend_one_by_one_where_that_spares_reading() -> None:
+    session = tiny("Llama").open(2)
+    session.feed([[1] * 2, [1] * 60])
+    assert session._place([[5], []]).apart is False  # 60 slots spared are less than a call
+    few, many = torch.zeros(1, 1, 2, 0, 8), torch.zeros(1, 1, 64, 0, 64)
+    assert not worth_it_apart([1, 1], [2, 60], 61, few)
+    assert worth_it_apart([1, 1], [2, 60], 61, many)
+    assert not worth_it_apart([1, 1], [60, 60], 61, many)

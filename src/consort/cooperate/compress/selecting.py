@@ -16,6 +16,8 @@ from consort.cooperate.compress.parts import Compression, Count, Span, joined_sp
 
 _TRIES = 32
 """How many of the next units are tried for the room that is left."""
+_MERGED = 4
+"""By how many tokens a unit may be shorter beside its neighbours than alone; others are not tried in the whole text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,8 @@ def _filled(
         if end - start > 64 * left:  # no tokenizer writes so much text in one token
             continue
         tried += 1
+        if count(texts[number].text[start:end]) > left + _MERGED:
+            continue
         kept[number][unit] = True
         size = _size_of(texts[number], kept[number], count)
         if size - sizes[number] <= left:

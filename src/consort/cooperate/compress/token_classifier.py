@@ -116,10 +116,9 @@ def keep_probabilities(
 ) -> tuple[list[Float[Tensor, " token"]], Usage]:
     """p(keep) of every token of every text, in chunks of the model's window, `batch` of them at once."""
     begun = perf_counter()
-    head, tail = _frame(tokenizer)
+    head, tail = frame(tokenizer)
     special = len(head) + len(tail)
-    positions = getattr(model.config, "max_position_embeddings", 512)
-    most = max(1, min(512, positions - (2 if model.config.model_type in ("xlm-roberta", "roberta") else 0)) - special)
+    most = max(1, window_of(model) - special)
     places = [(i, a, b) for i, (one, text) in enumerate(texts) for a, b in chunks(one, text, most)]
     found = [torch.zeros(len(one.ids)) for one, _ in texts]
     for at in range(0, len(places), batch):
@@ -135,7 +134,13 @@ def keep_probabilities(
     return found, Usage(sum(len(one.ids) for one, _ in texts), 0, len(places), perf_counter() - begun)
 
 
-def _frame(tokenizer: Any) -> tuple[list[int], list[int]]:
+def window_of(model: Any) -> int:
+    """Tokens that a classifier reads at once, special ones among them: at most 512."""
+    positions = getattr(model.config, "max_position_embeddings", 512)
+    return int(min(512, positions - (2 if model.config.model_type in ("xlm-roberta", "roberta") else 0)))
+
+
+def frame(tokenizer: Any) -> tuple[list[int], list[int]]:
     """The special tokens before and after a text."""
     plain, full = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
     at = next(i for i in range(len(full)) if full[i : i + len(plain)] == plain)

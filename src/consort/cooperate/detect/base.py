@@ -15,6 +15,7 @@ from consort.models.detecting import Case, Doubted, Finding, Quote
 
 Joining = Literal["mean", "max"]
 EMPTY = "the answer is empty"
+PLURAL = ("samples", "logprobs", "sample_logprobs")
 
 
 class Judging(ABC):
@@ -45,7 +46,8 @@ class Judging(ABC):
         if not case.answer.strip():
             return EMPTY
         missing = [need for need in self.needs if not case.has(need)]
-        return f"there are no {' and no '.join(missing)}" if missing else ""
+        told = [f"no {need}" for need in missing]
+        return f"there {'are' if missing[0] in PLURAL else 'is'} {' and '.join(told)}" if missing else ""
 
 
 def bounded(x: float) -> float:

@@ -6,8 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-WORD = re.compile(r"\w+")
-NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?!\w)")
+from consort.knowledge.words import UNSPACED
+
+WORD = re.compile(rf"(?=\w)[{UNSPACED}]|[^\W{UNSPACED}]+")
+NUMBER = re.compile(rf"(?<![^\W{UNSPACED}])(?<!\.)[-+]?\d[\d,]*(?:\.\d+)?(?![^\W{UNSPACED}])")
 FIGURES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen twenty"
@@ -17,10 +19,12 @@ Gram = tuple[str, ...]
 
 
 def words_of(text: str) -> list[str]:
-    """Runs of letters, digits and underscores, in lower case.
+    """Runs of letters, digits and underscores, in lower case; single letters where no spaces are written.
 
     >>> words_of("It's 3.5 km – the record!")
     ['it', 's', '3', '5', 'km', 'the', 'record']
+    >>> words_of("ダムに8つの門")
+    ['ダ', 'ム', 'に', '8', 'つ', 'の', '門']
     """
     return WORD.findall(text.lower())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -201,15 +201,25 @@ class Private:
         cost = joined(self, row.costs)
         return replace(answer, logprob=None, cost=cost, details={**answer.details, **details})
 
-    def stream(self, prompt: Prompt, sampling: Sampling = Sampling()) -> Iterator[str]:
-        """Pieces of the answer as they come, values put back; whole at the end where no piece can be shown before."""
+    def stream(
+        self, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Any = None
+    ) -> Generator[str, None, Completion]:
+        """Pieces of the answer as they come, values put back; whole at the end where no piece can be shown before.
+
+        Returns the completion.
+        """
         row = self._prepared(prompt, sampling, 0) if self.mode == "placeholder" else None
         remote: Any = self.remote
         if row is None or row.blocked is not None or not hasattr(remote, "stream"):
-            [answer] = self.generate([prompt], sampling)
-            yield answer.text
-            return
-        yield from row.marks.restored(remote.stream(row.outgoing, replace(sampling, stop=row.stop)))
+            [whole] = self.generate([prompt], sampling)
+            if whole.text:
+                yield whole.text
+            return whole
+        told = replace(sampling, stop=row.stop)
+        called_off = {} if cancel is None else {"cancel": cancel}
+        answer: Completion = yield from row.marks.restored(remote.stream(row.outgoing, told, **called_off))
+        row.costs.append((remote, cost_of(remote, answer)))
+        return self._completion(row, answer, sampling)
 
 
 def _shown(prompt: Prompt) -> str:

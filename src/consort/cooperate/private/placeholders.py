@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from typing import Any
 
 from consort.cooperate.private.spans import HIDDEN, Span
 
@@ -97,18 +98,21 @@ class Placeholders:
 
         return MARKS.sub(back, text)
 
-    def restored(self, pieces: Iterable[str], unknown: list[str] | None = None) -> Iterable[str]:
-        """The same of a text that comes in pieces: only what could begin a mark is held back."""
-        held = ""
-        for piece in pieces:
-            held += piece
+    def restored(self, pieces: Iterable[str]) -> Generator[str, None, Any]:
+        """The same of a text that comes in pieces: only what could begin a mark is held back. Returns what they do."""
+        held, coming = "", iter(pieces)
+        while True:
+            try:
+                held += next(coming)
+            except StopIteration as end:
+                if held:
+                    yield self.restore(held)
+                return end.value
             match = PARTIAL.search(held)
             cut = match.start() if match and len(held) - match.start() < self.longest else len(held)
             ready, held = held[:cut], held[cut:]
             if ready:
-                yield self.restore(ready, unknown)
-        if held:
-            yield self.restore(held, unknown)
+                yield self.restore(ready)
 
 
 def escaped(text: str) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from consort.core.errors import ConsortError
+from consort.core.counted import counted as told
+from consort.core.errors import EnvironmentFailure
 from consort.core.types import Usage
 from consort.knowledge.evidence import Evidence, Retriever
 
@@ -50,19 +51,27 @@ def counted(retriever: Retriever, queries: Sequence[str], k: int) -> tuple[list[
 
 
 def search(retriever: Retriever, queries: Sequence[str], k: int) -> list[Found]:
-    """Evidence for each query. Where the retriever fails, or finds nothing, `failure` says so.
+    """Evidence for each query. Where the retriever cannot be reached, or finds nothing, `failure` says so.
 
-    Where a batch fails each query is asked alone, for the fault may be that of one.
+    Where a batch fails each query is asked alone, for the fault may be that of one. What is the user's to mend, a
+    damaged index or another encoder, is raised: answers without evidence would be wrong in silence.
     """
-    if not queries:
-        return []
+    failures: dict[str, int] = {}
+    found = _found(retriever, queries, k, failures) if queries else []
+    for why, number in failures.items():
+        _LOG.warning("answered without evidence: %s (%s)", why, told(number, "query", "queries"))
+    return found
+
+
+def _found(retriever: Retriever, queries: Sequence[str], k: int, failures: dict[str, int]) -> list[Found]:
+    """The same; what fails is counted in `failures`, for many queries may fail for one reason."""
     try:
         found, costs = counted(retriever, queries, k)
-    except (ConsortError, OSError) as fault:
-        if len(queries) == 1:
-            _LOG.warning("answered without evidence: %s", fault)
-            return [Found(failure=getattr(fault, "message", None) or str(fault))]
-        return [search(retriever, [query], k)[0] for query in queries]
+    except (EnvironmentFailure, OSError) as fault:
+        if len(queries) > 1:
+            return [one for query in queries for one in _found(retriever, [query], k, failures)]
+        failures[str(fault)] = failures.get(str(fault), 0) + 1
+        return [Found(failure=getattr(fault, "message", None) or str(fault))]
     return [
         Found(evidence, cost, "" if evidence else "nothing was found")
         for evidence, cost in zip(found, costs, strict=True)

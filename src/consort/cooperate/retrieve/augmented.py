@@ -6,7 +6,7 @@ first tokens that it would say is low (an idea of FLARE, 2305.06983).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
@@ -87,6 +87,22 @@ class Augmented:
         asked = [rows[i].asked for i in open_]
         answers = dict(zip(open_, self.model.generate(asked, sampling.of_rows(open_)) if open_ else [], strict=True))
         return [self._completion(row, answers.get(i)) for i, row in enumerate(rows)]
+
+    def stream(
+        self, prompt: Prompt, sampling: Sampling = Sampling(), *, cancel: Any = None
+    ) -> Generator[str, None, Completion]:
+        """Pieces of the text that `generate` would give; in one piece where the model does not stream."""
+        inner: Any = getattr(self.model, "stream", None)
+        [row] = self.prepared([prompt], sampling)
+        if row.own is None and inner is None:
+            [row.own] = self.model.generate([row.asked], sampling)
+            row.costs.append((self.model, cost_of(self.model, row.own)))
+        if row.own is not None:
+            if row.own.text:
+                yield row.own.text
+            return self._completion(row, None)
+        answer = yield from inner(row.asked, sampling, cancel=cancel)
+        return self._completion(row, answer)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Log-likelihood (nats) of each continuation after its context with evidence."""

@@ -6,20 +6,20 @@ The paper's scorer is a trained text classifier; here a model's own token probab
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 from consort.core.counted import counted
 from consort.core.errors import BadParameter, Unsupported
 from consort.core.params import PerModel, Range
-from consort.core.types import Completion, Prompt, Sampling, Usage
+from consort.core.types import Completion, Prompt, Sampling
 from consort.ensemble.after import strategy
 from consort.ensemble.answers.confidence import Confidence, confidences_of
-from consort.ensemble.calls import streamed
+from consort.ensemble.calls import Ledger, Outcome, ask, streamed_or_failed
 from consort.ensemble.confidences.mean_probability import MeanProbability
 from consort.models.base import LanguageModel
-from consort.models.cost import cost_of, distinct, joined
+from consort.models.cost import distinct
 
 log = logging.getLogger(__name__)
 
@@ -29,17 +29,20 @@ log = logging.getLogger(__name__)
     ends=("threshold", 0.0, 1.0),
     exempt={
         "order_of_members_is_free": "models are asked in order until one is confident",
-        "a_failed_member_is_named": "a model that fails is not known to be confident: the failure is raised",
+        "a_failed_member_is_named": "a model after one that is confident is never asked",
     },
 )
 class Cascade:
     """Ask models in order until one is confident of its answer; the last one's answer is always taken.
 
+    A model that fails is passed over and named; where the last one fails, the most confident of the others' answers
+    stands, the later of equals.
+
     `threshold`: an answer is taken if its confidence is at least this; one number, or one for each model (the last is
     not used). `confidence` (`consort methods --kind confidence`): the geometric mean of the token probabilities (the
     default, `mean_probability`), the least of them, a quantile, their product, or what a detector leaves undoubted. The
-    cost is that of all models asked, a detector's among them; `details` has `answered_by` and the `confidence` of each
-    model asked.
+    cost is that of all models asked, a detector's among them; `details` has `answered_by`, the `confidence` of
+    each model asked, `asked`, and `failed` with reasons.
     Raises Unsupported for a model, other than the last, that does not tell log-probabilities that are asked for.
     """
 
@@ -76,17 +79,10 @@ class Cascade:
         """A completion for each prompt, in order."""
         rows = [_Row(prompt) for prompt in prompts]
         for level, model in enumerate(self.models):
-            pending = [i for i, row in enumerate(rows) if row.answer is None]
-            asked = [rows[i].prompt for i in pending]
-            answers = model.generate(asked, sampling.of_rows(pending)) if pending else []
-            sure, judging = confidences_of(self.sure_of, asked, answers)
-            for row, answer, one, cost in zip((rows[i] for i in pending), answers, sure, judging, strict=True):
-                row.costs += [(model, cost_of(model, answer)), (self, cost)]
-                self._judge(row, level, answer, one)
-            unsure = sure.count(None)
-            if unsure and level < len(self.models) - 1:
-                what = "%s: %d of %d answers tell no probability: the next model is asked"
-                log.warning(what, self.name, unsure, len(answers))
+            pending = [row for row in rows if row.answer is None]
+            places = [i for i, row in enumerate(rows) if row.answer is None]
+            outcomes = ask(model, [row.prompt for row in pending], sampling.of_rows(places))
+            self._weigh(pending, level, outcomes)
         return [self._completion(row) for row in rows]
 
     def stream(
@@ -95,32 +91,36 @@ class Cascade:
         """The first answer that is accepted, at once; of the last model, pieces as they come."""
         row = _Row(prompt)
         for level, model in enumerate(self.models[:-1]):
-            (answer,) = model.generate([prompt], sampling)
-            self._weigh(row, level, answer)
+            self._weigh([row], level, ask(model, [prompt], sampling))
             if row.answer is not None:
-                if answer.text:
-                    yield answer.text
+                break
+        else:
+            outcome = yield from streamed_or_failed(self.models[-1], prompt, sampling, cancel)
+            self._weigh([row], len(self.models) - 1, [outcome])
+            if not isinstance(outcome, Exception):
                 return self._completion(row)
-        answer = yield from streamed(self.models[-1], prompt, sampling, cancel)
-        self._weigh(row, len(self.models) - 1, answer)
-        return self._completion(row)
+        found = self._completion(row)
+        if found.text:
+            yield found.text
+        return found
 
-    def _weigh(self, row: _Row, level: int, answer: Completion) -> None:
-        (sure,), (judging,) = confidences_of(self.sure_of, [row.prompt], [answer])
-        row.costs += [(self.models[level], cost_of(self.models[level], answer)), (self, judging)]
-        self._judge(row, level, answer, sure)
-
-    def _judge(self, row: _Row, level: int, answer: Completion, sure: float | None) -> None:
-        last = level == len(self.models) - 1
-        if sure is not None:
-            row.confidence[self.labels[level]] = sure
-        if last or (sure is not None and sure >= self.thresholds[level]):
-            row.answer, row.answered_by = answer, self.labels[level]
+    def _weigh(self, rows: Sequence[_Row], level: int, outcomes: Sequence[Outcome]) -> None:
+        """Enter what a model said to prompts, and take its answers if it is sure of them, or the last."""
+        label, model, last = self.labels[level], self.models[level], level == len(self.models) - 1
+        said = [row.ledger.enter(label, model, outcome) for row, outcome in zip(rows, outcomes, strict=True)]
+        present = [(row, answer) for row, answer in zip(rows, said, strict=True) if answer is not None]
+        sure, judging = confidences_of(self.sure_of, [row.prompt for row, _ in present], [a for _, a in present])
+        for (row, answer), one, cost in zip(present, sure, judging, strict=True):
+            row.ledger.costs.append((self, cost))
+            row.enter(label, answer, one, taken=last or (one is not None and one >= self.thresholds[level]))
+        unsure = sure.count(None)
+        if unsure and not last:
+            what = "%s: %d of %d answers tell no probability: the next model is asked"
+            log.warning(what, self.name, unsure, len(present))
 
     def _completion(self, row: _Row) -> Completion:
-        answer = row.answer or Completion("")
-        details = {**answer.details, "answered_by": row.answered_by, "confidence": row.confidence}
-        return replace(answer, cost=joined(self, row.costs), details=details)
+        answer = row.answer or row.best
+        return row.ledger.completion(self, answer, answered_by=row.answered_by, confidence=row.confidence)
 
 
 @dataclass(slots=True)
@@ -128,10 +128,22 @@ class _Row:
     """A prompt on its way through the cascade."""
 
     prompt: Prompt
+    ledger: Ledger = field(default_factory=Ledger)
     answer: Completion | None = None
+    best: Completion | None = None
+    """The answer that stands if no later one is taken."""
     answered_by: str = ""
     confidence: dict[str, float] = field(default_factory=dict)
-    costs: list[tuple[Any, Mapping[str, Usage]]] = field(default_factory=list)
+
+    def enter(self, label: str, answer: Completion, sure: float | None, *, taken: bool) -> None:
+        """An answer, and whether it is the one."""
+        highest = max(self.confidence.values(), default=None)
+        if sure is not None:
+            self.confidence[label] = sure
+        if taken or highest is None or (sure is not None and sure >= highest):
+            self.best, self.answered_by = answer, label
+        if taken:
+            self.answer = answer
 
 
 def _thresholds(threshold: float | Sequence[float], models: int) -> list[float]:

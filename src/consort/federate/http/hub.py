@@ -280,7 +280,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             said = json.loads(self._body(box, size))
             parts, whole = int(said["parts"]), int(said["bytes"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
             raise Refused(400, "say {parts, bytes}") from None
         box.finish(rest[0], parts, whole)
         return b"{}"

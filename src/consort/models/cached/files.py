@@ -11,13 +11,18 @@ import zlib
 from bisect import bisect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 from consort.core.counted import counted
 from consort.core.errors import BadData
 from consort.core.files import machine_errors
+from consort.core.separator import separator_of
 from consort.data.rows import HEAD, TABLES, check_text, json_fault, lines_of, parse_object
+
+DECIMAL_COMMA = re.compile(r"^(-?\d+),(\d+)$")
+"""A number as it is written where semicolons stand between cells."""
 
 MAX_FILE = 2**31
 """Largest file, in bytes, that is read as a table."""
@@ -40,7 +45,7 @@ def raw_rows(path: Path) -> Iterator[Raw]:
     with _opened(path) as file:
         head: bytes = file.peek(HEAD)
         check_text(head[:HEAD], str(path))
-        if ".csv" in path.suffixes:
+        if {".csv", ".tsv"}.intersection(path.suffixes):
             yield from _csv_rows(path, file)
         elif head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
             yield from _listed_rows(path, _whole(path, file))
@@ -74,8 +79,10 @@ def _whole(path: Path, file: IO[bytes]) -> str:
 def _csv_rows(path: Path, file: IO[bytes]) -> Iterator[Raw]:
     csv.field_size_limit(2**31 - 1)
     text = io.TextIOWrapper(file, "utf-8-sig", newline="")
-    reader = csv.reader(text, strict=True)
     try:
+        first = text.readline()
+        separator = separator_of(first)
+        reader = csv.reader(chain([first], text), delimiter=separator, strict=True)
         names = next(reader, [])
         if len(set(names)) < len(names):
             twice = next(n for n in names if names.count(n) > 1)
@@ -83,8 +90,10 @@ def _csv_rows(path: Path, file: IO[bytes]) -> Iterator[Raw]:
         for number, cells in enumerate(filter(None, reader), 2):
             if len(cells) != len(names):
                 columns = counted(len(names), "column")
-                hint = f"quote cells that hold commas or line breaks; the first line has {columns}"
+                hint = f"quote cells that hold separators or line breaks; the first line has {columns}"
                 raise BadData("has more or fewer cells than the first line", field=f"{path}:{number}", hint=hint)
+            if separator == ";":
+                cells = [DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in cells]
             yield number, {name: cell for name, cell in zip(names, cells, strict=True) if cell != ""}
     except csv.Error as fault:
         raise BadData(f"not CSV: {fault}", field=f"{path}:{reader.line_num}", hint="quote cells") from None

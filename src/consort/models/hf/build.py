@@ -80,7 +80,8 @@ def load_errors(name: str) -> Iterator[None]:
     try:
         yield
     except (*KINDS, StrictDataclassError) as error:
-        raise BadCheckpoint(f"cannot be loaded: {one_line(error)}", field=name) from error
+        hint = "is the folder whole, and the installed transformers new enough for its architecture?"
+        raise BadCheckpoint(f"cannot be loaded: {one_line(error)}", field=name, hint=hint) from error
 
 
 def build_module(checkpoint: Checkpoint, files: Path, placing: Placing, allow_remote_code: bool = False) -> Any:

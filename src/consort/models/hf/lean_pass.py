@@ -7,7 +7,7 @@ refilled in place are seen; what the pass gives is checked against the module it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.cache_utils import DynamicCache, DynamicSlidingWindowLayer
 
-from consort.models.hf.packing import Place, packed, padded, write
+from consort.models.hf.packing import Place, packed, padded, rows_apart, write
 from consort.models.hf.products import FORMS, forms_of
 
 FAMILIES = frozenset(("bitnet", "llama", "mistral", "qwen2", "qwen3"))
@@ -158,12 +158,14 @@ class LeanModule:
         hidden = ids.clone() if ids.is_floating_point() else F.embedding(ids, self.embedding)
         cos, sin = self.angles(place.width + place.shift)
         turn = cos[place.positions], sin[place.positions]
+        apart = rows_apart(keys, values, place, [layer.sliding for layer in self.layers]) if place.apart else None
         for number, layer in enumerate(self.layers):
             if kept is not None:
                 kept.append(hidden.clone())
             x = layer.before(hidden)
             last = place.last if number == len(self.layers) - 1 else None
-            x = self._attend(layer, x, keys[number], values[number], turn, place, last)
+            own = None if apart is None else apart[number]
+            x = self._attend(layer, x, keys[number], values[number], turn, place, last, own)
             hidden = hidden if last is None else hidden[place.ends]
             layer.out.onto(hidden, x if layer.inner_norm is None else layer.inner_norm(x))
             x = layer.between(hidden)
@@ -186,8 +188,9 @@ class LeanModule:
         turn: tuple[Tensor, Tensor],
         place: Place,
         last: Place | None = None,
+        apart: Sequence[tuple[Tensor, Tensor]] | None = None,
     ) -> Float[Tensor, "asking out"]:
-        """What the new tokens see, or with `last` (`place.last`) those at the ends of rows."""
+        """What the new tokens see, or with `last` (`place.last`) those at the ends of rows; `apart`: see `Place`."""
         tokens, size, ends = x.shape[0], self.size, slice(None) if last is None else place.ends
         query, key = layer.query(x[ends]).reshape(-1, self.heads, size), layer.key(x).view(tokens, -1, size)
         value = layer.value(x).view(tokens, -1, size)
@@ -196,6 +199,8 @@ class LeanModule:
         query, key = _turned(query, (turn[0][ends], turn[1][ends])), _turned(key, turn)
         write(keys, key, place)
         write(values, value, place)
+        if apart is not None:
+            return self._attend_apart(query, apart)
         if place.first and last is None:
             return self._attend_from_the_start(layer, query, key, value, place)
         return self._attend_to_slots(
@@ -210,6 +215,16 @@ class LeanModule:
             q, k, v, mask, is_causal=mask is None, scale=self.scale, enable_gqa=self.heads != self.groups
         )
         return packed(out.transpose(1, 2), place).flatten(1)
+
+    def _attend_apart(self, query: Tensor, apart: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """One new token of each row with what the row holds; heads that share a key are folded as below."""
+        shared = self.heads // self.groups
+        folded = query.view(-1, 1, self.groups, shared, self.size)
+        out = [
+            F.scaled_dot_product_attention(q, keys, values, scale=self.scale)
+            for q, (keys, values) in zip(folded, apart, strict=True)
+        ]
+        return torch.cat(out).flatten(1)
 
     def _attend_to_slots(self, layer: Layer, query: Tensor, keys: Tensor, values: Tensor, place: Place) -> Tensor:
         """Query heads that share a key are folded into the token axis, so that keys are never repeated."""
@@ -243,6 +258,8 @@ def _typed(module: Any, kind: type) -> Any:
 
 def _linear(module: Any) -> Linear:
     found = _typed(module, nn.Linear)
+    if type(found.weight.data) is not torch.Tensor:
+        raise NotLean(f"weights of the type {type(found.weight.data).__name__}")
     return Linear(found.weight, found.weight.t(), found.bias)
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import chain
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from consort.core.types import Usage
@@ -20,10 +20,8 @@ from consort.models.base import Session
 from consort.models.cost import Meter
 from consort.models.hf.host import Host
 from consort.models.hf.lean_pass import LeanModule, NotLean
-from consort.models.hf.packing import Place, alike, last_of, portions
-
-_FEWEST = 16
-"""Slots of a new cache; a full one doubles."""
+from consort.models.hf.packing import Place, alike, last_of, portions, worth_it_apart
+from consort.models.hf.slot_memory import FEWEST, larger, move, selected, zeros
 
 
 class LeanSession:
@@ -40,8 +38,7 @@ class LeanSession:
 
     def _cache(self, batch: int, slots: int) -> Tensor:
         lean = self.lean
-        shape = (len(lean.layers), batch, lean.groups, slots, lean.size)
-        return torch.zeros(shape, dtype=lean.embedding.dtype, device=lean.embedding.device)
+        return zeros((len(lean.layers), batch, lean.groups, slots, lean.size), lean.embedding)
 
     @torch.no_grad()
     def feed(self, tokens: Sequence[Sequence[int]], *, last: bool = False) -> list[Float[Tensor, "new vocab"]]:
@@ -183,23 +180,14 @@ class LeanSession:
             self.lengths, self.offsets = [self.lengths[row] for row in rows], [self.offsets[row] for row in rows]
             width = max(self.lengths, default=0)
             if len(rows) <= had and len(set(rows)) == len(rows):
-                self._move(rows, width)
+                for store in (self.keys, self.values):
+                    move(store, rows, width)
                 self.meter.select(rows)
                 return self
             kept = torch.tensor(rows, dtype=torch.long, device=self.keys.device)
-            self.keys, self.values = (_selected(store, kept, width) for store in (self.keys, self.values))
+            self.keys, self.values = (selected(store, kept, width) for store in (self.keys, self.values))
         self.meter.select(rows)
         return self
-
-    def _move(self, rows: Sequence[int], width: int) -> None:
-        """Fewer rows in the memory of them all: only those that change their place are copied."""
-        moved = [place for place, row in enumerate(rows) if place != row]
-        if moved:
-            to = torch.tensor(moved, device=self.keys.device)
-            source = torch.tensor([rows[place] for place in moved], device=self.keys.device)
-            for store in (self.keys, self.values):
-                for layer in store[:, :, :, :width]:
-                    layer[to] = layer[source]
 
     def spent(self) -> list[dict[str, Usage]]:
         return self.meter.spent()
@@ -210,13 +198,16 @@ class LeanSession:
         self.lengths, self.offsets = [*self.lengths, *[0] * rows], [*self.offsets, *[0] * rows]
         had, needed = self.keys.shape[1], len(self.lengths)
         if needed > had:
-            slots = self.keys.shape[3]
-            for name in ("keys", "values"):
-                larger, store = self._cache(max(needed, 2 * had), slots), getattr(self, name)
-                larger[:, :had] = store
-                setattr(self, name, larger)
+            self._larger(max(needed, 2 * had), self.keys.shape[3])
         self.meter.admit(rows)
         return self
+
+    @torch.no_grad()
+    def copy_beginning(self, source: int, target: int, tokens: int) -> None:
+        """What a row has read first becomes that of an empty row (see `abilities.CopyingSession`)."""
+        for store in (self.keys, self.values):
+            store[:, target, :, :tokens] = store[:, source, :, :tokens]
+        self.lengths[target], self.offsets[target] = tokens, self.offsets[source]
 
     def _in_use(self) -> tuple[Tensor, Tensor]:
         """Keys and values of the rows that there are; memory may be there for more."""
@@ -258,9 +249,11 @@ class LeanSession:
             positions = positions + torch.tensor(ahead, device=device)[owners]
         place = Place(owners, offsets, slots, positions, counts, width, lengths[0] if same else None, first, {})
         place.shift = max(ahead)
+        if parents is None and most == 1 and not same and isinstance(self.lean, LeanModule):
+            place.apart = worth_it_apart(counts, lengths, width, self.keys)
         plain = parents is None and (first or (same and most == 1))
         for window in self.lean.windows:
-            free = plain and (window is None or width <= window)
+            free = place.apart or (plain and (window is None or width <= window))
             place.masks[window] = None if free else self._mask(place, starts, window, depths, parents)
         return place
 
@@ -314,11 +307,11 @@ class LeanSession:
     def _grow(self, slots: int) -> None:
         had = self.keys.shape[3]
         if slots > had:
-            room = max(_FEWEST, slots, 2 * had)
-            batch = self.keys.shape[1]
-            keys, values = self._cache(batch, room), self._cache(batch, room)
-            keys[:, :, :, :had], values[:, :, :, :had] = self.keys, self.values
-            self.keys, self.values = keys, values
+            self._larger(self.keys.shape[1], max(FEWEST, slots, 2 * had))
+
+    def _larger(self, batch: int, slots: int) -> None:
+        used = min(len(self.lengths), self.keys.shape[1]), max(self.lengths, default=0)
+        self.keys, self.values = (larger(store, batch, slots, used) for store in (self.keys, self.values))
 
 
 def _see_ancestors(seen: Tensor, parents: Sequence[int], start: int) -> None:
@@ -327,17 +320,6 @@ def _see_ancestors(seen: Tensor, parents: Sequence[int], start: int) -> None:
         if parent >= 0:
             seen[node, start:] = seen[parent, start:]
         seen[node, start + node] = True
-
-
-def _selected(
-    store: Float[Tensor, "layer row head slot size"], kept: Int[Tensor, " kept"], width: int
-) -> Float[Tensor, "layer kept head slot size"]:
-    """The rows `kept` of a cache whose first `width` slots are in use, in its own memory where they fit."""
-    if len(kept) > store.shape[1]:
-        return store[:, :, :, : width + _FEWEST].index_select(1, kept)
-    for layer in store[:, :, :, :width]:
-        layer[: len(kept)] = layer[kept]
-    return store
 
 
 class LeanOpener:

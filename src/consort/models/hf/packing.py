@@ -18,7 +18,7 @@ class Place:
     slot of the first new token where all rows have one and the same count and start, else None. `masks` are added to
     the scores of (row, new, slot), by sliding window; None where nothing is masked. `first`: every row begins here.
     `last` is the place of the tokens number `ends`, the last ones of the rows, where only these are wanted. Positions
-    are at most `shift` more than slots.
+    are at most `shift` more than slots. `apart`: rows of one new token attend one by one, to what they hold.
     """
 
     rows: Int[Tensor, " token"]
@@ -33,6 +33,7 @@ class Place:
     ends: Int[Tensor, " row"] | None = None
     last: Place | None = None
     shift: int = 0
+    apart: bool = False
 
     @property
     def most(self) -> int:
@@ -74,6 +75,38 @@ def alike(tokens: Sequence[Sequence[int]]) -> list[slice]:
             start, most, total = row, 0, 0
         most, total = max(most, len(new)), total + len(new)
     return [*cuts, slice(start, len(tokens))]
+
+
+_CALL = 2**14
+"""What attention of a row by itself costs in calls, as numbers read from the cache."""
+
+
+def worth_it_apart(counts: Sequence[int], lengths: Sequence[int], width: int, store: Tensor) -> bool:
+    """Whether rows with one new token each at most should attend one by one: on a CPU, where that spares reading.
+
+    Rows that hold less than `width`, or have no new token, read as much as the others if all attend together.
+    """
+    own = [length + 1 for length, count in zip(lengths, counts, strict=True) if count]
+    spared = (len(counts) * width - sum(own)) * store.shape[2] * store.shape[4] * 2
+    return store.device.type == "cpu" and spared > _CALL * len(own)
+
+
+def rows_apart(
+    keys: Float[Tensor, "layer row head slot size"],
+    values: Float[Tensor, "layer row head slot size"],
+    place: Place,
+    windows: Sequence[int | None],
+) -> list[list[tuple[Tensor, Tensor]]]:
+    """For each layer, of this window, the keys and values `1 head slot size` that each row's new token may see."""
+    ends = [(row, slot + 1) for row, slot in zip(place.rows.tolist(), place.slots.tolist(), strict=True)]
+    views = {}
+    for window in set(windows):
+        spans = [(row, slice(0 if window is None else max(0, end - window), end)) for row, end in ends]
+        views[window] = [
+            (keys[:, row : row + 1, :, span].unbind(), values[:, row : row + 1, :, span].unbind())
+            for row, span in spans
+        ]
+    return [[(k[number], v[number]) for k, v in views[window]] for number, window in enumerate(windows)]
 
 
 def last_of(x: Float[Tensor, "token ..."], counts: Sequence[int]) -> tuple[Float[Tensor, "row ..."], list[int]]:

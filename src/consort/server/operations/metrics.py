@@ -50,19 +50,16 @@ class Metrics:
             child = self._made[key] = metric.labels(*labels)
         return child
 
-    def text(self, depth: int) -> bytes:
+    def text(self, depth: int, in_flight: int) -> bytes:
         """All metrics as Prometheus reads them."""
         if self.registry is None:
             return b""
         from prometheus_client import generate_latest
 
         self.queue.set(depth)
+        self.flight.set(in_flight)
         found: bytes = generate_latest(self.registry)
         return found
-
-    def in_flight(self, count: int) -> None:
-        if self.registry is not None:
-            self.flight.set(count)
 
     def request(self, route: str, record: Record, seconds: float) -> None:
         if self.registry is None:

@@ -14,7 +14,7 @@ from consort.core.errors import BadParameter, ConsortError, Unsupported
 from consort.plan.expression import Call, Part, Reference, read_plan
 from consort.plan.references import has_weights
 from consort.server.run import Server
-from consort.server.table import split_source
+from consort.server.source import split_source
 
 LEAST_S = 2.0
 """A worker that dies sooner than this after its start is not replaced at once."""

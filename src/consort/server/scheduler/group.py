@@ -47,38 +47,55 @@ class Group:
         return sum(len(s.row.prompt) + s.row.limit for s in self.slots if s.ticket is not None)
 
     def admit(self, new: Sequence[Slot]) -> None:
-        """Rows for these slots: idle ones that have read the same beginning, other idle ones, or new ones."""
+        """Rows for these slots: idle ones that have read the same beginning, other idle ones, or new ones.
+
+        A beginning that a row at work shares is copied, where the session can copy.
+        """
         lengths = [len(slot.read) for slot in self.slots]
         fresh: list[Slot] = []
+        copies: list[tuple[int, int, int]] = []
         spent = self.session.spent() if any(s.ticket is None for s in self.slots) else []
+        givers = self.busy if self.idle and able(self.session, "copy") else []
         for slot in new:
             place, shared = self._donor(slot)
+            giver, more = self._sharing(slot, givers)
+            at = len(self.slots) + len(fresh) if place is None else place
+            kept = shared
+            if giver is not None and more >= LEAST_SHARED and more > shared:
+                copies.append((giver, at, more))
+                kept, shared = 0, more
+            slot.read, slot.unread, slot.cached = slot.unread[:shared], slot.unread[shared:], shared
+            slot.plain = place is None and not shared
             if place is None:
                 fresh.append(slot)
-                continue
-            slot.read, slot.unread, slot.cached = slot.unread[:shared], slot.unread[shared:], shared
-            slot.plain, slot.at_start = False, spent[place]
-            self.slots[place], lengths[place] = slot, shared
+            else:
+                slot.at_start, self.slots[place], lengths[place] = spent[place], slot, kept
         if lengths != [len(slot.read) for slot in self.slots] or len(fresh) < len(new):
             self.session.rollback(lengths)
         if fresh:
             self.session = self.session.admit(len(fresh))  # type: ignore[attr-defined]
             self.slots += fresh
+        for giver, at, count in copies:
+            self.session.copy_beginning(giver, at, count)  # type: ignore[attr-defined]
 
     def _donor(self, slot: Slot) -> tuple[int | None, int]:
         """An idle row to go on from, and how much of it; rows are kept for others as long as there are few."""
         resting = [i for i, other in enumerate(self.slots) if other.ticket is None]
-        best, shared = None, 0
-        for i in resting:
-            # one token is left to read: its logits are wanted
-            same = min(shared_prefix(self.slots[i].read, slot.unread), len(slot.unread) - 1)
-            if same > shared:
-                best, shared = i, same
+        best, shared = self._sharing(slot, resting)
         if best is not None and shared >= LEAST_SHARED:
             return best, shared
         if len(resting) >= max(1, self.idle):
             return min(resting, key=lambda i: self.slots[i].used), 0
         return None, 0
+
+    def _sharing(self, slot: Slot, rows: Sequence[int]) -> tuple[int | None, int]:
+        """Which of these rows has read most of what the slot is to read, and how much; one token is left to read."""
+        best, shared = None, 0
+        for i in rows:
+            same = min(shared_prefix(self.slots[i].read, slot.unread), len(slot.unread) - 1)
+            if same > shared:
+                best, shared = i, same
+        return best, shared
 
     def step(self) -> None:
         """One pass of the model for all rows at work. Whatever fails is the fault of rows that `fail` tells."""

@@ -1,15 +1,16 @@
-"""The compressor that fits what there is: a question, an encoder checkpoint, a small model, or nothing."""
+"""The compressor that fits what there is: a question, a small model, or nothing."""
 
 from __future__ import annotations
 
 from functools import cached_property
 from typing import Annotated, Any
 
+from consort.cooperate.compress.bm25 import terms
 from consort.cooperate.compress.compressor import Compressor, Job
 from consort.cooperate.compress.compressors import compressor
 from consort.cooperate.compress.compressors.bm25 import Bm25
 from consort.cooperate.compress.compressors.first import First
-from consort.cooperate.compress.compressors.hybrid import Hybrid
+from consort.cooperate.compress.compressors.longllmlingua import Longllmlingua
 from consort.cooperate.compress.compressors.selective import Selective
 from consort.cooperate.compress.parts import Compression
 from consort.core.params import Range
@@ -18,8 +19,9 @@ from consort.models.token_model import TokenModel
 
 @compressor(paper="2310.06839")
 class Auto(Compressor):
-    """Choose by what is there: with a question and a `scorer` `hybrid`, with a question alone `bm25`; without one
-    `selective`, or `first` where there is no scorer. `details` tells which.
+    """Choose by what is there: with a question `bm25`, which no small scorer has beaten where both share words; where
+    they share none, or no sentence is short enough, `longllmlingua` with a `scorer`. Without a question `selective`, or
+    `first` where there is no scorer. `details` tells which.
     """
 
     def __init__(self, scorer: TokenModel | None = None, *, rate: Annotated[float, Range(0, 1)] = 0.5) -> None:
@@ -31,13 +33,20 @@ class Auto(Compressor):
         return () if self.scorer is None else (self.scorer,)
 
     @cached_property
-    def _choices(self) -> dict[tuple[bool, bool], Compressor]:
-        found: dict[tuple[bool, bool], Compressor] = {(True, False): Bm25(), (False, False): First()}
-        if self.scorer is not None:
-            found |= {(True, True): Hybrid(self.scorer), (False, True): Selective(self.scorer)}
-        return found
+    def _without_question(self) -> Compressor:
+        return First() if self.scorer is None else Selective(self.scorer)
 
     def shorten(self, job: Job) -> list[Compression]:
-        chosen = self._choices[bool(job.question), self.scorer is not None]
+        if not job.question:
+            return self._done(self._without_question, job)
+        done = self._done(Bm25(), job)
+        asked = set(terms(job.question))
+        if self.scorer is None or (
+            any(one.text for one in done) and not asked.isdisjoint(w for text in job.texts for w in terms(text))
+        ):
+            return done
+        return self._done(Longllmlingua(self.scorer, order="original"), job)
+
+    def _done(self, chosen: Compressor, job: Job) -> list[Compression]:
         job.notes["chosen"] = chosen.name
         return chosen.shorten(job)

@@ -33,9 +33,10 @@ class Blend:
     """The doubt of several detectors. With `weights` their weighted mean; else what fitting found.
 
     Fitted, each doubt becomes a normal score by its quantile among the fit's answers (`by: logistic`), or the share of
-    wrong answers at its quantile (`isotonic`); a logistic regression weighs them. A doubt that is not known counts as
-    the middle one. `details` has the parts. The report of a fit has the cross-fitted AUROC, and the best single
-    detector's beside it.
+    wrong answers at its quantile (`isotonic`); a logistic regression weighs them. `by: equal` gives all normal scores
+    one weight: labels only tell then how probable a wrong answer is, which may be better where they are few. A doubt
+    that is not known counts as the middle one. `details` has the parts. The report of a fit has the cross-fitted
+    AUROC, and the best single detector's beside it.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Blend:
         detectors: Sequence[Detector],
         *,
         weights: Sequence[Annotated[float, Range(0, 1000000)]] = (),
-        by: Literal["logistic", "isotonic"] = "logistic",
+        by: Literal["logistic", "isotonic", "equal"] = "logistic",
         within: str = "",
         state: str = "",
     ) -> None:
@@ -107,8 +108,11 @@ class Blend:
         if len(rows) > 1:
             values["kinds"] = {kind: {"maps": maps[kind]} for kind in rows if kind}
         features = _placed(values, table)
-        given = [features, *((table.kinds == kind)[:, None] * OWN_RATE for kind in list(rows)[2:])]
+        own = features.mean(1, keepdims=True) if self.by == "equal" else features
+        given = [own, *((table.kinds == kind)[:, None] * OWN_RATE for kind in list(rows)[2:])]
         weights = logistic(np.hstack(given), y.astype(float), penalty)
+        if self.by == "equal":
+            weights = np.concatenate([np.full(features.shape[1], weights[0] / features.shape[1]), weights[1:]])
         _enter(values, weights, features.shape[1])
         return values
 

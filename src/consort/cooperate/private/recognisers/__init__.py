@@ -11,5 +11,15 @@ RECOGNISERS: Registry[Any] = Registry(
 )
 recogniser = RECOGNISERS.registrar()
 
-DEFAULT = ("email", "phone", "card", "iban", "ip_address", "api_key", "url_credentials", "chinese_id")
+DEFAULT = (
+    "email",
+    "phone",
+    "card",
+    "iban",
+    "ip_address",
+    "api_key",
+    "url_credentials",
+    "assigned_secret",
+    "chinese_id",
+)
 """The recognisers that need to be told nothing."""

@@ -10,8 +10,8 @@ from consort.cooperate.private.recognisers import recogniser
 from consort.cooperate.private.spans import Span, matches
 
 PATTERN = re.compile(
-    r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)"
-    r"|(?<![\w:])(?:[0-9a-f]{0,4}:){2,7}(?:(?:\d{1,3}\.){3}\d{1,3}|[0-9a-f]{0,4})(?![\w:])",
+    r"(?<![A-Za-z0-9_.])(?:\d{1,3}\.){3}\d{1,3}(?![A-Za-z0-9_]|\.\d)"
+    r"|(?<![A-Za-z0-9_:])(?:[0-9a-f]{0,4}:){2,7}(?:(?:\d{1,3}\.){3}\d{1,3}|[0-9a-f]{0,4})(?![A-Za-z0-9_:])",
     re.IGNORECASE,
 )
 

@@ -8,16 +8,17 @@ from collections.abc import Iterator
 from consort.cooperate.private.recognisers import recogniser
 from consort.cooperate.private.spans import Span
 
-USER = re.compile(r"(?<=://)[^\s/@:]{1,256}:[^\s/@]{1,256}(?=@)")
+USER = re.compile(r"(?<=://)[^\s/?#\"'<>]{1,1024}(?=@)")
 QUERY = re.compile(
-    r"(?<=[?&;])(?:api_?key|key|token|access_token|secret|password|passwd|pwd|sig|signature)=([^&\s#]{1,1024})",
+    r"(?<=[?&;#])(?:[\w.-]{0,64}(?:key|key_?id|token|secret|passw(?:or)?d|pwd|signature|credential|auth|session|"
+    r"session_?id)|sig|jwt|sid|code|otp|ticket)=([^&\s#\"'<>]+)",
     re.IGNORECASE,
 )
 
 
 @recogniser(paper="RFC 3986, user information")
 class UrlCredentials:
-    """`name:password` before the host of an address, and values of keys such as `token` in its query."""
+    """What stands before the host of an address, and values of keys such as `token` in its query or fragment."""
 
     def find(self, text: str) -> Iterator[Span]:
         for match in USER.finditer(text):

@@ -10,13 +10,14 @@ from consort.cooperate.private.recognisers import recogniser
 from consort.cooperate.private.spans import HIDDEN, Span
 from consort.core.errors import BadParameter
 
-GAP = r"[\s._\u00b7\u2010-\u2015-]{0,3}"
+SEPARATOR = r"[\s._'`\u00b4\u00b7\u02b9-\u02bd\u2010-\u2015\u2018\u2019\u201b\u2032-]"
+GAP = SEPARATOR + "{0,3}"
 """What may stand between the characters of a word and change nothing."""
 
 
 @recogniser(paper="the user's own list")
 class Words:
-    """The `words` in any case, with spaces, dots or dashes between their characters or without those they have.
+    """The `words` in any case, with spaces, dots, dashes or apostrophes between their characters or without them.
 
     `kind` is what their placeholders are called. Words of one or two characters are found as whole words alone.
     """
@@ -36,7 +37,7 @@ class Words:
 
 def _pattern(word: str) -> str:
     seen = unicodedata.normalize("NFKC", HIDDEN.sub("", word))
-    letters = [letter for letter in seen if not re.fullmatch(r"[\s._\u00b7\u2010-\u2015-]", letter)]
+    letters = [letter for letter in seen if not re.fullmatch(SEPARATOR, letter)]
     if not letters:
         raise BadParameter(f"{word!r} says nothing", field="words", hint="leave it out")
     if len(letters) <= 2:

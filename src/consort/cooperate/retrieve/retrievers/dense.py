@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
 
 from consort.cooperate.retrieve.encoding import Encoder, check_encoder, encoder_of
 from consort.cooperate.retrieve.retrievers import retriever
 from consort.knowledge.evidence import Evidence, checked
 from consort.knowledge.text_index import Index, TextIndex, check_index, opened
+
+Nearest = Callable[[Float[np.ndarray, "query size"], Sequence[str], int], list[list[Evidence]]]
 
 
 @retriever(paper="2004.04906")
@@ -35,10 +40,14 @@ class Dense:
         return encoder_of(self.texts, self.encoder)
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Evidence]]:
+        return self.found(self.texts.nearest, queries, k)
+
+    def found(self, nearest: Nearest, queries: Sequence[str], k: int) -> list[list[Evidence]]:
+        """What `nearest` gives for the vectors of the queries that say something."""
         checked(queries, k)
         asked = [i for i, query in enumerate(queries) if query.strip()]
         if not asked or not len(self.texts):
             return [[] for _ in queries]
         vectors = self.reader.embed([self.prefix + queries[i] for i in asked])
-        found = dict(zip(asked, self.texts.nearest(vectors, [queries[i] for i in asked], k), strict=True))
+        found = dict(zip(asked, nearest(vectors, [queries[i] for i in asked], k), strict=True))
         return [found.get(i, []) for i in range(len(queries))]

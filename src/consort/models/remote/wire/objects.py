@@ -9,10 +9,12 @@ from typing import Any
 from consort.core.types import Usage
 from consort.models.remote.wire.logprobs import LEAST
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
 
 def dumped(value: Any) -> bytes:
     """JSON in UTF-8. Raises ValueError for NaN, which JSON does not have."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
+    return _ENCODER.encode(value).encode("utf-8", "replace")
 
 
 def usage_object(usage: Usage, cached: int = 0) -> dict[str, Any]:
