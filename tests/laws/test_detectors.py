@@ -37,5 +37,5 @@ def test_laws_find_what_breaks_them() -> None:
 def test_a_file_without_what_is_needed_is_refused() -> None:
     from consort.core.errors import BadData
 
-    with pytest.raises(BadData, match="there are no source"):
+    with pytest.raises(BadData, match="there is no source"):
         detectors.get("ngram_precision")().detect([Case("a b")])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from consort.core.counted import counted
 from consort.core.errors import BadData
+from consort.core.separator import separator_of
 from consort.knowledge.tables import quoted
 
 WHOLE = re.compile(r"-?(?:0|[1-9]\d{0,17})")
@@ -37,8 +38,7 @@ def _table_in(file: Path) -> tuple[list[str], list[list[str]]]:
         with open(file, encoding="utf-8-sig", newline="") as lines:
             first = lines.readline()
             lines.seek(0)
-            apart = max(",;\t", key=first.count)
-            reader = csv.reader(lines, delimiter=apart, strict=True)
+            reader = csv.reader(lines, delimiter=separator_of(first), strict=True)
             rows = [(reader.line_num, row) for row in reader if row]
         names = rows.pop(0)[1]
     except (IndexError, csv.Error, UnicodeDecodeError):

@@ -183,8 +183,18 @@ class Leaving:
 async def unless_gone(work: Awaitable[T], call: Call) -> T:
     """What `work` gives; raises ClientGone, and ends it, once the client has closed the connection."""
     told = call.scope.get(LEAVING)
-    if not isinstance(told, Leaving):
-        return await _watched(work, call.receive)
+    if isinstance(told, Leaving):
+        return await _ended_by(work, told)
+    heard = Leaving()
+    leaving = asyncio.ensure_future(gone(call.receive))  # under a server that does not tell
+    leaving.add_done_callback(lambda _: heard.tell())
+    try:
+        return await _ended_by(work, heard)
+    finally:
+        leaving.cancel()
+
+
+async def _ended_by(work: Awaitable[T], leaving: Leaving) -> T:
     own, is_over, is_gone = asyncio.current_task(), False, False
     assert own is not None
 
@@ -194,9 +204,9 @@ async def unless_gone(work: Awaitable[T], call: Call) -> T:
             is_gone = True
             own.cancel()
 
-    told.heard.add(left)
+    leaving.heard.add(left)
     try:
-        if told.is_gone:
+        if leaving.is_gone:
             left()
         return await work
     except asyncio.CancelledError:
@@ -206,32 +216,7 @@ async def unless_gone(work: Awaitable[T], call: Call) -> T:
         raise ClientGone from None
     finally:
         is_over = True
-        told.heard.discard(left)
-
-
-async def _watched(work: Awaitable[T], receive: Receive) -> T:
-    """As `unless_gone`, under a server that does not tell: by a task that waits for the end of the connection."""
-    own, is_over, is_gone = asyncio.current_task(), False, False
-    assert own is not None
-
-    def left(_: object) -> None:
-        nonlocal is_gone
-        if not is_over:
-            is_gone = True
-            own.cancel()
-
-    leaving = asyncio.ensure_future(gone(receive))
-    leaving.add_done_callback(left)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if not is_gone:
-            raise
-        own.uncancel()
-        raise ClientGone from None
-    finally:
-        is_over = True
-        leaving.cancel()
+        leaving.heard.discard(left)
 
 
 def headers_of(scope: Scope) -> dict[str, str]:

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from consort.core.counted import counted
-from consort.core.errors import BadData, BadParameter, ConsortError, Incompatible, Unsupported
+from consort.core.errors import BadData, BadParameter, Incompatible, Unsupported
 from consort.core.params import name_of
 from consort.core.types import Completion, Prompt, Sampling, Usage
-from consort.ensemble.calls import Ledger, Pair, ReadingCost, ask, ask_likelihoods, checked_members, streamed
+from consort.ensemble.calls import Ledger, Pair, ReadingCost, ask, ask_likelihoods, checked_members, streamed_or_failed
 from consort.ensemble.features.ngrams import Ngrams
 from consort.ensemble.learning.fitting import Learned, Replay, learned_of, with_learned
 from consort.ensemble.learning.observations import Observed
@@ -202,20 +202,10 @@ class Router(ABC):
         order = self.ranked(scores)
         ledger = Ledger(costs=list(spent[0]))
         for m in map(int, order[0]):
-            begun = False
-            pieces = streamed(self.models[m], prompt, sampling, cancel)
-            try:
-                while True:
-                    piece = next(pieces)
-                    begun = True
-                    yield piece
-            except StopIteration as end:
-                answer = ledger.enter(self.labels[m], self.models[m], end.value)
+            outcome = yield from streamed_or_failed(self.models[m], prompt, sampling, cancel)
+            answer = ledger.enter(self.labels[m], self.models[m], outcome)
+            if answer is not None:
                 return self._completed(ledger, answer, scores[0], order[0])
-            except (ConsortError, OSError) as failure:
-                if begun:
-                    raise
-                ledger.enter(self.labels[m], self.models[m], failure)
         raise ledger.nobody()
 
     def score(self, pairs: Sequence[Pair]) -> list[float]:
