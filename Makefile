@@ -26,10 +26,12 @@ demo: .venv/done
 test: .venv/done
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: .venv/done
+lint: .venv/done
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+check: lint
 	$(BIN)/python -m pytest tests/test_layers.py tests/test_exported_names.py tests/docs
 
 # every kind of bad input that is known, given to the real program and server
