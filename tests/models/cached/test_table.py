@@ -77,6 +77,13 @@ def test_csv_list_and_gzip_say_the_same(tmp_path):
         assert table.answers == ((None, "hi"), (None, None)) and table.cost[0, 1] == 2
 
 
+def test_a_decimal_comma_is_one_in_numbers_alone(tmp_path):
+    (tmp_path / "t.csv").write_text("prompt;a;a_answer\n2,5;0,5;3,14\n")
+    table = open_table(tmp_path / "t.csv")
+    assert table.quality[0, 0] == 0.5 and table.answers == (("3,14",),)
+    assert table.find("2,5", 0) == 0
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -9,7 +9,7 @@ import json
 import re
 import zlib
 from bisect import bisect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -34,8 +34,11 @@ OPENING, NEXT = re.compile(r"\s*\[\s*(\])?"), re.compile(r"\s*([,\]])\s*")
 Raw = tuple[int, Mapping[str, Any]]
 
 
-def raw_rows(path: Path) -> Iterator[Raw]:
-    """Number of the line (of CSV: of the row, the header being the first) and columns of each row. Raises BadData."""
+def raw_rows(path: Path, is_text: Callable[[str], bool]) -> Iterator[Raw]:
+    """Number of the line (of CSV: of the row, the header being the first) and columns of each row. Raises BadData.
+
+    Numbers with a decimal comma, where semicolons stand between cells, get a point; `is_text` names columns of texts.
+    """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "no such file"
         raise BadData(what, field=str(path), hint="give a JSONL, JSON or CSV file of cached answers")
@@ -46,7 +49,7 @@ def raw_rows(path: Path) -> Iterator[Raw]:
         head: bytes = file.peek(HEAD)
         check_text(head[:HEAD], str(path))
         if {".csv", ".tsv"}.intersection(path.suffixes):
-            yield from _csv_rows(path, file)
+            yield from _csv_rows(path, file, is_text)
         elif head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
             yield from _listed_rows(path, _whole(path, file))
         else:
@@ -76,7 +79,7 @@ def _whole(path: Path, file: IO[bytes]) -> str:
     return content.decode("utf-8-sig")
 
 
-def _csv_rows(path: Path, file: IO[bytes]) -> Iterator[Raw]:
+def _csv_rows(path: Path, file: IO[bytes], is_text: Callable[[str], bool]) -> Iterator[Raw]:
     csv.field_size_limit(2**31 - 1)
     text = io.TextIOWrapper(file, "utf-8-sig", newline="")
     try:
@@ -92,9 +95,10 @@ def _csv_rows(path: Path, file: IO[bytes]) -> Iterator[Raw]:
                 columns = counted(len(names), "column")
                 hint = f"quote cells that hold separators or line breaks; the first line has {columns}"
                 raise BadData("has more or fewer cells than the first line", field=f"{path}:{number}", hint=hint)
+            row = {name: cell for name, cell in zip(names, cells, strict=True) if cell != ""}
             if separator == ";":
-                cells = [DECIMAL_COMMA.sub(r"\1.\2", cell) for cell in cells]
-            yield number, {name: cell for name, cell in zip(names, cells, strict=True) if cell != ""}
+                row = {n: cell if is_text(n) else DECIMAL_COMMA.sub(r"\1.\2", cell) for n, cell in row.items()}
+            yield number, row
     except csv.Error as fault:
         raise BadData(f"not CSV: {fault}", field=f"{path}:{reader.line_num}", hint="quote cells") from None
     finally:

@@ -159,10 +159,14 @@ _SIZES = {"quality": 1, "cost": 1, "tokens": 2}
 _KNOWN = frozenset((*PROMPTS, *GROUPS, *NOTES))
 
 
+def _is_text(column: str) -> bool:
+    return column in _KNOWN or any(SUFFIXES[end] == "answer" for end in SUFFIXES if column.endswith(end))
+
+
 def read_columns(path: Path, scale: Scale) -> Columns:
     """All rows of a table, with what every column holds settled. Raises BadData naming file and row."""
     found = Columns(path, scale)
-    for number, raw in raw_rows(path):
+    for number, raw in raw_rows(path, _is_text):
         found.add(number, raw)
     if not found.prompts:
         raise BadData("has no rows", field=str(path), hint="one prompt with its models' answers a row")
