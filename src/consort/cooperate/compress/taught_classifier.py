@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -25,9 +25,9 @@ from torch.nn.functional import cross_entropy
 from consort.cooperate.compress.compressor import Compressor
 from consort.cooperate.compress.parts import TOUCHED, Budget, Compression
 from consort.cooperate.compress.roles import parts_of
-from consort.cooperate.compress.soft.encoder import METADATA, read_state, reader_hash
+from consort.cooperate.compress.soft.encoder import METADATA, put_state, read_state, reader_hash
 from consort.cooperate.compress.token_classifier import Encoded, chunks, encode, frame, window_of
-from consort.core.errors import BadCheckpoint, BadData
+from consort.core.errors import BadData
 from consort.train.loop import Recipe, fit
 from consort.train.lora import Lora, LoraLinear, attach_lora
 
@@ -159,7 +159,8 @@ def with_state(loaded: tuple[Any, Any], file: str, rank: int) -> tuple[Any, Any]
     tokenizer, model = loaded
     tensors, _ = read_state(file, mode=MODE, reader=reader_hash(model))
     pupil = Pupil(model, rank, 0)
-    _put(pupil.learned(), tensors, file)
+    hint = "give the rank that it was learned with"
+    put_state(pupil.learned(), tensors, file, owner="classifier", hint=hint)
     with torch.no_grad():
         for name, part in list(model.named_modules()):
             if isinstance(part, LoraLinear):
@@ -167,14 +168,3 @@ def with_state(loaded: tuple[Any, Any], file: str, rank: int) -> tuple[Any, Any]
                 parent, _, own = name.rpartition(".")
                 setattr(model.get_submodule(parent), own, part.layer)
     return tokenizer, model.requires_grad_(False).eval()
-
-
-@torch.no_grad()
-def _put(parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor], file: str) -> None:
-    wrong = [n for n, p in parameters.items() if n not in tensors or tensors[n].shape != p.shape]
-    if wrong or set(tensors) - set(parameters):
-        named = (wrong or sorted(set(tensors) - set(parameters)))[0]
-        hint = "give the rank that it was learned with"
-        raise BadCheckpoint(f"{named} is not as this classifier needs it", field=file, hint=hint)
-    for name, parameter in parameters.items():
-        parameter.copy_(tensors[name])

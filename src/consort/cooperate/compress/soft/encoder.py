@@ -128,17 +128,23 @@ class Encoder(nn.Module):
         save_file({"added": self.added.detach().contiguous(), **tensors}, partial, metadata=written)
         partial.replace(file)
 
-    @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor], file: str) -> None:
         """Take what `read_state` gave. Raises BadCheckpoint for tensors that are not those of this encoder."""
-        wanted = {"added": self.added, **self.named_deltas()}
-        wrong = [name for name, p in wanted.items() if name not in tensors or tensors[name].shape != p.shape]
-        if wrong or set(tensors) - set(wanted):
-            named = (wrong or sorted(set(tensors) - set(wanted)))[0]
-            hint = "give the slots and the rank that it was learned with"
-            raise BadCheckpoint(f"{named} is not as this model needs it", field=file, hint=hint)
-        for name, parameter in wanted.items():
-            parameter.copy_(tensors[name])
+        hint = "give the slots and the rank that it was learned with"
+        put_state({"added": self.added, **self.named_deltas()}, tensors, file, owner="model", hint=hint)
+
+
+@torch.no_grad()
+def put_state(
+    parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor], file: str, *, owner: str, hint: str
+) -> None:
+    """Give parameters the values of a file, by name. Raises BadCheckpoint where names or shapes are not the same."""
+    wrong = [name for name, p in parameters.items() if name not in tensors or tensors[name].shape != p.shape]
+    if wrong or set(tensors) - set(parameters):
+        named = (wrong or sorted(set(tensors) - set(parameters)))[0]
+        raise BadCheckpoint(f"{named} is not as this {owner} needs it", field=file, hint=hint)
+    for name, parameter in parameters.items():
+        parameter.copy_(tensors[name])
 
 
 def read_state(file: str, *, mode: str, reader: str) -> tuple[dict[str, Tensor], Mapping[str, str]]:
