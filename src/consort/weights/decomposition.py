@@ -20,7 +20,9 @@ from consort.core.errors import BadParameter
 
 Way = Literal["auto", "exact", "gram", "random"]
 EXACT_SIDE = 1024
-"""Matrices whose smaller side is at most this are decomposed in float64."""
+"""Matrices whose smaller side is at most this are decomposed by LAPACK in float64."""
+SQUARED_PRECISION = 1e-4
+"""Of the largest: eigenvalues of a Gram matrix down to this have vectors true to 1e-3 in float32, to 1e-12 in float64."""
 OVERSAMPLING, POWER_ITERATIONS, PROBES = 10, 2, 8
 RANDOM_TOLERANCE = 1e-2
 """Of fresh probes' length: what a randomised decomposition may leave out."""
@@ -79,10 +81,11 @@ def decompose(
     """The singular value decomposition of `matrix`, its numerical rank at most, and at most `rank` directions.
 
     `tolerance`: singular values below this share of the largest count as zero; the default is max(out, in) times the
-    precision of the matrix's dtype. `way`: `exact` in float64 (float32 beyond `EXACT_SIDE`), `gram` squares the
-    condition number and is for values above 1e-7 of the largest, `random` for few directions of a large matrix, taken
-    only where probes say that it is near; `auto` chooses by the shape alone. Raises BadParameter for a matrix that is
-    not finite.
+    precision of the matrix's dtype. `way`: `exact` by LAPACK in float64, `gram` squares the condition number and is for
+    values above 1e-7 of the largest (in float32 where the last direction wanted is above .01, else in float64), `random`
+    for few directions of a large matrix, taken only where probes say that it is near; `auto` is exact up to
+    `EXACT_SIDE`, beyond it random for few directions and gram for many. Raises BadParameter for a matrix that is not
+    finite.
     """
     wanted = min(matrix.shape) if rank is None else min(rank, *matrix.shape)
     cut = tolerance if tolerance is not None else max(matrix.shape) * torch.finfo(matrix.dtype).eps
@@ -110,31 +113,36 @@ def energy_rank(s: Float[Tensor, "rank"], share: float) -> int:
 
 def _chosen(matrix: Tensor, wanted: int) -> Way:
     side = min(matrix.shape)
-    return "random" if side > EXACT_SIDE and (wanted + OVERSAMPLING) * 4 < side else "exact"
+    if side <= EXACT_SIDE:
+        return "exact"
+    return "random" if (wanted + OVERSAMPLING) * 4 < side else "gram"
 
 
 def _computed(matrix: Tensor, wanted: int, way: Way, key: bytes) -> Decomposition:
-    if way == "random":
-        return _random(matrix.double(), wanted, key) or _exact(matrix).first(wanted)
-    return (_gram(matrix.double()) if way == "gram" else _exact(matrix)).first(wanted)
+    if way == "exact":
+        return Decomposition(*torch.linalg.svd(matrix.double(), full_matrices=False)).first(wanted)
+    found = _random(matrix.double(), wanted, key) if way == "random" else None
+    return found or _gram(matrix, wanted)
 
 
-def _exact(matrix: Tensor) -> Decomposition:
-    single = min(matrix.shape) > EXACT_SIDE
-    found = torch.linalg.svd(matrix.float() if single else matrix.double(), full_matrices=False)
-    return Decomposition(*(part.double() for part in found))
-
-
-def _gram(matrix: Tensor) -> Decomposition:
+def _gram(matrix: Tensor, wanted: int) -> Decomposition:
     """By the eigenvectors of the smaller of M M^T and M^T M."""
     if matrix.shape[0] > matrix.shape[1]:
-        u, s, vt = _gram(matrix.mT)
+        u, s, vt = _gram(matrix.mT, wanted)
         return Decomposition(vt.mT, s, u.mT)
-    values, vectors = torch.linalg.eigh(matrix @ matrix.mT)
-    s, u = values.flip(0).clamp(min=0).sqrt(), vectors.flip(1)
+    if matrix.dtype != torch.float64 and wanted < len(matrix):
+        values, vectors = torch.linalg.eigh(matrix @ matrix.mT)
+        if float(values[-wanted]) > SQUARED_PRECISION * float(values[-1]):
+            return _of_eigenvectors(matrix, values, vectors, wanted)
+    wide = matrix.double()
+    return _of_eigenvectors(wide, *torch.linalg.eigh(wide @ wide.mT), wanted)
+
+
+def _of_eigenvectors(matrix: Tensor, values: Tensor, vectors: Tensor, wanted: int) -> Decomposition:
+    s, u = values.flip(0)[:wanted].clamp(min=0).sqrt(), vectors.flip(1)[:, :wanted]
     kept = s > 1e-7 * s[:1]
     u, s = u[:, kept], s[kept]
-    return Decomposition(u, s, (u / s).mT @ matrix)
+    return Decomposition(u.double(), s.double(), ((u / s).mT @ matrix).double())
 
 
 def _random(matrix: Tensor, rank: int, key: bytes) -> Decomposition | None:

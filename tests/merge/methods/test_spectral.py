@@ -140,3 +140,37 @@ def test_ways_of_decomposing_agree_and_results_are_kept():
         close(other.matrix, exact.matrix, 1e-3)
     hits = KEPT.hits
     assert decompose(matrix.clone(), way="exact", tolerance=1e-6) is exact and KEPT.hits == hits + 1
+
+
+@pytest.mark.parametrize("shape", [(40, 24), (24, 40), (32, 32)])
+@pytest.mark.parametrize("name", SPECTRAL)
+def test_the_way_of_large_matrices_gives_what_that_of_small_ones_does(name, shape, monkeypatch):
+    deltas = torch.randn(3, *shape, generator=torch.Generator().manual_seed(7))
+    deltas[2] = deltas[0] + 0.1 * deltas[2]
+    small = methods.get(name)(deltas)
+    monkeypatch.setattr("consort.weights.decomposition.EXACT_SIDE", 4)
+    monkeypatch.setattr("consort.merge.spectral.polar.EXACT_SIDE", 4)
+    close(methods.get(name)(deltas), small, 2e-3 * float(small.abs().max()))
+
+
+@pytest.mark.parametrize("small", [1e-1, 3e-3, 1e-5])
+def test_a_gram_matrix_is_squared_in_single_precision_only_where_that_is_harmless(small):
+    draw = torch.Generator().manual_seed(8)
+    u, v = (torch.linalg.qr(torch.randn(30, 30, generator=draw, dtype=torch.float64))[0] for _ in range(2))
+    matrix = (u * torch.logspace(0, float(torch.tensor(small).log10()), 30, dtype=torch.float64)) @ v.mT
+    first, exact = (decompose(matrix.float(), 29, way=way, tolerance=1e-7) for way in ("gram", "exact"))
+    assert float((first.s / exact.s - 1).abs().max()) < 1e-3
+    assert float((first.u - exact.u).abs().max()) < 5e-3
+
+
+@pytest.mark.parametrize("columns", [12, 60])
+def test_large_polar_factors_are_orthonormal_and_truncated(columns, monkeypatch):
+    draw = torch.Generator().manual_seed(9)
+    matrix = torch.linalg.qr(torch.randn(60, 12, generator=draw, dtype=torch.float64))[0]
+    matrix = torch.cat((matrix, torch.randn(60, columns - 12, generator=draw, dtype=torch.float64) * 0.1), 1)
+    twice = torch.cat((matrix[:, :30], matrix[:, :30]), 1)
+    exact = polar(matrix), polar(twice)
+    monkeypatch.setattr("consort.merge.spectral.polar.EXACT_SIDE", 4)
+    close(polar(matrix), exact[0], 1e-5)
+    close(polar(twice), exact[1], 1e-5)
+    assert int(torch.linalg.matrix_rank(polar(twice), rtol=1e-4)) == min(30, columns)
