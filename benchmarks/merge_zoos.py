@@ -4,13 +4,13 @@
     python benchmarks/merge_zoos.py FOLDER --signals [--zoos full]
 
 The coefficient c scales what a merge changes, B + c (M - B): the best on dev of .25, .5, 1, 2, 4, 8 and then of the two
-halfway to its neighbours. Test is read once. `full`, `lora`, `weave` are the shipped zoo: a seed draws the dev examples
-and what is random in a method; `compose` is FOLDER/zoo-SEED, another training for each seed: dev are programs of one
-skill, test are programs of two. A method's other arguments stay at their defaults, but spectral ones are also tried
-with embeddings merged like matrices and vectors summed. Methods that need statistics, one task's number or exactly one
-model are left out. A result is one JSON line of FOLDER/merges.jsonl; called again it goes on. `--signals` merges every
-pair by task arithmetic and prints Spearman's rank correlation of each signal with how little the
-log-likelihood of both skills' answers falls below the two experts' own.
+halfway to its neighbours. Test is read once. A seed is another training, other dev examples and other draws of a method
+that is random: `full`, `lora`, `weave` are the shipped zoo and FOLDER/lab-SEED (`consort lab train --seed`), `compose` is
+FOLDER/zoo-SEED: dev are programs of one skill, test are programs of two. A method's other arguments stay at their
+defaults, but spectral ones are also tried with embeddings merged like matrices and vectors summed. Methods that need
+statistics, one task's number or exactly one model are left out. A result is one JSON line of FOLDER/merges.jsonl; called
+again it goes on. `--signals` merges every pair by task arithmetic and prints Spearman's rank correlation of each signal
+with how little the log-likelihood of both skills' answers falls below the two experts' own.
 """
 
 from __future__ import annotations
@@ -81,13 +81,14 @@ def opened(name: str, seed: int, work: Path) -> Zoo:
         test = read_rows(folder / "tasks" / "compose-pairs" / "test.jsonl")
         names = {word: str(folder / f"compose-{word}") for word in programs.SKILLS}
         return _zoo(folder / "compose-base", names, dev, test)
-    base = lab.path("base")
+    folder = work / f"lab-{seed}" if seed else lab.path("base").parent
+    base = folder / "base"
+    task = folder / "tasks" / ("weave" if name == "weave" else "skills")
+    dev, test = (read_rows(task / f"{part}.jsonl") for part in ("dev", "test"))
     if name == "weave":
-        dev, test = (read_rows(lab.path("tasks/weave") / f"{part}.jsonl") for part in ("dev", "test"))
-        names = {f"weave-{i}": f"lab:weave-{i}" for i in range(3)}
+        names = {f"weave-{i}": str(folder / f"weave-{i}") for i in range(3)}
         return _zoo(base, names, random.Random(seed).sample(dev, 60), test)
-    dev, test = (read_rows(lab.path("tasks/skills") / f"{part}.jsonl") for part in ("dev", "test"))
-    words = {word: f"{base}+{lab.path(f'lora-{word}')}" if name == "lora" else f"lab:{word}" for word in SKILLS}
+    words = {word: f"{base}+{folder / f'lora-{word}'}" if name == "lora" else str(folder / word) for word in SKILLS}
     return _zoo(base, words, _drawn(dev, EACH_DEV, seed), test[: EACH_TEST * len(SKILLS)])
 
 
@@ -207,11 +208,10 @@ def _row(found: Mapping[Any, Any], zoo: str, method: str, seeds: Sequence[int]) 
         if "marks" in (reference := found.get((zoo, seed, "ties"), {})):
             ours.append(marks)
             theirs.append(_statistics(reference["marks"]))
-    joined = np.concatenate if zoo == "compose" else lambda found: np.mean(found, axis=0)  # one test for all seeds
     mean, told = (fmean(scores), f"{fmean(scores):.3f}") if scores else (-1.0, "–")
     difference = "–"
     if ours and method != "ties":
-        a, b = (joined(marks) for marks in (ours, theirs))
+        a, b = (np.concatenate(marks) for marks in (ours, theirs))
         low, high = difference_interval(a, b, ratio, np.empty(0), UNIT)
         difference = f"{float((a - b)[:, 0].mean()):+.3f} [{low:+.3f}, {high:+.3f}]"
     return mean, f"| {method} | " + " | ".join([*cells, told, difference]) + " |"

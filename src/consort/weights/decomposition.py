@@ -22,7 +22,7 @@ Way = Literal["auto", "exact", "gram", "random"]
 EXACT_SIDE = 1024
 """Matrices whose smaller side is at most this are decomposed by LAPACK in float64."""
 SQUARED_PRECISION = 1e-4
-"""Of the largest: eigenvalues of a Gram matrix down to this have vectors true to 1e-3 in float32, to 1e-12 in float64."""
+"""Of the largest: eigenvalues of a Gram matrix down to this have vectors true to 1e-3 in float32."""
 OVERSAMPLING, POWER_ITERATIONS, PROBES = 10, 2, 8
 RANDOM_TOLERANCE = 1e-2
 """Of fresh probes' length: what a randomised decomposition may leave out."""
@@ -82,8 +82,8 @@ def decompose(
 
     `tolerance`: singular values below this share of the largest count as zero; the default is max(out, in) times the
     precision of the matrix's dtype. `way`: `exact` by LAPACK in float64, `gram` squares the condition number and is for
-    values above 1e-7 of the largest (in float32 where the last direction wanted is above .01, else in float64), `random`
-    for few directions of a large matrix, taken only where probes say that it is near; `auto` is exact up to
+    values above 1e-7 of the largest (in float32 where the last direction wanted is above .01, else in float64),
+    `random` for few directions of a large matrix, taken only where probes say that it is near; `auto` is exact up to
     `EXACT_SIDE`, beyond it random for few directions and gram for many. Raises BadParameter for a matrix that is not
     finite.
     """
@@ -135,7 +135,8 @@ def _gram(matrix: Tensor, wanted: int) -> Decomposition:
         if float(values[-wanted]) > SQUARED_PRECISION * float(values[-1]):
             return _of_eigenvectors(matrix, values, vectors, wanted)
     wide = matrix.double()
-    return _of_eigenvectors(wide, *torch.linalg.eigh(wide @ wide.mT), wanted)
+    values, vectors = torch.linalg.eigh(wide @ wide.mT)
+    return _of_eigenvectors(wide, values, vectors, wanted)
 
 
 def _of_eigenvectors(matrix: Tensor, values: Tensor, vectors: Tensor, wanted: int) -> Decomposition:

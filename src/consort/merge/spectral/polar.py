@@ -33,7 +33,7 @@ def polar(matrix: Float[Tensor, "rows columns"], *, tolerance: float | None = No
 
 
 def _by_gram(matrix: Tensor, cut: float) -> Tensor:
-    """M times the inverse square root of M^T M, in float32 where a Cholesky factor shows that no eigenvalue is small."""
+    """M (M^T M)^{-1/2}, in float32 where a Cholesky factor shows that no eigenvalue is small."""
     columns = matrix.float()
     gram = columns.mT @ columns
     least = LEAST_SINGLE * gram.diagonal().mean()
