@@ -5,12 +5,12 @@
 
 The coefficient c scales what a merge changes, B + c (M - B): the best on dev of .25, .5, 1, 2, 4, 8 and then of the two
 halfway to its neighbours. Test is read once. A seed is another training, other dev examples and other draws of a method
-that is random: `full`, `lora`, `weave` are the shipped zoo and FOLDER/lab-SEED (`consort lab train --seed`), `compose` is
-FOLDER/zoo-SEED: dev are programs of one skill, test are programs of two. A method's other arguments stay at their
+that is random: `full`, `lora`, `weave` are the shipped zoo and FOLDER/lab-SEED (`consort lab train --seed`), `compose`
+is FOLDER/zoo-SEED: dev are programs of one skill, test are programs of two. A method's other arguments stay at their
 defaults, but spectral ones are also tried with embeddings merged like matrices and vectors summed. Methods that need
-statistics, one task's number or exactly one model are left out. A result is one JSON line of FOLDER/merges.jsonl; called
-again it goes on. `--signals` merges every pair by task arithmetic and prints Spearman's rank correlation of each signal
-with how little the log-likelihood of both skills' answers falls below the two experts' own.
+statistics, one task's number or exactly one model are left out. A result is one JSON line of FOLDER/merges.jsonl;
+called again it goes on. `--signals` merges every pair by task arithmetic and prints Spearman's rank correlation of each
+signal with how little the log-likelihood of both skills' answers falls below the two experts' own.
 """
 
 from __future__ import annotations
