@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from consort.core.errors import BadParameter
-from consort.zoo.signals import mergeability, of_deltas, shape_of
+from consort.weights.decomposition import decompose
+from consort.zoo.signals import interference, mergeability, of_deltas, shape_of
 
 D1 = torch.tensor([[3.0, 1], [0, 1], [2, 0]])
 D2 = torch.tensor([[1.0, -2], [2, 1], [0, 1]])
@@ -26,10 +27,19 @@ def test_numbers():
     assert shape_of(D1) == pytest.approx({"effective_rank": 1.715789, "stable_rank": 1.089722}, abs=1e-6)
 
 
+def test_interference():
+    assert interference([decompose(D1, 1), decompose(D2, 1)]) == pytest.approx(0.690494, abs=1e-6)
+    apart = torch.zeros(3, 2), torch.zeros(3, 2)
+    apart[0][0, 0], apart[1][1, 1] = 2.0, 5.0
+    assert interference([decompose(one) for one in apart]) == pytest.approx(0, abs=1e-12)
+    assert of_deltas(5 * D1, 5 * D2)["interference"] == pytest.approx(of_deltas(D1, D2)["interference"])
+
+
 def test_equal_changes_agree_and_a_change_of_zero_says_nothing():
     same = of_deltas(D1, D1)
     assert same == pytest.approx(
         {"cosine": 1, "sign_conflict": 0, "norm_ratio": 1, "overlap_left": 1, "overlap_right": 1, "alignment": 1}
+        | {"interference": 1}
     )
     assert of_deltas(D1, torch.zeros(3, 2)) == {"norm_ratio": 0.0}
 

@@ -30,6 +30,7 @@ LARGER_IS_BETTER: Mapping[str, bool] = {
     "overlap_left": True,
     "overlap_right": True,
     "alignment": True,
+    "interference": False,
 }
 """The signals, and whether more of one speaks for merging."""
 
@@ -51,7 +52,8 @@ def of_deltas(
 
     `cosine`; `sign_conflict`, the share of entries that both changed, in different directions; `norm_ratio`, the
     shorter over the longer; `overlap_left`, `overlap_right` = ‖U_1^T U_2‖² / k of the first k directions of outputs and
-    inputs; `alignment` = Σ s_a s_b |u_a·u_b| |v_a·v_b| / (‖s‖ ‖s'‖).
+    inputs; `alignment` = Σ s_a s_b |u_a·u_b| |v_a·v_b| / (‖s‖ ‖s'‖); `interference` of these directions as a share of
+    their singular values, 1 for copies.
     """
     dot, lengths = float((one.double() * other).sum()), [float(d.double().norm()) for d in (one, other)]
     if not all(lengths):
@@ -74,7 +76,18 @@ def _of_directions(first: Decomposition, second: Decomposition) -> dict[str, flo
         "overlap_left": float(left.square().sum()) / k,
         "overlap_right": float(right.square().sum()) / k,
         "alignment": float(aligned.sum() / (first.s.norm() * second.s.norm())),
+        "interference": interference((first, second)) / float(first.s.sum() + second.s.sum()),
     }
+
+
+def interference(tasks: Sequence[Decomposition]) -> float:
+    """‖(U^T U - I) diag(S) (V^T V - I)‖_1 of the directions of all tasks side by side: 0 where tasks do not meet.
+
+    Singular task interference of TSV-M (arXiv 2412.00081).
+    """
+    u, vt = torch.cat([one.u for one in tasks], 1), torch.cat([one.vt for one in tasks])
+    s, same = torch.cat([one.s for one in tasks]), torch.eye(len(vt), dtype=vt.dtype)
+    return float((((u.mT @ u - same) * s) @ (vt @ vt.mT - same)).abs().sum())
 
 
 def shape_of(delta: Float[Tensor, "out in"]) -> dict[str, float]:

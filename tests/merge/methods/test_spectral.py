@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from consort.core.errors import BadParameter
 from consort.merge import merge, methods
+from consort.merge.methods.ace import far_apart
 from consort.merge.spectral.polar import polar
 from consort.weights.decomposition import KEPT, decompose, energy_rank
 
@@ -16,7 +18,7 @@ A = torch.tensor([[4.0, 1, 0, 1], [0, 3, 1, 0], [2, 0, 1, 0], [1, 0, 0, 2]])
 B = torch.tensor([[1.0, 0, 2, 0], [1, 2, 0, 0], [0, 1, 3, 1], [0, 0, 1, -1]])
 LORA = (torch.tensor([[1.0], [0], [2]]) @ torch.tensor([[1.0, 1, 0, 0]]),
         torch.tensor([[0.0, 1], [1, 0], [1, 1]]) @ torch.tensor([[0.0, 1, 0, 1], [1, 0, 0, -1]]))  # fmt: skip
-SPECTRAL = [name for name in methods if methods.get(name).of_matrices]
+SPECTRAL = [name for name in methods if methods.get(name).of_matrices and name != "tsv_c"]
 ORTHOGONAL = ["actmerge", "iso_c", "iso_cts", "tsv_m", "wudi"]
 
 
@@ -69,6 +71,79 @@ def test_iso_c_stays_on_the_directions_there_are():
     close(found, expected)
     close(torch.linalg.svdvals(found)[:2], [3.249926, 3.249926])
     close(torch.linalg.svdvals(methods.get("iso_c")(torch.stack(LORA), mean="full"))[:2], [2.166617, 2.166617])
+
+
+def test_what_is_stored_of_a_task():
+    square = torch.randn(8, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert int(torch.linalg.matrix_rank(methods.get("tsv_c")(square, task=3), rtol=1e-4)) == 64 // 8
+    one = methods.get("tsv_c")
+    close(one(BOTH, task=1), decompose(D2, 1).matrix)
+    close(one(BOTH, task=1, rank=2), D2)
+    close(one(BOTH, task=0, energy=1.0), D1)
+    with pytest.raises(BadParameter, match="there are 2 models"):
+        one(BOTH, task=2)
+
+
+@pytest.mark.parametrize("models", [49, 98])
+def test_as_many_models_as_a_side_is_long_have_a_direction_each(models):
+    """The released int(side * (1 / N)) is 0 there, and the merge is the base."""
+    assert int(models * (1 / models)) == 0
+    stack = torch.randn(models, models, 3 * models, generator=torch.Generator().manual_seed(0))
+    assert methods.get("tsv_m")(stack).any()
+    assert methods.get("tsv_m")(BOTH.repeat(4, 1, 1)).any()
+
+
+def test_copies_of_a_task_are_its_first_part_and_not_what_the_released_programme_makes_of_them():
+    expected = [[3.056269, 0.779330], [0.239426, 0.061052], [1.877896, 0.478852]]
+    close(methods.get("tsv_m")(torch.stack((D1, D1)), rank=1), expected)
+    one = decompose(D1, 1)
+    u, v = torch.cat((one.u, one.u), 1), torch.cat((one.vt, one.vt)).mT
+    (a, _, b), (c, _, d) = (torch.linalg.svd(m, full_matrices=False) for m in (u, v))
+    released = (a @ b * torch.cat((one.s, one.s))) @ (c @ d).mT
+    assert float((released - torch.tensor(expected)).abs().max()) > 0.1
+
+
+def test_wudi_minimises_its_loss():
+    def loss(found):
+        return sum(float(((found - d) @ d.mT).square().sum() / d.square().sum()) for d in BOTH.double())
+
+    losses = [loss(x) for x in (methods.get("wudi")(BOTH).double(), BOTH.double().sum(0), BOTH.double().mean(0))]
+    assert losses == pytest.approx([4.820165, 12.133333, 6.060606], abs=1e-5)
+
+
+def test_wudi_is_actmerge_with_weights_of_one_over_the_squared_length():
+    weights = [1 / float(d.square().sum()) for d in BOTH]
+    close(methods.get("actmerge")(BOTH, weight=weights), methods.get("wudi")(BOTH))
+
+
+def test_common_and_own_directions_of_iso_cts():
+    """Two of each: of the sum, and the first of each residual; the released stack of the second pair has rank three."""
+    top = decompose((A + B).double(), 2)
+    own = [decompose(d - top.u @ (top.u.mT @ d), 1).s for d in (A.double(), B.double())]
+    close(torch.cat([*own, top.s]), [1.929784, 1.762765, 7.615770, 4.316149])
+    one = torch.tensor([[4.0, 0, 0, 1], [0, 3, 0, 0], [0, 0, 1, 0], [1, 0, 0, 2]], dtype=torch.float64)
+    other = torch.tensor([[1.0, 0, 0, 0], [0, 2, 1, 0], [0, 1, 3, 0], [0, 0, 0, -1]], dtype=torch.float64)
+    top = decompose(one + other, 2)
+    stacked = [decompose(d - top.u @ (top.u.mT @ d), 1).u for d in (one, other)] + [top.u]
+    close(torch.linalg.svdvals(torch.cat(stacked, 1)), [2**0.5, 1, 1, 0])
+    merged = methods.get("iso_cts")(torch.stack((one, other)).float(), common=0.5)
+    assert int(torch.linalg.matrix_rank(merged, rtol=1e-4)) == 3
+
+
+def test_the_core_of_dc_merge():
+    found = [decompose(d, 1) for d in (D1, D2)]
+    u, v = polar(torch.cat([one.u for one in found], 1)), polar(torch.cat([one.vt for one in found]).mT)
+    core = u.mT @ methods.get("dc_merge")(BOTH, rank=1, mask=False).double() @ v
+    close(core.abs(), [[3.508531, 0.117758], [0.562182, 2.255606]])
+    assert core[0, 1] * core[1, 0] > 0
+
+
+@pytest.mark.parametrize(("unit", "gamma"), [(1.0, 0.133531), (0.1, 1.958064), (0.01, 0.057622)])
+def test_the_released_ace_measures_how_far_traces_lie_apart_in_the_unit_of_the_weights(unit, gamma):
+    logs = torch.stack([(unit * c * d).square().sum() for c, d in ((1, D1), (3, D2))]).log()
+    assert float(logs.var() / logs.mean().square()) == pytest.approx(gamma, rel=1e-4)
+    assert far_apart(logs.exp(), released=True) == (gamma > 0.3)
+    assert far_apart(logs.exp(), released=False)
 
 
 def test_copies_count_once_where_directions_are_shared():

@@ -55,7 +55,7 @@ def _merged(
     deltas: Float[Tensor, "model out in"], released: bool, ridge: float, refined: float
 ) -> Float[Tensor, "out in"]:
     """No matrix of inputs by inputs is formed: the system is a diagonal and a few rows."""
-    far = _far_apart(deltas.square().sum((1, 2)), released)
+    far = far_apart(deltas.square().sum((1, 2)), released)
     centred = deltas - deltas.mean(1, keepdim=True)
     traces = centred.square().sum((1, 2)).clamp(min=1e-300)
     over = traces if far else torch.ones_like(traces)
@@ -96,7 +96,7 @@ def _solved(
     return over - solved @ (beside / diagonal)
 
 
-def _far_apart(traces: Float[Tensor, "model"], released: bool) -> bool:
+def far_apart(traces: Float[Tensor, "model"], released: bool) -> bool:
     logs = traces.log()
     spread = float(logs.var()) if len(logs) > 1 else 0.0
     return spread > GATE * float(logs.mean().square()) if released else spread > GATE
