@@ -63,10 +63,13 @@ def lab_checkpoints():
     return [open_checkpoint(path(name)) for name in ("mirror", "order", "base")]
 
 
-def test_the_command(capsys):
+def test_the_command_and_its_page(capsys, tmp_path):
     from consort.cli import main
 
+    command = ["zoo", "similarity", "lab:mirror", "lab:order", "--base", "lab:base", "--signals", "--json"]
     with pytest.raises(SystemExit) as ended:
-        main(["zoo", "similarity", "lab:mirror", "lab:order", "--base", "lab:base", "--signals", "--json"])
+        main([*command, "--out", str(tmp_path / "zoo.html")])
+    page = (tmp_path / "zoo.html").read_text("utf-8")
+    assert "mirror + order" in page and 'title="worst' in page
     document = json.loads(capsys.readouterr().out)
     assert not ended.value.code and document["signals"][0]["models"] == ["mirror", "order"]

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from pydantic import FiniteFloat, model_validator
 
 from consort.report.charts import EDGE, WIDTH, _cut, _join, _line, _svg, _text, x_title
-from consort.report.parts import text
+from consort.report.parts import number, table, tag, text
 from consort.report.schema import Part
 
 Table = Sequence[Sequence[float | None]]
@@ -26,6 +26,19 @@ class ClusterInfo(Part):
     fit: FiniteFloat | None = None
 
 
+class Worst(Part):
+    map: str
+    value: FiniteFloat
+
+
+class PairSignals(Part):
+    """Signals of how well two models may merge: means over their maps, and the map where each is worst."""
+
+    models: list[str]
+    mean: dict[str, FiniteFloat]
+    worst: dict[str, Worst] = {}
+
+
 class Kinship(Part):
     """Cosines of every pair of `models`, as results.json has them under `details.zoo`, and what was made of them."""
 
@@ -35,6 +48,7 @@ class Kinship(Part):
     threshold: FiniteFloat = 0.95
     clusters: list[ClusterInfo] = []
     harmful: dict[str, str] = {}
+    signals: list[PairSignals] = []
 
     @model_validator(mode="after")
     def _check_tables(self) -> Kinship:
@@ -133,6 +147,22 @@ def kinship_charts(names: Sequence[str], weights: Table, deltas: Table, threshol
     ]
 
 
+def signals_table(pairs: Sequence[PairSignals]) -> Markup:
+    """A row for each pair; a cell's title names the map where that signal is worst."""
+    names = list(dict.fromkeys(name for pair in pairs for name in pair.mean))
+    rows = [[" + ".join(pair.models), *(_signal(pair, name) for name in names)] for pair in pairs]
+    titles = ["pair", *(name.replace("_", " ") for name in names)]
+    return table(titles, rows, caption="How well pairs may merge, told before anything is merged", name="signals")
+
+
+def _signal(pair: PairSignals, name: str) -> Markup | None:
+    if name not in pair.mean:
+        return None
+    worst = pair.worst.get(name)
+    said = f"worst {number(worst.value)}: {worst.map}" if worst else ""
+    return tag("span", number(pair.mean[name]), title=said)
+
+
 def zoo_page(found: Mapping[str, Any], charts: Sequence[tuple[Markup, str]], *, title: str) -> str:
     """One self-contained HTML file: charts, then the clusters, then everything as JSON."""
     from consort.report.page import embedded
@@ -156,7 +186,9 @@ def zoo_page(found: Mapping[str, Any], charts: Sequence[tuple[Markup, str]], *, 
     figures = _join(
         Markup("<figure><figcaption>{}</figcaption>{}</figure>").format(caption, chart) for chart, caption in charts
     )
-    return str(head + Markup("<h1>{}</h1>").format(text(title)) + figures + listed + data)
+    pairs = [PairSignals.model_validate(one) for one in found.get("signals", [])]
+    told = signals_table(pairs) if pairs else Markup("")
+    return str(head + Markup("<h1>{}</h1>").format(text(title)) + figures + told + listed + data)
 
 
 def _square(x: float, y: float, side: float, value: float, bounds: tuple[float, float], digits: int) -> Markup:

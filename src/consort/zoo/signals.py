@@ -141,12 +141,12 @@ def _of_pair(a: int, b: int, rows: Sequence[tuple[str, int, Mapping[str, float]]
 
 
 def to_json(found: Sequence[Signals], names: Sequence[str]) -> list[dict[str, Any]]:
-    """The pairs as JSON, by the models' names."""
+    """The pairs as JSON, by the models' names, to six digits."""
     return [
         {
             "models": [names[one.a], names[one.b]],
-            "mean": dict(one.mean),
-            "worst": {k: {"map": m, "value": v} for k, (m, v) in one.worst.items()},
+            "mean": {k: round(v, 6) for k, v in one.mean.items()},
+            "worst": {k: {"map": m, "value": round(v, 6)} for k, (m, v) in one.worst.items()},
         }
         for one in found
     ]

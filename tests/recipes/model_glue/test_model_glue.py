@@ -53,7 +53,10 @@ def test_clusters_are_the_families_and_the_result_is_not_worse(run):
     assert {r["model"] for r in results["test"]} >= {"base", "mirror", "order", "b-base", "b-peel", "winner"}
     assert (out / "report.html").read_text("utf-8").count(">How alike the models are</h2>") == 1
     assert any(note.startswith("made by model_glue: 5 models") for note in found.notes)
-    assert read_run(out)[0].details["zoo"]["models"] == ["base", "mirror", "order", "b-base", "b-peel"]
+    zoo = read_run(out)[0].details["zoo"]
+    assert zoo["models"] == ["base", "mirror", "order", "b-base", "b-peel"]
+    assert [pair["models"] for pair in zoo["signals"]] == [["mirror", "order"]]
+    assert "How well pairs may merge" in (out / "report.html").read_text("utf-8")
 
 
 def test_a_rerun_evaluates_nothing(run, small, monkeypatch):

@@ -19,16 +19,21 @@ from consort.runs.folder import ZOO_FOLDER
 from consort.runs.pool import Member, families
 from consort.runs.trials import Candidate, Trials
 from consort.zoo import Similarities, architecture_families, similarities
+from consort.zoo.signals import mergeability
+from consort.zoo.signals import to_json as signals_to_json
 
 THRESHOLD = 0.95
 """How alike models are that are merged, by default."""
+COMPARED_ENTRIES = 4e9
+"""Signals of mergeability are told up to so many parameters times pairs: a few minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class MergedZoo:
     """What the recipe made of a zoo: the clusters' results, best first, and routers over them, cross-fitted.
 
-    `harmful` has the labels of the models left out, with reasons; `notes` is what else there is to say.
+    `harmful` has the labels of the models left out, with reasons; `signals` tell how well pairs may merge; `notes` is
+    what else there is to say.
     """
 
     zoo: Similarities
@@ -36,12 +41,14 @@ class MergedZoo:
     harmful: dict[str, str]
     groups: tuple[Group, ...]
     routers: tuple[Proposal, ...]
+    signals: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """The details of results.json that tell of a zoo."""
         clusters = [group.to_json() for group in self.groups]
         told = {"threshold": self.threshold, "clusters": clusters, "harmful": self.harmful}
+        told |= {"signals": list(self.signals)} if self.signals else {}
         return {"zoo": {**self.zoo.to_json(), **told}}
 
 
@@ -63,7 +70,9 @@ def merge_zoo(
     groups, said = merged_groups(trials, members, zoo, worth, base=base, threshold=threshold, without=tuple(harmful))
     routers, why = _routed(trials, groups)
     left_out = [f"{label} was left out as harmful: {reason}" for label, reason in harmful.items()]
-    return MergedZoo(zoo, threshold, harmful, tuple(groups), tuple(routers), (*left_out, *said, *why))
+    signals, unknown = _signals(members, base)
+    notes = (*left_out, *said, *why, *unknown)
+    return MergedZoo(zoo, threshold, harmful, tuple(groups), tuple(routers), tuple(signals), notes)
 
 
 def proposal_of(trials: Trials, group: Group) -> Proposal:
@@ -88,6 +97,22 @@ def _compared(members: Sequence[Member], base: str | None, cache: Path, force: b
     bases = [bases[group[0]] for group in architecture_families(bases)]
     checkpoints, names = [weights_of(m) for m in members], [m.label for m in members]
     return similarities(checkpoints, names=names, base=bases, cache=cache, force=force)
+
+
+def _signals(members: Sequence[Member], base: str | None) -> tuple[list[dict[str, Any]], list[str]]:
+    """Of every pair of each family whose base is known; or why they are not told."""
+    found, notes = [], []
+    for family in families(members)[0]:
+        below = base_among(family.members, base)
+        tuned = [member for member in family.members if member is not below]
+        if below is None or len(tuned) < 2:
+            continue
+        if (below.parameters or 0) * len(tuned) * (len(tuned) - 1) / 2 > COMPARED_ENTRIES:
+            notes.append(f"how well pairs may merge: consort zoo similarity … --base {below.reference} --signals")
+            continue
+        pairs = mergeability([weights_of(member) for member in tuned], weights_of(below))
+        found += signals_to_json(pairs, [member.label for member in tuned])
+    return found, notes
 
 
 def _routed(trials: Trials, groups: Sequence[Group]) -> tuple[list[Proposal], list[str]]:
