@@ -4,8 +4,8 @@
 
 Each replica is a process of its own that answers after `latency-ms` and takes `concurrency` requests at a time, as an
 engine takes a batch: what several replicas give is then theirs and not the client's. Printed are prompts a second by
-`generate` (threads) and by `answers` (one event loop), their ratio to one replica, the client's processor time, and what
-became of the prompts where one of four replicas is killed in the middle.
+`generate` (threads) and by `answers` (one event loop), their ratio to one replica, the client's processor time, and
+what became of the prompts where one of four replicas is killed in the middle.
 """
 
 from __future__ import annotations
