@@ -8,7 +8,7 @@ from typing import Any
 
 from consort.core.types import Completion, Usage
 from consort.models.remote.secret import Veil
-from consort.models.remote.wire.answers import choice_of, completion_of
+from consort.models.remote.wire.answers import check_given, choice_of, completion_of
 from consort.models.remote.wire.errors import is_error, reported
 from consort.models.remote.wire.events import DONE
 from consort.models.remote.wire.values import Answer, Broken, Choice, first_choice, json_of, speaker_of, typed, usage_of
@@ -34,6 +34,7 @@ class StreamState:
         if choice is None:
             return ""
         piece = choice_of(choice, is_piece=True)
+        check_given(piece)
         self.pieces.append(piece)
         self.finish = piece.finish or self.finish
         return piece.text
