@@ -48,8 +48,8 @@ def identity_of(member: Member) -> str:
     """What a member stands for, by its content: two references of equal identity give equal results.
 
     Of weights that is what their headers, config and tokenizer say and a part of each tensor; of cached answers the
-    whole file; of an endpoint its name and its first address, since more cannot be known: which of its replicas answers,
-    and with what patience it is asked, is no matter.
+    whole file; of an endpoint its name and first address, since more cannot be known: which of its replicas answers is
+    no matter, nor with what patience it is asked.
     """
     if member.checkpoint is not None:
         told = [{k: v for k, v in describe(leaf).items() if k != "name"} for leaf in leaves(member.checkpoint)]
