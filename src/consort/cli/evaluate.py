@@ -19,6 +19,9 @@ def evaluate(
     split: Annotated[str, typer.Option("--split", help="test | dev")] = "test",
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first examples.")] = None,
     seed: Seed = 0,
+    engine: Annotated[str, typer.Option("--engine", help="local | processes | ray | shared:FOLDER.")] = "local",
+    workers: Annotated[int, typer.Option("--workers", min=1, help="How many, of processes and ray.")] = 2,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Examples that a model is given at once.")] = 64,
     allow_remote_code: RemoteCode = False,
     allow_task_code: TaskCode = False,
     json: Json = False,
@@ -27,23 +30,30 @@ def evaluate(
     """Compare systems on a task: score with 95 % interval, paired difference to the best single, tokens, time."""
     from dataclasses import replace
 
-    from consort.core.progress import track
     from consort.evaluate import compare, comparison_table
-    from consort.evaluate import evaluate as run
-    from consort.plan import Reference, build, read_plan
+    from consort.plan import Reference, read_plan
     from consort.plan.places import check_places
     from consort.plan.references import open_task
+    from consort.runs.evaluation import evaluate_with
+    from consort.search.engine.workers import check_engine
 
+    check_engine(engine, workers)
     _check_names(systems)
     loaded = open_task(task, allow_code=allow_task_code)
     plans = {system: read_plan(system) for system in systems}
     check_places(plans.values())
-    results = []
-    with track("evaluating", total=len(plans)) as advance:
-        for system, plan in plans.items():
-            model = build(plan, "model", allow_remote_code=allow_remote_code)
-            results.append(replace(run(model, loaded, split=split, limit=limit, seed=seed), model=system))
-            advance(1)
+    found = evaluate_with(
+        engine,
+        plans,
+        loaded,
+        count=workers,
+        split=split,
+        limit=limit,
+        seed=seed,
+        batch=batch,
+        allow_remote_code=allow_remote_code,
+    )
+    results = [replace(result, model=system) for system, result in zip(plans, found, strict=True)]
     singles = [system for system, plan in plans.items() if isinstance(plan.root, Reference)]
     comparison = compare(results, singles=singles, seed=seed)
     if json:

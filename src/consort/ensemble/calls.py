@@ -122,8 +122,9 @@ def streamed_or_failed(
 
 def _is_remote(model: LanguageModel) -> bool:
     from consort.models.remote.model import RemoteModel
+    from consort.models.remote.replicas.model import Replicas
 
-    return all(isinstance(leaf, RemoteModel) for leaf in leaves(model))
+    return all(isinstance(leaf, RemoteModel | Replicas) for leaf in leaves(model))
 
 
 @dataclass(slots=True)

@@ -64,6 +64,16 @@ class Measured:
         self.usage += usage
         self.cost = add_cost(self.cost, cost)
 
+    def add(self, other: Measured) -> None:
+        """Add what was found of the examples that come next."""
+        self.rows += other.rows
+        self.answers += other.answers
+        self.details += other.details
+        self.pay(other.usage, other.cost)
+        self.truncated, self.unknown = self.truncated + other.truncated, self.unknown + other.unknown
+        self.ended.update(other.ended)
+        self.left_out += other.left_out
+
 
 def measure(model: Any, examples: Sequence[Example], metric: Metric, options: Options, *, batch: int) -> Measured:
     """Ask `model` about all examples, `batch` at a time.
@@ -72,21 +82,38 @@ def measure(model: Any, examples: Sequence[Example], metric: Metric, options: Op
     graded, both before the model is asked; BadCheckpoint where it answers with NaN or infinity.
     """
     require(model, metric, examples)
-    if metric.asks == "generate" and metric.is_ours:
-        for example in examples:
-            metric.statistics("", example)
+    check_gradable(metric, examples)
+    found = Measured()
+    with track(f"evaluating {model.name}", len(examples)) as advance:
+        for part in batches(examples, batch):
+            found.add(measured_batch(model, part, metric, options))
+            advance(len(part))
+    return complete(found, model.name)
+
+
+def measured_batch(model: Any, examples: Sequence[Example], metric: Metric, options: Options) -> Measured:
+    """What a model that has all abilities is found to do with examples that it is given together."""
     asks = {"generate": _generate, "completion": _generate, "score": _score, "logprobs": _logprobs}
     ask: Callable[..., None] = asks[metric.asks]
     found = Measured()
-    with track(f"evaluating {model.name}", len(examples)) as advance:
-        for part in _batches(examples, batch):
-            ask(model, part, metric, options, found)
-            advance(len(part))
+    ask(model, examples, metric, options, found)
+    return found
+
+
+def complete(found: Measured, name: str) -> Measured:
+    """What was found of all examples, with a row for each. Raises BadData, BadCheckpoint where it is no measurement."""
     found.fill()
     if not np.isfinite(np.array(found.rows)).all():
         hint = "look for NaN in its weights; lower the coefficients of a merge"
-        raise BadCheckpoint("its probabilities are not finite numbers", field=model.name, hint=hint)
+        raise BadCheckpoint("its probabilities are not finite numbers", field=name, hint=hint)
     return found
+
+
+def check_gradable(metric: Metric, examples: Sequence[Example]) -> None:
+    """Raise BadData for a target that a metric of ours cannot grade."""
+    if metric.asks == "generate" and metric.is_ours:
+        for example in examples:
+            metric.statistics("", example)
 
 
 def require(model: Any, metric: Metric, examples: Sequence[Example]) -> None:
@@ -210,6 +237,7 @@ def _plain(tokenizer: Any, tokens: Sequence[int]) -> str:
     return str(tokenizer.decode(tokens[1:] if tokens[0] == tokenizer.bos else tokens))
 
 
-def _batches(examples: Sequence[Example], size: int) -> Iterator[Sequence[Example]]:
+def batches(examples: Sequence[Example], size: int) -> Iterator[Sequence[Example]]:
+    """The examples, `size` at a time."""
     for start in range(0, len(examples), size):
         yield examples[start : start + size]

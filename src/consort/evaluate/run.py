@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from time import perf_counter
 from typing import Any
@@ -67,29 +69,65 @@ def evaluate(
     20
     """
     _check_given(model, task)
-    if limit is not None and limit < 1:
-        raise BadParameter(f"{limit} examples cannot be measured", field="limit", hint="give 1 or more")
-    metric = find_metric(task.metric, task.metric_options)
-    examples = task.split(split, seed=seed)[:limit]
+    asked = Asked.of(task, split=split, limit=limit, seed=seed)
     started = perf_counter()
-    try:
-        found = measure(model, examples, metric, task.options, batch=batch)
-    except BadData as fault:
-        if fault.field and fault.field.startswith("line "):
-            fault.field = f"{task.name} ({split}): {fault.field}"
-        raise
-    seconds = perf_counter() - started
+    with asked.placed():
+        found = measure(model, asked.examples, asked.metric, task.options, batch=batch)
+    result = result_of(found, asked, name=model.name, vocabulary=vocabulary_of(model), seconds=perf_counter() - started)
+    if not keep_answers:
+        return result
+    details = tuple(map(plain_details, found.details)) if any(found.details) else ()
+    return replace(result, answers=tuple(found.answers), details=details)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of a model: examples of a split of a task, graded by its metric."""
+
+    task: Task
+    split: str
+    seed: int
+    metric: Metric
+    examples: tuple[Example, ...]
+
+    @classmethod
+    def of(cls, task: Task, *, split: str, limit: int | None, seed: int) -> Asked:
+        """Raises BadParameter, BadData, UnknownName for what cannot be asked."""
+        if limit is not None and limit < 1:
+            raise BadParameter(f"{limit} examples cannot be measured", field="limit", hint="give 1 or more")
+        metric = find_metric(task.metric, task.metric_options)
+        return cls(task, split, seed, metric, tuple(task.split(split, seed=seed)[:limit]))
+
+    @contextmanager
+    def placed(self) -> Iterator[None]:
+        """Within it, an error of an example says of which task it is one."""
+        try:
+            yield
+        except BadData as fault:
+            if fault.field and fault.field.startswith("line "):
+                fault.field = f"{self.task.name} ({self.split}): {fault.field}"
+            raise
+
+
+def vocabulary_of(model: Any) -> str | None:
+    """Which tokens a model has, None where that is not known."""
+    return getattr(getattr(model, "tokenizer", None), "vocabulary_key", None)
+
+
+def result_of(found: Measured, asked: Asked, *, name: str, vocabulary: str | None, seconds: float) -> Result:
+    """The result of what was measured, without answers; odd endings are told."""
+    metric, examples = asked.metric, asked.examples
     if odd := found.odd:
         told = ", ".join(f"{n} by {reason}" for reason, n in odd.items())
-        log.warning("%s on %s: of %d answers ended %s", model.name, task.name, len(examples), told)
+        log.warning("%s on %s: of %d answers ended %s", name, asked.task.name, len(examples), told)
     rows = np.array(found.rows)
     return Result(
-        model=model.name,
-        task=task.name,
-        split=split,
+        model=name,
+        task=asked.task.name,
+        split=asked.split,
         metric=metric.name,
         score=float(metric.aggregate(rows.sum(0))),
-        interval=interval_of(rows, metric.aggregate, span=metric.span, seed=seed),
+        interval=interval_of(rows, metric.aggregate, span=metric.span, seed=asked.seed),
         statistics=tuple(found.rows),
         examples_key=key_of_examples(examples),
         groups=_by_group(examples, rows, metric),
@@ -97,9 +135,7 @@ def evaluate(
         cost=found.cost,
         seconds=seconds,
         figures=_figures(rows, metric, found),
-        vocabulary=getattr(getattr(model, "tokenizer", None), "vocabulary_key", None),
-        answers=tuple(found.answers) if keep_answers else (),
-        details=tuple(map(plain_details, found.details)) if keep_answers and any(found.details) else (),
+        vocabulary=vocabulary,
     )
 
 

@@ -18,6 +18,7 @@ _HOMES = {
     "LanguageModel": "base",
     "Meter": "cost",
     "RemoteModel": "remote.model",
+    "Replicas": "remote.replicas.model",
     "Scorer": "base",
     "Session": "base",
     "TokenModel": "token_model",
@@ -25,7 +26,7 @@ _HOMES = {
     "joined": "cost",
     "labels": "cost",
     "load_model": "hf.loading",
-    "remote_model": "remote.model",
+    "remote_model": "remote.opening",
 }
 
 __all__, __getattr__ = lazy_names(__name__, _HOMES)

@@ -103,7 +103,7 @@ def _no_folder(what: str) -> Callable[[str], Path]:
 
 
 def _endpoint(text: str, _: MutableMapping[str, Any]) -> Any:
-    from consort.models.remote.model import remote_model
+    from consort.models.remote.opening import remote_model
 
     return remote_model(text)
 

@@ -48,7 +48,8 @@ def identity_of(member: Member) -> str:
     """What a member stands for, by its content: two references of equal identity give equal results.
 
     Of weights that is what their headers, config and tokenizer say and a part of each tensor; of cached answers the
-    whole file; of an endpoint its reference, since more cannot be known.
+    whole file; of an endpoint its name and first address, since more cannot be known: which of its replicas answers is
+    no matter, nor with what patience it is asked.
     """
     if member.checkpoint is not None:
         told = [{k: v for k, v in describe(leaf).items() if k != "name"} for leaf in leaves(member.checkpoint)]
@@ -58,7 +59,9 @@ def identity_of(member: Member) -> str:
 
         file, column = split_reference(member.reference)
         return key_of(["table", column, sha256_of(Path(file))])
-    return key_of(["endpoint", member.reference])
+    from consort.models.remote.reference import identity_of as endpoint_of
+
+    return key_of(["endpoint", endpoint_of(member.reference)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,13 @@ class Busy(Failure):
     """The endpoint is well and asks to wait."""
 
 
+class Unanswered(EnvironmentFailure):
+    """What a Failure is where it is not tried again at this endpoint; `wait` is what it asks for, `is_busy` if Busy."""
+
+    wait: float | None = None
+    is_busy: bool = False
+
+
 class Absent(Exception):
     """The endpoint has no such path."""
 

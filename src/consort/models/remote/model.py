@@ -1,15 +1,13 @@
 """Any OpenAI-compatible endpoint as a language model: `openai:NAME@BASE_URL`.
 
 The key comes from the environment only, and is neither stored nor shown. Redirects are not followed. A request is tried
-again here and nowhere else.
+again here, or, of a model at several addresses, by `replicas`, and nowhere else.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,28 +16,27 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from consort.core.binding import described
-from consort.core.counted import counted
 from consort.core.errors import BadParameter, Unsupported
 from consort.core.prompts import check_list
 from consort.core.types import Completion, Prompt, Sampling
+from consort.models.remote.endings import Endings
 from consort.models.remote.failures import Absent, Failure, Refused
 from consort.models.remote.habits import Habits
 from consort.models.remote.options import PLAIN, Options, checked
-from consort.models.remote.reference import PREFIX, check_url, reference_text, split_reference
+from consort.models.remote.reference import PREFIX, check_url, reference_text
 from consort.models.remote.secret import Key
 from consort.models.remote.streaming import GRACE_S, awaited_pieces, read_to_its_end, started
 from consort.models.remote.ways import Way, finished
-from consort.models.remote.wire.answers import USUAL, answer_of, completion_of, raw_choice
+from consort.models.remote.wire.answers import answer_of, completion_of, raw_choice
 from consort.models.remote.wire.echo import Untold, echoed_logprob
 from consort.models.remote.wire.events import events_of, lines_of
 from consort.models.remote.wire.requests import CHAT, COMPLETIONS, echo_payload, payload
 from consort.models.remote.wire.stream import StreamState, stream_of
-from consort.models.remote.wire.values import json_of
+from consort.models.remote.wire.values import json_of, speaker_of
 
 if TYPE_CHECKING:
     from consort.models.remote.transport import Flow, Transport
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -56,7 +53,8 @@ class RemoteModel:
 
     What the endpoint refuses and can be done without (logprobs, seed, stream_options, max_tokens by that name) is left
     out from then on and told once. Answers that ended by anything but "stop" or "length" are told, and counted in
-    `ended`.
+    `ended`. `speaker` is what the last answer said of who gave it, and where a text is sent to. Where it is not
+    `patient` nothing is tried again.
 
     Raises EnvironmentFailure where the endpoint does not answer in time or not rightly; UnknownName for a model that it
     does not have, BadParameter for what it refuses, for a URL that is none and for a key that cannot be sent.
@@ -80,6 +78,7 @@ class RemoteModel:
         cooldown_s: float = Options.cooldown_s,
         sleep: Callable[[float], None] = time.sleep,
         http: Any = None,
+        patient: bool = True,
     ) -> None:
         host = check_url(base_url)
         if not name:
@@ -89,13 +88,14 @@ class RemoteModel:
         self.model, self.base_url, self.source = (
             name,
             base_url.rstrip("/"),
-            reference_text(name, base_url, self.settings),
+            reference_text(name, [base_url], self.settings),
         )
-        self.name, self.sleep, self.http = name, sleep, http
+        self.name, self.sleep, self.http, self.patient = name, sleep, http, patient
         default = "OPENAI_API_KEY" if host == "api.openai.com" else "CONSORT_API_KEY"
         self.key = Key(api_key_env or default, is_asked=api_key_env is not None)
         self.habits, self.speaks_completions = Habits(self.source), True
-        self.ended: Counter[str] = Counter()
+        self.ended = Endings(name)
+        self.speaker: dict[str, str] = {}
 
     @property
     def concurrency(self) -> int:
@@ -113,7 +113,7 @@ class RemoteModel:
         from consort.models.remote.transport import Transport
 
         kept = {name: value for name, value in self.settings.items() if name != "api_key_env"}
-        return Transport(self.base_url, key=self.key, sleep=self.sleep, http=self.http, **kept)
+        return Transport(self.base_url, key=self.key, sleep=self.sleep, http=self.http, patient=self.patient, **kept)
 
     def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
         """One completion for each prompt, in order. The first failure is raised; what is under way is let finish."""
@@ -122,8 +122,8 @@ class RemoteModel:
         check_list(prompts)
         check(sampling, len(prompts))
         way = self.transport.blocking
-        answers = self._each(lambda i: finished(self._answer(prompts[i], sampling, i, way)), len(prompts))
-        self._tell(answers)
+        answers = self._each(lambda i: finished(self.answer(prompts[i], sampling, i, way)), len(prompts))
+        self.ended.tell(answers)
         return answers
 
     async def answers(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Completion]:
@@ -133,13 +133,13 @@ class RemoteModel:
         check_list(prompts)
         check(sampling, len(prompts))
         way = self.transport.heres.get()
-        tasks = [asyncio.ensure_future(self._answer(p, sampling, i, way)) for i, p in enumerate(prompts)]
+        tasks = [asyncio.ensure_future(self.answer(p, sampling, i, way)) for i, p in enumerate(prompts)]
         try:
             found = [await task for task in tasks]
         finally:
             for task in tasks:
                 task.cancel()
-        self._tell(found)
+        self.ended.tell(found)
         return found
 
     def stream(
@@ -169,7 +169,7 @@ class RemoteModel:
             raise refusal.error from None
         finally:
             pieces.close()
-        self._tell([found])
+        self.ended.tell([found])
         return _timed(found, self.name, time.perf_counter() - begun)
 
     async def pieces(self, prompt: Prompt, sampling: Sampling = Sampling()) -> AsyncGenerator[str | Completion, None]:
@@ -177,10 +177,12 @@ class RemoteModel:
         from consort.models.decoding.sampling import check
 
         check(sampling, 1)
-        begun, way = time.perf_counter(), self.transport.heres.get()
+        begun, way, heard = time.perf_counter(), self.transport.heres.get(), StreamState()
 
         async def begin(path: str, body: dict[str, Any], deadline: float) -> tuple[str | Completion, Any]:
-            pieces = awaited_pieces(self.transport, path, body, deadline, way)
+            nonlocal heard
+            heard = StreamState(self.key.veil())
+            pieces = awaited_pieces(self.transport, path, body, deadline, way, heard)
             return await anext(pieces), pieces
 
         one, rest = await self._asked(prompt, sampling, 0, begin, way, stream=True)
@@ -195,7 +197,8 @@ class RemoteModel:
             raise refusal.error from None
         finally:
             await rest.aclose()
-        self._tell([one])
+        self.ended.tell([one])
+        self.speaker |= heard.speaker
         yield _timed(one, self.name, time.perf_counter() - begun)
 
     async def leave(self) -> None:
@@ -208,12 +211,13 @@ class RemoteModel:
         The continuation is what a local model takes for it (see `decoding.score`). An empty one scores 0. Raises
         Unsupported where the endpoint tells none, or none that are of the text.
         """
-        return self._each(lambda number: self._score(*pairs[number]), len(pairs))
+        way = self.transport.blocking
+        return self._each(lambda number: finished(self.likelihood(*pairs[number], way)), len(pairs))
 
-    def _score(self, context: str, continuation: str) -> float:
+    async def likelihood(self, context: str, continuation: str, way: Way) -> float:
+        """As `score`, of one pair."""
         if not continuation:
             return 0.0
-        way = self.transport.blocking
         deadline = self.transport.deadline(way)
         body = echo_payload(self.model, context + continuation)
         hint = "an endpoint with echo and logprobs, or a local model"
@@ -223,7 +227,7 @@ class RemoteModel:
 
         try:
             attempt = partial(self.transport.post, COMPLETIONS, body, read, deadline, way)
-            return finished(self.transport.tried(attempt, deadline, way))
+            return await self.transport.tried(attempt, deadline, way)
         except Untold as fault:
             raise Unsupported(str(fault), field=self.name, hint=hint) from None
         except Absent:
@@ -240,11 +244,17 @@ class RemoteModel:
         with ThreadPoolExecutor(max_workers=max(1, min(self.concurrency, count))) as pool:
             return list(pool.map(one, range(count)))
 
-    async def _answer(self, prompt: Prompt, sampling: Sampling, number: int, way: Way) -> Completion:
+    async def answer(self, prompt: Prompt, sampling: Sampling, number: int, way: Way) -> Completion:
+        """The completion of one prompt, the one of that `number` among those of the sampling's seeds."""
         begun = time.perf_counter()
 
+        def read(answer: Any) -> Completion:
+            found = completion_of(answer_of(answer))
+            self.speaker |= speaker_of(answer)
+            return found
+
         async def post(path: str, body: dict[str, Any], deadline: float) -> Completion:
-            return await self.transport.post(path, body, lambda a: completion_of(answer_of(a)), deadline, way)
+            return await self.transport.post(path, body, read, deadline, way)
 
         found = await self._asked(prompt, sampling, number, post, way)
         return _timed(found, self.name, time.perf_counter() - begun)
@@ -275,9 +285,9 @@ class RemoteModel:
                 if not self.habits.learn(refusal, body):
                     raise refusal.error from None
             else:
-                self.speaks_completions = self.speaks_completions and (
-                    path == COMPLETIONS or not isinstance(prompt, str)
-                )
+                if isinstance(prompt, str):
+                    self.speaks_completions = path == COMPLETIONS
+                    self.speaker["path"] = path
                 return found
 
     def _pieces(
@@ -286,11 +296,15 @@ class RemoteModel:
         heard = StreamState(self.key.veil())
         with read_to_its_end(heard), self.transport.stream(path, body, deadline, gone) as flow:
             if flow.kind.partition(";")[0].strip() == "application/json":
-                found = completion_of(answer_of(heard.veil.over(json_of(b"".join(flow.chunks)))))
+                whole = heard.veil.over(json_of(b"".join(flow.chunks)))
+                found, heard.speaker = completion_of(answer_of(whole)), speaker_of(whole)
                 if found.text:
                     yield found.text
-                return found
-            return (yield from stream_of(self._events(flow, heard), heard, gone))
+            else:
+                found = yield from stream_of(self._events(flow, heard), heard, gone)
+            self.speaker |= heard.speaker
+            return found
+        self.speaker |= heard.speaker
         return heard.completion()
 
     def _events(self, flow: Flow, heard: StreamState) -> Iterator[str]:
@@ -299,21 +313,6 @@ class RemoteModel:
             yield data
             if heard.finish is not None:
                 flow.deadline = min(flow.deadline, self.transport.clock() + GRACE_S)
-
-    def _tell(self, answers: Sequence[Completion]) -> None:
-        """Count the answers that ended otherwise than answers do, and say so the first time."""
-        odd = Counter(answer.finish_reason for answer in answers if answer.finish_reason not in USUAL)
-        for reason in odd:
-            if reason not in self.ended:
-                shown = f"{odd[reason]} of {counted(len(answers), 'answer')}"
-                log.warning("%s: %s ended by %r; `finish_reason` tells which", self.name, shown, reason)
-        self.ended += odd
-
-
-def remote_model(reference: str, **options: Any) -> RemoteModel:
-    """The model that `openai:NAME@BASE_URL` names (see remote/reference.py). Raises BadParameter for anything else."""
-    name, base_url, given = split_reference(reference)
-    return RemoteModel(name, base_url, **{**given, **options})
 
 
 def _timed(completion: Completion, name: str, seconds: float) -> Completion:

@@ -11,7 +11,7 @@ from consort.models.remote.failures import Failure
 from consort.models.remote.wire.answers import answer_of, completion_of
 from consort.models.remote.wire.events import DONE, data_of
 from consort.models.remote.wire.stream import StreamState
-from consort.models.remote.wire.values import json_of
+from consort.models.remote.wire.values import json_of, speaker_of
 
 if TYPE_CHECKING:
     from consort.models.remote.transport import Transport
@@ -32,15 +32,15 @@ def read_to_its_end(heard: StreamState) -> Iterator[None]:
 
 
 async def awaited_pieces(
-    transport: Transport, path: str, body: Mapping[str, Any], deadline: float, way: Way
+    transport: Transport, path: str, body: Mapping[str, Any], deadline: float, way: Way, heard: StreamState
 ) -> AsyncGenerator[str | Completion, None]:
     """Pieces of an answer in the event loop that asks, then the completion. Raises Failure, Absent, Refused."""
-    heard = StreamState(transport.key.veil())
     with read_to_its_end(heard):
         async with transport.opened(path, body, deadline, way) as flow:
             chunks = transport.chunks_of(flow)
             if flow.kind.partition(";")[0].strip() == "application/json":
-                found = completion_of(answer_of(heard.veil.over(json_of(b"".join([chunk async for chunk in chunks])))))
+                whole = heard.veil.over(json_of(b"".join([chunk async for chunk in chunks])))
+                found, heard.speaker = completion_of(answer_of(whole)), speaker_of(whole)
                 if found.text:
                     yield found.text
                 yield found

@@ -14,7 +14,17 @@ from consort.core.counted import counted
 from consort.core.errors import BadParameter, ConsortError, EnvironmentFailure
 from consort.models.remote.breaker import Breaker
 from consort.models.remote.clients import Client, Httpx, Plain, Response
-from consort.models.remote.failures import Absent, Busy, Failure, Fault, Refused, raise_for, said_in, shortened
+from consort.models.remote.failures import (
+    Absent,
+    Busy,
+    Failure,
+    Fault,
+    Refused,
+    Unanswered,
+    raise_for,
+    said_in,
+    shortened,
+)
 from consort.models.remote.secret import Key
 from consort.models.remote.ways import Blocking, Heres, Way
 from consort.models.remote.wire.errors import Reported, Said
@@ -52,7 +62,8 @@ class AwaitedFlow:
 class Transport:
     """Posts JSON to the paths of one endpoint (see `remote.RemoteModel` for the settings); safe for threads.
 
-    `http` is an asynchronous transport of httpx to send through, in place of the network.
+    `http` is an asynchronous transport of httpx to send through, in place of the network. Where it is not `patient`
+    the first failure of a request is raised: whoever asks has somebody else to ask.
     """
 
     def __init__(
@@ -67,7 +78,9 @@ class Transport:
         cooldown_s: float,
         sleep: Callable[[float], None] = time.sleep,
         http: Any = None,
+        patient: bool = True,
     ) -> None:
+        self.patient = patient
         self.base_url, self.key, self.timeout_s, self.retries = base_url, key, timeout_s, retries
         self.http = http
         self.clock: Callable[[], float] = time.monotonic
@@ -113,6 +126,8 @@ class Transport:
             try:
                 found = await attempt()
             except Failure as failure:
+                if not self.patient:
+                    raise self.error(failure) from None
                 is_busy = isinstance(failure, Busy)
                 number = waits if is_busy else faults
                 asked = 0.5 * 2 ** min(number, 5) if failure.wait is None else failure.wait
@@ -132,14 +147,20 @@ class Transport:
 
     def note_fault(self) -> None:
         """Count a request that failed after its first piece had come."""
-        self._breaker.note(False, self.clock)
+        if self.patient:
+            self._breaker.note(False, self.clock)
 
     def error(self, failure: Failure) -> ConsortError:
         """The error that a failure is where it is not tried again."""
         hint = "is the endpoint up, and the URL right?"
         if isinstance(failure, Busy):
             hint = "ask less at a time (concurrency), or wait longer (timeout_s)"
-        return EnvironmentFailure(shortened(self.key.hide(failure.message)), field=self.base_url, hint=hint)
+        message = shortened(self.key.hide(failure.message))
+        if self.patient:
+            return EnvironmentFailure(message, field=self.base_url, hint=hint)
+        error = Unanswered(message, field=self.base_url, hint=hint)
+        error.wait, error.is_busy = failure.wait, isinstance(failure, Busy)
+        return error
 
     async def post(self, path: str, body: Mapping[str, Any], read: Callable[[Any], T], deadline: float, way: Way) -> T:
         """What `read` makes of the JSON answer, asked once. Raises Failure, Absent, Refused."""

@@ -9,6 +9,7 @@ import asyncio
 import time
 import weakref
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from functools import cached_property
 from threading import Semaphore
 from typing import Any, Protocol, TypeVar
@@ -30,6 +31,8 @@ class Way(Protocol):
         ...
 
     async def pause(self, seconds: float) -> None: ...
+
+    async def until(self, done: Future[None]) -> None: ...
 
 
 class Blocking:
@@ -55,6 +58,9 @@ class Blocking:
     async def pause(self, seconds: float) -> None:
         self.sleep(seconds)
 
+    async def until(self, done: Future[None]) -> None:
+        done.result()
+
 
 class Here:
     """For coroutines of the event loop that runs."""
@@ -73,6 +79,9 @@ class Here:
             await asyncio.sleep(seconds)
         else:
             self.sleep(seconds)
+
+    async def until(self, done: Future[None]) -> None:
+        await asyncio.wrap_future(done)
 
 
 class Heres:

@@ -1,6 +1,6 @@
-"""Several machines, one search: the same command on each, with a folder that all of them see.
+"""Several machines, one search or evaluation: the same command on each, with a folder that all of them see.
 
-Each runs the whole search by itself, with the same seed, but evaluates only jobs that it has claimed; what others have
+Each runs the whole of it by itself, with the same seed, but evaluates only jobs that it has claimed; what others have
 done it reads. So all come to the same end, nobody leads, and any of them may be killed: a claim that is no longer kept
 fresh is taken over. A claim is a file that only one can create; its number grows with every take-over.
 """
@@ -15,12 +15,12 @@ from dataclasses import asdict
 from pathlib import Path
 from threading import Event, Thread
 from time import sleep
+from typing import Any
 from uuid import uuid4
 
 from consort.core.errors import BadData, BadParameter
 from consort.core.files import machine_errors, write_json
 from consort.core.journal import key_of
-from consort.search.engine.evaluator import Job
 from consort.search.engine.scores import Outcome
 
 FRESH_S = 60.0
@@ -35,15 +35,22 @@ STAMP = "search.json"
 class Shared(ExitStack):
     """Evaluates the jobs that no other process claims, in `folder`; `search` says of what they are jobs.
 
-    Raises BadParameter where the folder belongs to another search.
+    Outcomes are of a `kind` that has `to_json` and `from_json`. Raises BadParameter where the folder belongs to another
+    search.
     """
 
     def __init__(
-        self, make: Callable[[], Callable[[Job], list[Outcome]]], folder: Path, search: str, *, fresh_s: float = FRESH_S
+        self,
+        make: Callable[[], Callable[[Any], list[Any]]],
+        folder: Path,
+        search: str,
+        kind: type[Any] = Outcome,
+        *,
+        fresh_s: float = FRESH_S,
     ) -> None:
         super().__init__()
-        self._make, self.folder, self.fresh_s = make, folder, fresh_s
-        self._evaluate: Callable[[Job], list[Outcome]] | None = None
+        self._make, self.folder, self.kind, self.fresh_s = make, folder, kind, fresh_s
+        self._evaluate: Callable[[Any], list[Any]] | None = None
         with machine_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             if not (folder / STAMP).exists():
@@ -53,7 +60,7 @@ class Shared(ExitStack):
             hint = "a folder of its own for each search; models and task must be the same on all machines"
             raise BadParameter("belongs to another search", field=str(folder), hint=hint)
 
-    def map(self, jobs: Sequence[Job]) -> Iterator[list[Outcome]]:
+    def map(self, jobs: Sequence[Any]) -> Iterator[list[Any]]:
         """The outcomes of jobs, in order, whoever found them."""
         names = [key_of([asdict(job)]) for job in jobs]
         with machine_errors(self.folder):
@@ -63,16 +70,16 @@ class Shared(ExitStack):
                         sleep(LOOK_S)
                 yield found
 
-    def _known(self, name: str) -> list[Outcome] | None:
+    def _known(self, name: str) -> list[Any] | None:
         file = self.folder / f"{name}.json"
         if not file.exists():
             return None
         try:
-            return [Outcome.from_json(value) for value in json.loads(file.read_text("utf-8"))["outcomes"]]
+            return [self.kind.from_json(value) for value in json.loads(file.read_text("utf-8"))["outcomes"]]
         except (ValueError, KeyError, TypeError) as fault:
             raise BadData(f"is no outcome: {type(fault).__name__}", field=str(file), hint="delete this file") from None
 
-    def _does(self, name: str, job: Job) -> bool:
+    def _does(self, name: str, job: Any) -> bool:
         """Evaluate a job that nobody has done or is doing; whether it was done here."""
         if (self.folder / f"{name}.json").exists():
             return False

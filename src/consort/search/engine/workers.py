@@ -1,7 +1,7 @@
 """Who evaluates: this process, local ones, Ray, all that share a folder. Whoever does a job, its outcome is the same.
 
 Jobs are handed out in order and outcomes come back in order. A worker makes its own evaluator by calling `make`, which
-must be importable: a function of a module, or a partial of one.
+must be importable: a function of a module, or a partial of one. Jobs are dataclasses and outcomes go to JSON and back.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Protocol
 
-from consort.core.errors import BadParameter, EnvironmentFailure, MissingExtra, did_you_mean
+from consort.core.errors import BadParameter, ConsortError, EnvironmentFailure, MissingExtra, did_you_mean
 from consort.core.guard import told
-from consort.search.engine.evaluator import Job
 from consort.search.engine.scores import Outcome
 from consort.search.engine.shared import Shared
 
 _LOG = logging.getLogger("consort.search")
 
-Evaluate = Callable[[Job], list[Outcome]]
+Evaluate = Callable[[Any], list[Any]]
+"""From a job to its outcomes."""
 Make = Callable[[], Evaluate]
 ENGINES = ("local", "processes", "ray", "shared:FOLDER")
 SHARED = "shared:"
@@ -36,19 +36,20 @@ ADDRESS = "RAY_ADDRESS"
 class Workers(AbstractContextManager[Any, bool | None], Protocol):
     """Turns jobs into outcomes."""
 
-    def map(self, jobs: Sequence[Job]) -> Iterator[list[Outcome]]:
+    def map(self, jobs: Sequence[Any]) -> Iterator[list[Any]]:
         """The outcomes of each job, in order, as they come."""
 
 
-def workers(engine: str, make: Make, count: int = 1, search: str = "") -> Workers:
+def workers(engine: str, make: Make, count: int = 1, search: str = "", kind: type[Any] = Outcome) -> Workers:
     """Workers by name: "local" is this process, "processes" and "ray" are `count` others.
 
-    "shared:FOLDER" is this process and all others that run the same `search`, on any machine that sees the folder.
+    "shared:FOLDER" is this process and all others that run the same `search`, on any machine that sees the folder,
+    where outcomes of a `kind` are kept.
     Raises BadParameter, MissingExtra.
     """
     check_engine(engine, count)
     if engine.startswith(SHARED):
-        return Shared(make, Path(engine.removeprefix(SHARED)), search)
+        return Shared(make, Path(engine.removeprefix(SHARED)), search, kind)
     if engine == "local":
         return InProcess(make)
     return Processes(make, count) if engine == "processes" else Ray(make, count)
@@ -79,7 +80,7 @@ class InProcess(ExitStack):
         self._make = make
         self._evaluate: Evaluate | None = None
 
-    def map(self, jobs: Iterable[Job]) -> Iterator[list[Outcome]]:
+    def map(self, jobs: Iterable[Any]) -> Iterator[list[Any]]:
         """The outcomes of jobs, in order, one after the other."""
         if self._evaluate is None:
             self._evaluate = self._make()
@@ -96,7 +97,7 @@ class Processes(ExitStack):
         self.callback(pool.shutdown, wait=True, cancel_futures=True)
         self._pool = pool
 
-    def map(self, jobs: Sequence[Job]) -> Iterator[list[Outcome]]:
+    def map(self, jobs: Sequence[Any]) -> Iterator[list[Any]]:
         """The outcomes of jobs, in order, shared out among processes."""
         return self._pool.map(_evaluate, jobs)
 
@@ -109,7 +110,7 @@ def _prepare(make: Make) -> None:
     _HELD[:] = [make()]
 
 
-def _evaluate(job: Job) -> list[Outcome]:
+def _evaluate(job: Any) -> list[Any]:
     return _HELD[0](job)
 
 
@@ -126,14 +127,14 @@ class Ray(ExitStack):
         self._fault: Exception | None = None
         self._ray, self._idle = ray, [actor.remote(make) for _ in range(count)]
 
-    def map(self, jobs: Sequence[Job]) -> Iterator[list[Outcome]]:
+    def map(self, jobs: Sequence[Any]) -> Iterator[list[Any]]:
         """The outcomes of jobs, in order, shared out among Ray's workers; what one that died had is done by another.
 
-        Raises EnvironmentFailure where no worker is left.
+        Raises EnvironmentFailure where no worker is left, and what a worker raises.
         """
         waiting = deque(enumerate(jobs))
-        running: dict[Any, tuple[int, Job, Any]] = {}
-        found: dict[int, list[Outcome]] = {}
+        running: dict[Any, tuple[int, Any, Any]] = {}
+        found: dict[int, list[Any]] = {}
         for turn in range(len(jobs)):
             while turn not in found:
                 while waiting and self._idle:
@@ -149,12 +150,14 @@ class Ray(ExitStack):
                     _LOG.warning("a worker of Ray has died; its job is done by another")
                     self._fault = fault
                     waiting.appendleft((number, job))
+                except self._ray.exceptions.RayTaskError as fault:
+                    raise fault.cause if isinstance(fault.cause, ConsortError) else fault from None
                 else:
                     self._idle.append(actor)
             yield found.pop(turn)
 
     def _all_died(self) -> EnvironmentFailure:
-        hint = "called again the search goes on where it was"
+        hint = "are all machines of the cluster up? A search that is called again goes on where it was"
         why = "" if self._fault is None else f": {told(self._fault)}"
         return EnvironmentFailure(f"all of Ray's workers have died{why}", field="--engine ray", hint=hint)
 
@@ -163,7 +166,7 @@ class _Actor:
     def __init__(self, make: Make) -> None:
         self.evaluate = make()
 
-    def run(self, job: Job) -> list[Outcome]:
+    def run(self, job: Any) -> list[Any]:
         return self.evaluate(job)
 
 

@@ -23,6 +23,9 @@ FINISHES = {
 }
 """Other words for the reasons that are known."""
 
+GIVEN_UP = ("abort", "error")
+"""How an engine says that it has ended an answer before its end: it shuts down, sleeps, or has failed."""
+
 USUAL = ("stop", "length", "cancelled")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 
@@ -35,8 +38,15 @@ def answer_of(answer: Any) -> Answer:
     choice = first_choice(body)
     if choice is None:
         raise Broken("answers without a choice")
-    usage = usage_of(body)
-    return Answer(choice_of(choice), usage or Usage(calls=1), usage is not None)
+    usage, found = usage_of(body), choice_of(choice)
+    check_given(found)
+    return Answer(found, usage or Usage(calls=1), usage is not None)
+
+
+def check_given(choice: Choice) -> None:
+    """Raise Broken for an answer, or the last piece of one, that the engine has given up."""
+    if choice.finish in GIVEN_UP:
+        raise Broken(f"gives an answer up before its end ({choice.finish})")
 
 
 def raw_choice(answer: Any) -> Mapping[str, Any]:

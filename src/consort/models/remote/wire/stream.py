@@ -8,10 +8,10 @@ from typing import Any
 
 from consort.core.types import Completion, Usage
 from consort.models.remote.secret import Veil
-from consort.models.remote.wire.answers import choice_of, completion_of
+from consort.models.remote.wire.answers import check_given, choice_of, completion_of
 from consort.models.remote.wire.errors import is_error, reported
 from consort.models.remote.wire.events import DONE
-from consort.models.remote.wire.values import Answer, Broken, Choice, first_choice, json_of, typed, usage_of
+from consort.models.remote.wire.values import Answer, Broken, Choice, first_choice, json_of, speaker_of, typed, usage_of
 
 
 @dataclass(slots=True)
@@ -22,17 +22,19 @@ class StreamState:
     pieces: list[Choice] = field(default_factory=list)
     finish: str | None = None
     usage: Usage | None = None
+    speaker: dict[str, str] = field(default_factory=dict)
 
     def read(self, data: str) -> str:
         """The text of one event's piece, "" where it has none. Raises Broken, Reported."""
         event = typed(self.veil.over(json_of(data)), dict, "event")
         if is_error(event):
             raise reported(event)
-        self.usage = usage_of(event) or self.usage
+        self.usage, self.speaker = usage_of(event) or self.usage, speaker_of(event) or self.speaker
         choice = first_choice(event)
         if choice is None:
             return ""
         piece = choice_of(choice, is_piece=True)
+        check_given(piece)
         self.pieces.append(piece)
         self.finish = piece.finish or self.finish
         return piece.text

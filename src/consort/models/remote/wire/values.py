@@ -66,6 +66,12 @@ def first_choice(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
+def speaker_of(answer: Any) -> dict[str, str]:
+    """What an answer, or a piece of one, says of who gives it: the model's name and the fingerprint of its system."""
+    told = answer if isinstance(answer, dict) else {}
+    return {name: told[name] for name in ("model", "system_fingerprint") if isinstance(told.get(name), str)}
+
+
 def usage_of(answer: Mapping[str, Any]) -> Usage | None:
     """Tokens read and written as the endpoint counts them, of one call; None where it does not count."""
     told = answer.get("usage")
