@@ -7,17 +7,49 @@ with paths (letters of drives, backslashes, reserved names) is not imitated.
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
 import sys
 from pathlib import Path
 
+LOADED = (
+    "subprocess",
+    "tempfile",
+    "multiprocessing.popen_spawn_posix",
+    "concurrent.futures.process",
+    "sqlite3",
+    "typer",
+)
+LOADED += ("rich.console", "rich.live", "anyio._backends._asyncio", "httpx", "uvicorn", "starlette.applications")
+LOADED += (
+    "torch",
+    "transformers.models.llama.modeling_llama",
+    "safetensors.torch",
+    "sklearn.linear_model",
+    "scipy.optimize",
+    "sacrebleu",
+)
+"""What others wrote and is made for this system; it is loaded before anything is hidden."""
 MODULES = ("fcntl", "grp", "pty", "pwd", "resource", "termios", "tty")
 OS = (
-    *("fork", "forkpty", "wait", "wait3", "wait4", "killpg", "getpgid", "getuid", "geteuid", "getgid", "setsid", "uname"),
-    *("pread", "preadv", "pwrite", "pwritev", "pathconf", "fchmod", "chown", "mkfifo", "statvfs", "sysconf", "nice"),
-    *("sched_getaffinity", "sched_setaffinity", "getloadavg", "posix_fallocate", "posix_fadvise", "sendfile"),
+    *(
+        "fork",
+        "forkpty",
+        "wait",
+        "wait3",
+        "wait4",
+        "killpg",
+        "getpgid",
+        "getuid",
+        "geteuid",
+        "getgid",
+        "setsid",
+        "uname",
+    ),
+    *("pread", "preadv", "pwrite", "pwritev", "pathconf", "fchmod", "chown", "mkfifo", "sysconf", "nice"),
+    *("sched_getaffinity", "sched_setaffinity", "getloadavg", "posix_fallocate", "posix_fadvise"),
     *("O_NOFOLLOW", "O_DIRECTORY", "O_CLOEXEC", "O_PATH", "O_SYNC", "O_NONBLOCK"),
 )
 SIGNALS = ("SIGKILL", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGCHLD", "setitimer", "alarm", "pthread_kill")
@@ -53,11 +85,11 @@ def refuse_what_is_open(name: str, onto: bool) -> None:
 
 def imitate() -> None:
     """From now on."""
-    import asyncio.unix_events  # noqa: F401  (these modules hold what they need)
+    import asyncio.unix_events
     import shutil
-    import subprocess  # noqa: F401
-    import tempfile  # noqa: F401
 
+    for name in LOADED:
+        importlib.import_module(name)
     shutil._use_fd_functions = False
     for name in MODULES:
         sys.modules[name] = None
@@ -65,6 +97,7 @@ def imitate() -> None:
         for name in names:
             if hasattr(owner, name):
                 delattr(owner, name)
+    sys.platform = "win32"
     socket.SO_EXCLUSIVEADDRUSE = socket.SO_REUSEADDR
     real = os.open
 
@@ -81,6 +114,5 @@ def imitate() -> None:
 
 if __name__ == "__main__":
     imitate()
-    sys.platform = "win32"
     code = sys.argv.pop(1)
     exec(compile(code, "<program>", "exec"), {"__name__": "__main__"})
