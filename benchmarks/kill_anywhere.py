@@ -201,7 +201,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        return int(not all([tried(verb, Path(folder) / verb, given.moments, given.seed) for verb in given.verbs or VERBS]))
+        return int(
+            not all([tried(verb, Path(folder) / verb, given.moments, given.seed) for verb in given.verbs or VERBS])
+        )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Makes this interpreter as poor as Python is on Windows, then runs a program in it: `python like_windows.py CODE`.
 
-What is missing there is hidden: modules, functions of `os` and `signal`, flags; folders cannot be opened; an open file is
-neither removed nor replaced, a folder with one is not moved, and nothing is renamed onto what exists. What Windows does
-with paths (letters of drives, backslashes, reserved names) is not imitated.
+What is missing there is hidden: modules, functions of `os` and `signal`, flags. Folders cannot be opened; an open file
+is neither removed nor replaced, a folder with one is not moved, and nothing is renamed onto what exists. What Windows
+does with paths (letters of drives, backslashes, reserved names) is not imitated.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
-"""Linux and macOS by name: caches, /proc, processes, disks that do not tell capitals apart, calls that one of them lacks."""
+"""Linux and macOS by name: caches, /proc, processes, disks that do not tell capitals apart, calls that one lacks."""
 
 from __future__ import annotations
 
 import json
 import os
-import resource
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from stat import S_ISDIR
 
 import pytest
 import torch
@@ -75,7 +76,7 @@ def test_a_processor_has_a_name_without_proc(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_workers_are_started_afresh_on_every_system(system: str) -> None:
-    with Processes(lambda: (lambda job: []), 1) as pool:
+    with Processes(lambda: lambda job: [], 1) as pool:
         assert pool._pool._mp_context.get_start_method() == "spawn"
 
 
@@ -106,38 +107,38 @@ def test_where_addresses_have_no_bound_a_statement_still_has_its_time(tmp_path: 
         f"runpy.run_path({sql_reader.__file__!r}, run_name='__main__')\n"
     )
     database = tmp_path / "a.sqlite"
-    subprocess.run([sys.executable, "-c", f"import sqlite3; c = sqlite3.connect({str(database)!r}); "
-                    "c.execute('create table t (a)'); c.execute('insert into t values (3)'); c.commit()"], check=True)  # fmt: skip
+    with closing(sqlite3.connect(database)) as made:
+        made.executescript("create table t (a); insert into t values (3);")
     request = {"dialect": "sqlite", "path": str(database), "sql": "select a from t", "timeout_s": 5.0, "rows": 9,
                "letters": 999, "functions": []}  # fmt: skip
     done = subprocess.run([sys.executable, "-c", program], input=json.dumps(request), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"] == [[3]]
-    assert resource.getrlimit(resource.RLIMIT_AS) == resource.getrlimit(resource.RLIMIT_AS)
 
 
 # disks that do not tell capitals apart
 
 
 @pytest.fixture
-def blind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """`os.stat` finds a file by any capitals, as on the disk of a Mac."""
-    real = os.stat
+def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are found by any capitals, as on the disk of a Mac."""
+    stat, listdir = os.stat, os.listdir
+
+    def is_folder(path: str) -> bool:
+        return os.path.lexists(path) and S_ISDIR(stat(path).st_mode)
 
     def actual(path: str) -> str:
-        found = Path(path).anchor or "."
-        for part in Path(path).parts[len(Path(path).anchor) > 0 :]:
-            same = [name for name in os.listdir(found) if name.lower() == part.lower()] if os.path.isdir(found) else []
+        found = "/"
+        for part in Path(os.path.abspath(path)).parts[1:]:
+            same = [name for name in listdir(found) if name.lower() == part.lower()] if is_folder(found) else []
             found = os.path.join(found, part if part in same or not same else same[0])
         return found
 
-    def stat(path: object, **named: object) -> os.stat_result:
-        return real(path if isinstance(path, int) else actual(os.fspath(path)), **named)
+    def other(path: object) -> object:
+        return path if isinstance(path, int) or os.path.lexists(path) else actual(os.fspath(path))
 
-    isdir = os.path.isdir
-    monkeypatch.setattr(os.path, "isdir", lambda path: isdir(path))
-    monkeypatch.setattr(os, "stat", stat)
-    yield
+    monkeypatch.setattr(os, "listdir", lambda path=".": listdir(other(path)))
+    monkeypatch.setattr(os, "stat", lambda path, **named: stat(other(path), **named))
 
 
 def test_an_input_under_other_capitals_is_not_written_onto(blind: None, tmp_path: Path) -> None:
@@ -157,7 +158,7 @@ def test_folders_of_names_that_differ_in_capitals_are_not_mixed(clients: object)
 
 
 def test_nor_are_statistics_of_models(tmp_path: Path) -> None:
-    models = [MemoryCheckpoint({"w": torch.ones(2)}, name=name) for name in ("a", "A")]
+    models = [Memory({"w": torch.ones(2)}, {}, name=name) for name in ("a", "A")]
     with pytest.raises(BadParameter, match="capitals"):
         collect_through_merge(models, {"a": ["x"], "A": ["y"]}, tmp_path / "out")
 

@@ -1,4 +1,4 @@
-"""What works without what only Unix has (merging, endpoints, tables), and how the rest is refused: `like_windows.py`."""
+"""What works without what Unix alone has (merging, endpoints, tables), and how the rest is refused."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ KILLED = """
 import os
 from consort.weights.disk import stream
 from consort.weights.disk.whole_folder import Partial
-real, left = Partial.record, [3]
+real, left = Partial.record, [1]
 def record(self, counts):
     real(self, counts)
     left[0] -= 1

@@ -24,6 +24,8 @@ MISTAKES = {
     errno.ENOTDIR: "a part of this path is a file, not a folder; name another",
 }
 """What the system says of a path that cannot be meant, and how to mend it."""
+TORN = ".torn"
+"""How temporary names end: a kill in the middle of a write leaves one."""
 PARTIAL_BYTES = 32
 """How much longer than an output's own name the temporary name beside it may be."""
 NAME_BYTES = 255
@@ -86,7 +88,7 @@ def read_stdin(field: str, error: type[ConsortError] = BadData) -> str:
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Within the block, write the file's content; a reader sees the old content or all of the new, never a part."""
     with machine_errors(path):
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TORN)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 yield file
@@ -98,6 +100,13 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             Path(temporary).unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def clear_torn(folder: Path) -> None:
+    """Remove what a kill in the middle of a write left in a folder and those in it."""
+    with machine_errors(folder):
+        for file in folder.rglob(f".*{TORN}"):
+            file.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
