@@ -25,9 +25,9 @@ KEY = "sk-CANARY123"
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """An endpoint that wants the key, and says it again."""
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("CONSORT_API_KEY", KEY)
     models = {"echo": FakeModel(lambda text: f"{text} {KEY}", name="echo"), "weak": FakeModel(lambda text: "?")}
-    with Server(models=models, port=0, api_key_env="OPENAI_API_KEY") as running:
+    with Server(models=models, port=0, api_key_env="CONSORT_API_KEY") as running:
         yield running
 
 
@@ -50,7 +50,7 @@ def test_a_key_is_in_no_file_and_no_output(endpoint: Server, tmp_path: Path, mon
         assert found.returncode == (2 if name == "debug" else 0), found.stderr
         said = found.stderr if name in ("generate", "eval") else found.stdout + found.stderr
         assert "CANARY" not in said, name
-    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}-wrong")
+    monkeypatch.setenv("CONSORT_API_KEY", f"{KEY}-wrong")
     refused = ran(["generate", models[0], "hi", "--debug"])
     assert refused.returncode in (2, 3) and "CANARY" not in refused.stdout + refused.stderr, refused.stderr
     log = sorted(file for file in tmp_path.rglob("*") if file.is_file() and file.name != "task.jsonl")
@@ -97,8 +97,8 @@ def test_one_bad_member_of_three_is_left_out_and_no_nan_is_written(tmp_path: Pat
     import torch
 
     def change(found: dict[str, torch.Tensor]) -> None:
-        name = next(name for name in found if "norm" in name)
-        found[name].fill_(torch.finfo(found[name].dtype).max)
+        for name in found:
+            found[name].fill_(torch.finfo(found[name].dtype).max)
 
     bad = model(tmp_path, "bad", change)
     (tmp_path / "plan.yml").write_text(f"average: {{models: [lab:mirror, lab:order, {bad}]}}")
@@ -113,14 +113,14 @@ def test_a_header_bomb_takes_neither_time_nor_memory(tmp_path: Path) -> None:
     file = bad / "model.safetensors"
     file.write_bytes((99_000_000).to_bytes(8, "little") + b'{"a":"' + b"x" * 99_000_000)
     program = (
-        "import resource, sys; from consort.cli import main\n"
+        "import sys; from consort.cli import main\n"
         "try: main()\n"
-        "finally: print('kB', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 'torch' in sys.modules)"
+        "finally: print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0], 'torch' in sys.modules)"
     )
     (tmp_path / "plan.yml").write_text(f"linear: {{models: [{bad}, lab:order]}}")
     command = [sys.executable, "-c", program, "merge", str(tmp_path / "plan.yml"), str(tmp_path / "out")]
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     found = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert found.returncode == 2 and resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 2
-    _, kilobytes, torch_is_there = found.stdout.split()
-    assert int(kilobytes) < 300_000 and torch_is_there == "False"
+    kilobytes, torch_is_there = found.stdout.split()
+    assert torch_is_there == "False" and int(kilobytes) < 300_000

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
-from consort.core.errors import BadData
 from consort.core.types import Prompt, Usage
 from consort.models.cached.model import text_of
 from consort.models.judges import judge

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
-from consort.core.errors import BadCheckpoint, BadData, MissingExtra
+from consort.core.errors import BadCheckpoint, MissingExtra
 from consort.core.types import Chat, Message, Prompt, Tokens
 from consort.models.hf.quiet import quiet
 from consort.models.placement import NONE, OWN, current

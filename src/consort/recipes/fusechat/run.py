@@ -19,7 +19,7 @@ from typing import Any
 from consort.core.files import check_place, write_atomic
 from consort.core.journal import provenance
 from consort.core.progress import watched
-from consort.core.results import RESULTS_FILE, write_results
+from consort.core.results import write_results
 from consort.data import dump_yaml
 from consort.evaluate import Comparison
 from consort.plan.fuse.plan import FusePlan, parse_fuse, read_fuse
