@@ -1,4 +1,4 @@
-"""Chat templates are code that comes with a model: sandboxed by transformers, with a time limit and one kind of error."""
+"""Chat templates are code that comes with a model. transformers sandboxes it; here its time is bounded."""
 
 from __future__ import annotations
 
