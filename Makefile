@@ -36,7 +36,7 @@ check: lint
 
 # every kind of bad input that is known, given to the real program and server
 attack: .venv/done
-	$(BIN)/python -m pytest -m 'slow or not slow' -n 2 tests/attack tests/field tests/server/test_robustness.py tests/models/remote
+	$(BIN)/python -m pytest -m 'slow or not slow' -n 2 tests/attack tests/field tests/server/test_robustness.py tests/models/remote $$($(BIN)/python tests/attack/lines.py)
 
 bench: .venv/done
 	$(BIN)/python benchmarks/start.py

@@ -10,9 +10,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -116,6 +118,30 @@ def task(folder: Path, *lines: object) -> list[str]:
     return ["eval", "lab:mirror", "--task", str(folder / "task.jsonl")]
 
 
+def archive(folder: Path, name: str) -> Path:
+    """One whose member leads out of where it is unpacked."""
+    (folder / "member").write_text("{}")
+    with tarfile.open(folder / name, "w:gz") as made:
+        made.add(folder / "member", "../../evil")
+    return folder / name
+
+
+def model_of(folder: Path, name: str, model_type: str) -> Path:
+    """A tiny random model of another architecture."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    own = {"n_layer": 1, "n_embd": 16, "n_head": 2, "vocab_size": 64, "n_positions": 32}
+    AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **own)).save_pretrained(folder / name)
+    return folder / name
+
+
+def with_template(folder: Path, template: str) -> list[str]:
+    damaged = model(folder, "damaged")
+    (damaged / "chat_template.jinja").write_text(template)
+    (folder / "chats.jsonl").write_text(json.dumps({"messages": [{"role": "user", "content": "hi"}]}))
+    return ["generate", str(damaged), "--prompts", str(folder / "chats.jsonl")]
+
+
 # the command line and plans
 
 
@@ -190,6 +216,18 @@ def output_exists(folder: Path) -> list[str]:
     (folder / "full").mkdir()
     (folder / "full" / "kept").write_text("mine")
     return ["merge", plan(folder, "linear: {models: [lab:mirror, lab:order]}"), str(folder / "full")]
+
+
+@case("1,000,000")
+def a_plan_of_two_megabytes(folder: Path) -> list[str]:
+    return merge(folder, "linear: {models: [lab:mirror, lab:order]}\n" + "# much\n" * 300_000)
+
+
+@case("link")
+def output_is_a_link(folder: Path) -> list[str]:
+    (folder / "real").mkdir()
+    (folder / "link").symlink_to(folder / "real")
+    return ["merge", plan(folder, "linear: {models: [lab:mirror, lab:order]}"), str(folder / "link")]
 
 
 # checkpoints
@@ -270,6 +308,55 @@ def map_with_a_link_that_leads_out(folder: Path) -> list[str]:
     return with_map(folder, "link.safetensors")
 
 
+@case("/etc/passwd")
+def map_to_a_file_of_the_system(folder: Path) -> list[str]:
+    return with_map(folder, "/etc/passwd")
+
+
+@case("C:")
+def map_to_a_drive(folder: Path) -> list[str]:
+    return with_map(folder, "C:\\secret.safetensors")
+
+
+@case("model.safetensors.index.json")
+def map_with_a_nul(folder: Path) -> list[str]:
+    return with_map(folder, "model\0.safetensors")
+
+
+@case("tokenizer.json")
+def tokenizer_linked_from_outside(folder: Path) -> list[str]:
+    damaged = model(folder, "damaged")
+    (damaged / "tokenizer.json").rename(folder / "outside.json")
+    (damaged / "tokenizer.json").symlink_to(folder / "outside.json")
+    return merged_with(folder, damaged)
+
+
+@case("model.safetensors")
+def header_of_99_megabytes(folder: Path) -> list[str]:
+    text = json.dumps({"__metadata__": {"a": "x" * 99_000_000}}).encode()
+    return with_bytes(folder, lambda old: struct.pack("<Q", len(text)) + text + b" " * (1_000_000 - 8))
+
+
+@case("model.safetensors")
+def header_of_a_million_tensors(folder: Path) -> list[str]:
+    one = '"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+    text = ("{" + ",".join(one % i for i in range(10**6)) + "}").encode()
+    return with_bytes(folder, lambda old: struct.pack("<Q", len(text)) + text)
+
+
+@case("pytorch_model.bin")
+def a_pickle_that_runs_code(folder: Path) -> list[str]:
+    damaged = model(folder, "damaged")
+    (damaged / "model.safetensors").unlink()
+    (damaged / "pytorch_model.bin").write_bytes(f"cos\nsystem\n(S'touch {folder}/canary'\ntR.".encode())
+    return ["generate", str(damaged), "hi"]
+
+
+@case("model.tar.gz")
+def an_archive_is_no_model(folder: Path) -> list[str]:
+    return merged_with(folder, archive(folder, "model.tar.gz"))
+
+
 @case("pytorch_model.bin")
 def pickles_alone(folder: Path) -> list[str]:
     damaged = model(folder, "damaged")
@@ -297,6 +384,54 @@ def another_vocabulary(folder: Path) -> list[str]:
     config = json.loads((damaged / "config.json").read_text())
     (damaged / "config.json").write_text(json.dumps({**config, "vocab_size": config["vocab_size"] + 3}))
     return merged_with(folder, damaged)
+
+
+@case("another")
+def another_architecture(folder: Path) -> list[str]:
+    return merge(folder, f"linear: {{models: [lab:mirror, {model_of(folder, 'another', 'gpt2')}]}}")
+
+
+@case("token")
+def another_tokenizer(folder: Path) -> list[str]:
+    damaged = model(folder, "damaged")
+    tokenizer = json.loads((damaged / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    one, other = sorted(vocabulary, key=vocabulary.__getitem__)[-2:]
+    vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
+    (damaged / "tokenizer.json").write_text(json.dumps(tokenizer))
+    return merged_with(folder, damaged)
+
+
+@case("rank 7")
+def adapter_of_another_rank(folder: Path) -> list[str]:
+    adapter = folder / "adapter"
+    shutil.copytree(lab.path("lora-mirror"), adapter)
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    name = next(name for name in tensors if "lora_A" in name)
+    tensors[name] = tensors[name][:-1].clone()
+    save_file(tensors, adapter / "adapter_model.safetensors")
+    return merge(folder, f"linear: {{models: [lab:base, {{apply_adapter: {{model: {adapter}, base: lab:base}}}}]}}")
+
+
+@case("was trained on")
+def adapter_of_another_base(folder: Path) -> list[str]:
+    return merge(folder, "linear: {models: [{hf: 'lab:lora-mirror', base: 'lab:order'}]}")
+
+
+@case("chat template")
+def a_template_that_reaches_out(folder: Path) -> list[str]:
+    return with_template(folder, "{{ ''.__class__.__mro__ }}")
+
+
+@case("chat template")
+def a_template_of_a_thousand_million_steps(folder: Path) -> list[str]:
+    return with_template(folder, "{% for i in range(10**9) %}x{% endfor %}")
+
+
+@case("longer than")
+def a_template_without_end(folder: Path) -> list[str]:
+    loop = "{% for i in range(99999) %}"
+    return with_template(folder, loop + loop + "{% endfor %}{% endfor %}")
 
 
 @case("adapter")
@@ -359,6 +494,54 @@ def damaged_journal(folder: Path) -> list[str]:
     return words
 
 
+@case("task.tar.gz")
+def an_archive_is_no_task(folder: Path) -> list[str]:
+    return ["eval", "lab:mirror", "--task", str(archive(folder, "task.tar.gz"))]
+
+
+@case("passages")
+def an_index_that_was_changed(folder: Path) -> list[str]:
+    (folder / "a.txt").write_text("The badger is grey. Snow is white.")
+    assert ran(["index", str(folder / "a.txt"), str(folder / "index")]).returncode == 0
+    changed = max((folder / "index").glob("passages*"), key=lambda file: file.stat().st_size)
+    data = bytearray(changed.read_bytes())
+    data[-3] ^= 1
+    changed.write_bytes(bytes(data))
+    augmented = f"augmented: {{model: lab:mirror, retriever: {{bm25: {{index: {folder / 'index'}}}}}}}"
+    return ["generate", plan(folder, augmented), "What is grey?"]
+
+
+@case("schema")
+def results_of_an_older_schema(folder: Path) -> list[str]:
+    (folder / "run").mkdir()
+    (folder / "run" / "results.json").write_text('{"schema": -1, "verb": "auto"}')
+    return ["report", str(folder / "run")]
+
+
+@case("port")
+def a_port_in_use(folder: Path) -> list[str]:
+    TAKEN.append(socket.create_server(("127.0.0.1", 0)))
+    return ["serve", "lab:mirror", "--port", str(TAKEN[-1].getsockname()[1])]
+
+
+TAKEN: list[socket.socket] = []
+
+
+@case("no key")
+def a_host_that_all_reach(folder: Path) -> list[str]:
+    return ["serve", "lab:mirror", "--host", "0.0.0.0", "--port", "0"]
+
+
+@case("169.254.169.254")
+def an_endpoint_of_the_clouds_own(folder: Path) -> list[str]:
+    return ["generate", "openai:m@http://169.254.169.254/v1", "hi"]
+
+
+@case("file:")
+def an_endpoint_that_is_a_file(folder: Path) -> list[str]:
+    return ["generate", "openai:m@file:///etc/passwd", "hi"]
+
+
 def ran(words: Sequence[str], seconds: float = 240) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "consort", *words]
@@ -375,6 +558,8 @@ def test_bad_input_is_answered_by_name(name: str, tmp_path: Path) -> None:
     words = bad.build(tmp_path)
     before = files_of(tmp_path)
     found = ran(words)
+    while TAKEN:
+        TAKEN.pop().close()
     said = [line for line in found.stderr.splitlines() if line.startswith(("error:", "hint:"))]
     assert found.returncode == bad.code, found.stderr
     assert [line.split(":")[0] for line in said] == ["error", "hint"], found.stderr
@@ -387,6 +572,17 @@ def test_a_path_of_any_letters_works(tmp_path: Path) -> None:
     own = model(tmp_path, "my модель 😀 'quoted'")
     found = ran(["generate", str(own), "mirror: ab ="])
     assert found.returncode == 0, found.stderr
+
+
+def test_bytes_that_are_no_text_work_as_a_path(tmp_path: Path) -> None:
+    """A name of Latin-1, as old disks have them."""
+    own = model(tmp_path, "own")
+    strange = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    own.rename(strange)
+    found = ran(["generate", str(strange), "mirror: ab =", "--json"])
+    assert found.returncode == 0 and json.loads(found.stdout)["text"], found.stderr
+    found = ran(["merge", plan(tmp_path, "linear: {models: [lab:mirror, lab:order]}"), f"{strange}-out"])
+    assert found.returncode == 0 and Path(f"{strange}-out", "model.safetensors").is_file(), found.stderr
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
 from consort.core.errors import BadData, BadParameter, EnvironmentFailure
-from consort.core.files import check_place, read_stdin, sha256_of, write_atomic, write_json
+from consort.core.files import check_place, clear_torn, read_stdin, sha256_of, write_atomic, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
@@ -64,3 +66,20 @@ def test_standard_input_must_be_text(monkeypatch):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff"), "utf-8", errors))
         with pytest.raises(BadData, match="PROMPT: is not UTF-8"):
             read_stdin("PROMPT")
+
+
+def test_what_a_kill_leaves_is_removed_and_nothing_else(tmp_path):
+    code = """
+import os, sys
+from pathlib import Path
+from consort.core.files import whole_file
+with whole_file(Path(sys.argv[1]) / "deeper" / "plan.yml") as file:
+    file.write(b"half")
+    os._exit(9)
+"""
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / ".gitignore.original").write_text("mine")
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert len(list((tmp_path / "deeper").iterdir())) == 1
+    clear_torn(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".gitignore.original", "deeper"]

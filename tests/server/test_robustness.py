@@ -298,6 +298,29 @@ def test_50_all_members_down():
         assert answer.status_code == 503, answer.text
 
 
+def windowed(seed):
+    made = letters(seed)
+    made.window = 32
+    return made
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_35_a_prompt_that_no_member_can_read_is_the_requests_fault(stream):
+    teams = {
+        "vote": c.vote([windowed(1), windowed(2)]),
+        "average": c.average([windowed(1), windowed(2)]),
+        "mixed": c.vote([windowed(1), failing("down")]),
+    }
+    with Server(models=teams, port=0) as running:
+        for name, status in (("vote", 400), ("average", 400), ("mixed", 503)):
+            body = chat("a" * 200, model=name, stream=stream)
+            answer = httpx.post(f"{running.url}/v1/chat/completions", json=body, timeout=30)
+            assert answer.status_code == status, answer.text
+            if status == 400:
+                error = answer.json()["error"]
+                assert error["code"] == "context_length_exceeded" and error["param"] == "messages"
+
+
 def test_51_a_port_in_use(server):
     with pytest.raises(BadParameter, match=str(server.port)) as caught:
         Server(models={"letters": letters(1)}, port=server.port).prepare()

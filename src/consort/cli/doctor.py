@@ -9,6 +9,7 @@ from typing import Any
 
 from consort.cli.options import Debug, Json
 from consort.cli.output import print_json, print_table
+from consort.core.lock import HAS_LOCKS
 
 LIBRARIES = ("consort", "torch", "transformers", "safetensors", "numpy")
 
@@ -22,6 +23,7 @@ def doctor(json: Json = False, debug: Debug = False) -> None:
     rows = [(name, version) for name, version in found["versions"].items()]
     rows += [("cores", str(found["cores"])), ("devices", ", ".join(found["devices"]))]
     rows += [("write access here", "yes" if found["writable"] else "no")]
+    rows += [("locks of files", "yes" if found["locks"] else "none: let no two runs write one folder")]
     rows += [
         (f"extra {name}", "present" if ok else f'pip install "consort[{name}]"') for name, ok in found["extras"].items()
     ]
@@ -37,6 +39,7 @@ def examine() -> dict[str, Any]:
         "cores": cores(),
         "devices": _devices(),
         "writable": os.access(".", os.W_OK),
+        "locks": HAS_LOCKS,
         "extras": {name: all(map(_installed, packages)) for name, packages in extras().items()},
     }
 

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +24,21 @@ MISTAKES = {
     errno.ENOTDIR: "a part of this path is a file, not a folder; name another",
 }
 """What the system says of a path that cannot be meant, and how to mend it."""
+TORN = ".torn"
+"""How temporary names end: a kill in the middle of a write leaves one."""
 PARTIAL_BYTES = 32
 """How much longer than an output's own name the temporary name beside it may be."""
+NAME_BYTES = 255
+"""The longest name of a file, where the system does not say it."""
+PLAIN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+"""How files are opened: no child process has them, no byte is translated; where the system would."""
+OWN = PLAIN | getattr(os, "O_NOFOLLOW", 0)
+"""The same for files of our own making, which are no links."""
+FOLDER = getattr(os, "O_DIRECTORY", None)
+"""How folders are opened; None where they cannot be (Windows)."""
+MOST_AT_ONCE = 1 << 30
+"""Bytes given to one call: macOS takes less than 2 GiB."""
+_seeking = threading.Lock()
 
 
 @contextmanager
@@ -53,7 +67,7 @@ def check_place(out: Path | str) -> None:
         above = next((folder for folder in path.parents if os.path.lexists(folder)), path)
         if not above.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        longest = os.pathconf(above, "PC_NAME_MAX") - PARTIAL_BYTES
+        longest = (os.pathconf(above, "PC_NAME_MAX") if hasattr(os, "pathconf") else NAME_BYTES) - PARTIAL_BYTES
         if any(len(os.fsencode(part)) > longest for part in path.relative_to(above).parts):
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
         if not path.exists() and not os.access(above, os.W_OK | os.X_OK):
@@ -74,7 +88,7 @@ def read_stdin(field: str, error: type[ConsortError] = BadData) -> str:
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Within the block, write the file's content; a reader sees the old content or all of the new, never a part."""
     with machine_errors(path):
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TORN)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 yield file
@@ -86,6 +100,13 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             Path(temporary).unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def clear_torn(folder: Path) -> None:
+    """Remove what a kill in the middle of a write left in a folder and those in it."""
+    with machine_errors(folder):
+        for file in folder.rglob(f".*{TORN}"):
+            file.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -117,8 +138,43 @@ def _plain(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
+def read_at(handle: int, into: memoryview, offset: int) -> int:
+    """Bytes of a file from `offset` on into a buffer, from any thread; how many it were."""
+    into = into[:MOST_AT_ONCE]
+    if hasattr(os, "preadv"):
+        return os.preadv(handle, [into], offset)
+    with _seeking:
+        os.lseek(handle, offset, os.SEEK_SET)
+        data = os.read(handle, len(into))
+    into[: len(data)] = data
+    return len(data)
+
+
+def write_at(handle: int, data: memoryview, offset: int) -> None:
+    """Write bytes at a place of a file, from any thread."""
+    done = 0
+    while done < len(data):
+        piece = data[done : done + MOST_AT_ONCE]
+        if hasattr(os, "pwrite"):
+            done += os.pwrite(handle, piece, offset + done)
+        else:
+            with _seeking:
+                os.lseek(handle, offset + done, os.SEEK_SET)
+                done += os.write(handle, piece)
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Whether two names are of one existing file or folder, be it by case, a link, or another mount."""
+    try:
+        return os.path.samestat(os.stat(one), os.stat(other))
+    except FileNotFoundError:
+        return False
+
+
 def sync_folder(path: Path) -> None:
-    """Make renames inside `path` survive a power loss."""
+    """Make renames inside `path` survive a power loss, where folders can be opened."""
+    if FOLDER is None:
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -16,7 +16,7 @@ from typing import Any
 from consort.core.counted import counted
 from consort.core.differing import named_differences, plain
 from consort.core.errors import BadData, ConsortError, OutputExists
-from consort.core.files import check_place, machine_errors, write_atomic
+from consort.core.files import check_place, clear_torn, machine_errors, write_atomic
 from consort.core.lock import FileLock, locked
 from consort.core.progress import PROGRESS_FILE
 
@@ -34,7 +34,7 @@ class Journal:
     continues; with another key it is refused unless `force`. While it is open no other process may open it. A torn last
     line (a kill in mid-write) is dropped. So is a line that is damaged or changed, or whose record is not `sound`, with
     a warning: what it told is done again; where records are `ordered`, each after those before it, what follows too.
-    Once open, `is_new` says that nothing had been recorded before.
+    Once open, `is_new` says that nothing had been recorded before. What a kill left of half-written files goes.
 
     `about` is what people want to know of the run (verb, task, models, ...); it stands in the first line, and another
     run's is compared with it where that is refused. Once open, `about` is what the first line says (`describe` changes
@@ -73,6 +73,7 @@ class Journal:
         lines = self._lines()
         run = self._run_of(lines[0]) if lines else None
         if run == self.key:
+            clear_torn(self.folder)
             self.about = _about(lines[0])
             records = self._kept(lines)
             self.is_new = not records

@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 from pathlib import Path
 from weakref import WeakValueDictionary
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 from consort.core.errors import OutputExists
 from consort.core.files import machine_errors
 
 WITHOUT_LOCKS = (errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
-"""What file systems say that have no such locks; there two processes are not told apart."""
+"""What file systems say that have no such locks; there, and on Windows, two processes are not told apart."""
+HAS_LOCKS = fcntl is not None
+
+
+def take(descriptor: int, *, shared: bool = False, wait: bool = False) -> bool:
+    """Lock an open file or folder until it is closed; False where another process holds it.
+
+    Where there are no such locks nothing is locked and the answer is True. Raises OSError.
+    """
+    if fcntl is None:
+        return True
+    how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in WITHOUT_LOCKS:
+            raise
+    return True
 
 
 class FileLock:
@@ -21,15 +44,12 @@ class FileLock:
     def __init__(self, file: Path) -> None:
         """Raises OutputExists where another process holds it."""
         self._descriptor = -1
+        if not HAS_LOCKS:  # an open file could not be replaced there
+            return
         with machine_errors(file):
             self._descriptor = os.open(file, os.O_RDWR)
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise _in_use(file) from None
-            except OSError as error:
-                if error.errno not in WITHOUT_LOCKS:
-                    raise
+            if not take(self._descriptor):
+                raise _in_use(file)
             if _identity(os.fstat(self._descriptor)) != _identity(os.stat(file)):
                 raise _in_use(file)  # it was replaced between the two steps
 
@@ -56,15 +76,9 @@ def is_locked(file: Path) -> bool:
     with machine_errors(file):
         descriptor = os.open(file, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError as error:
-        if error.errno not in WITHOUT_LOCKS:
-            raise
+        return not take(descriptor, shared=True)
     finally:
         os.close(descriptor)
-    return False
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -19,7 +19,6 @@ from consort.core.journal import Journal, key_of
 from consort.core.progress import Advance
 from consort.distil.corpus import Document, corpus_key
 from consort.distil.options import Alignment
-from consort.distil.store import clear_torn
 from consort.models.base import Tokenizer
 from consort.models.tokens.dtw import costs, partners, path, spellings
 from consort.models.tokens.ends import Ids, Spelled, same_end
@@ -71,7 +70,6 @@ def align(
     key = key_of([2, chosen, pivot.vocabulary_key, source.vocabulary_key, pivot.eos, source.eos, corpus_key(documents)])
     journal = Journal(folder, key, ordered=True)
     done = journal.open()
-    clear_torn(folder)
     met = None
     starts = range(0, len(documents), SHARD)
     if pivot.vocabulary_key != source.vocabulary_key and options.map in COUNTED:

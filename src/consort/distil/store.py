@@ -60,7 +60,6 @@ def collect(
     head = header(tokenizer, documents, options, stamp)
     journal = Journal(folder, key_of(head), ordered=True)
     done = journal.open()
-    clear_torn(folder)
     starts = range(0, len(documents), options.shard)
     advance(min(len(done) * options.shard, len(documents)))
     if len(done) < len(starts):
@@ -76,14 +75,6 @@ def collect(
     if not (folder / HEADER).is_file():
         write_json(folder / HEADER, head | {"shards": done})
     return Store(folder, tokenizer)
-
-
-def clear_torn(folder: Path, *names: str) -> None:
-    """Remove what a kill in the middle of a write left under a temporary name: of the files `names`, or of any."""
-    for pattern in [f".{name}.*" for name in names] or [".*"]:
-        for file in folder.glob(pattern):
-            if file.is_file():
-                file.unlink()
 
 
 def header(tokenizer: Tokenizer, documents: Sequence[Document], options: Collection, stamp: str) -> dict[str, Any]:

@@ -61,6 +61,8 @@ class Outcome:
 
 def run_program(program: str, limits: Limits = Limits()) -> Outcome:
     """Run Python source to its end. Raises Unsupported where the system cannot confine it."""
+    if sys.platform != "linux":
+        raise _unconfined()
     token = secrets.token_hex(16)
     job = {
         "program": program,
@@ -78,6 +80,11 @@ def run_program(program: str, limits: Limits = Limits()) -> Outcome:
         finally:
             remove(own)
     return _outcome(lines, ended, token)
+
+
+def _unconfined() -> Unsupported:
+    hint = "grade generated code on Linux 5.13 or later (x86-64 or ARM), for instance in a container"
+    return Unsupported("this system cannot keep a program from files and network", field="sandbox", hint=hint)
 
 
 def _talk(job: dict[str, object], folder: Path, limits: Limits) -> tuple[list[bytes], str]:
@@ -133,8 +140,7 @@ def _outcome(lines: list[bytes], ended: str, token: str) -> Outcome:
             found = json.loads(line)
             told += [found] if isinstance(found, dict) else []
     if told and not {"files", "network"} <= set(told[0].get("confined") or []):  # type: ignore[call-overload]
-        hint = "grade generated code on Linux 5.13 or later (x86-64 or ARM), for instance in a container"
-        raise Unsupported("this system cannot keep a program from files and network", field="sandbox", hint=hint)
+        raise _unconfined()
     if ended:
         return Outcome("timeout" if ended == "timeout" else "killed", ended)
     if any(answer.get("passed") == token for answer in told[1:]):

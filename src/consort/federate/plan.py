@@ -133,6 +133,9 @@ def _clients(value: Any) -> dict[str, str | None]:
             raise BadPlan("a client is named twice", field="clients", hint="name each once")
     else:
         raise BadPlan(f"{value!r} are no clients", field="clients", hint="a number, names, or {name: file}")
+    if len({name.lower() for name in named}) < len(named):
+        hint = "some disks do not tell them apart, and each client has a folder"
+        raise BadPlan("two clients' names differ in capitals only", field="clients", hint=hint)
     for name, file in named.items():
         if not NAME.fullmatch(name):
             hint = "letters, digits, `.`, `_` and `-`, up to 64"

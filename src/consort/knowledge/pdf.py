@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from consort.core.errors import BadData, MissingExtra
+from consort.core.errors import BadData, MissingExtra, Unsupported
 
 SECONDS, BYTES, PAGES, LETTERS = 60, 2 << 30, 20_000, 1 << 24
 """What reading one file may take: processor time, address space, pages, letters in all."""
@@ -18,6 +19,9 @@ def pages_of(path: Path) -> list[str]:
     """The text of each page. Raises BadData for a file that is no PDF or takes too much, MissingExtra."""
     if find_spec("pypdf") is None:
         raise MissingExtra("PDF files need pypdf", field=str(path), hint="pip install 'consort[rag]'")
+    if find_spec("resource") is None:
+        what = "this system cannot bound what reading a PDF takes"
+        raise Unsupported(what, field=str(path), hint="save it as text, or build the index on Linux or macOS")
     program = "import sys; from consort.knowledge.pdf import _main; _main(sys.argv[1])"
     try:
         done = subprocess.run(
@@ -40,7 +44,8 @@ def _main(path: str) -> None:
     import pypdf
 
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
+    with suppress(ValueError):  # macOS bounds no addresses; time is bounded there
+        resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
     logging.disable(logging.CRITICAL)
     pages: list[str] = []
     letters = 0

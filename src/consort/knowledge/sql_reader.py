@@ -10,7 +10,7 @@ import json
 import sqlite3
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -133,7 +133,8 @@ def bound_process(dialect: str, timeout_s: float) -> None:
         import signal
     except ImportError:
         return
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES[dialect],) * 2)
+    with suppress(ValueError):  # macOS bounds no addresses
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES[dialect],) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.setitimer(signal.ITIMER_REAL, timeout_s + (GRACE_S if dialect == "sqlite" else 0.0))
 

@@ -201,7 +201,7 @@ class App:
         return reply
 
     def _refusal(self, error: Exception, call: Call, route: Route | None) -> Reply:
-        known = api_error(error, prompt="prompt" if call.path.endswith("/completions") else "messages")
+        known = api_error(error, prompt="prompt" if call.path.endswith("v1/completions") else "messages")
         if known.status == 500 and not isinstance(error, ApiError):
             log.error("%s %s: %s", call.id, call.path, error, exc_info=error)
         dialect = route.dialect if route is not None else None
@@ -260,6 +260,9 @@ class Run:
         context = self.context
         several = len(getattr(self.served.model, "members", ())) > 1
         if several and context.asked and set(context.asked) <= set(context.dropped):
+            wrong = [context.failed[name] for name in context.dropped if name in context.failed]
+            if len(wrong) == len(context.dropped) and all(api_error(fault).status < 500 for fault in wrong):
+                return wrong[0]  # the request's own fault, as it would be told of one model
             why = ", ".join(f"{name}: {reason}" for name, reason in context.dropped.items())
             return ApiError(503, f"no member answers ({why})", code="no_member", headers={"retry-after": "5"})
         return error

@@ -222,7 +222,7 @@ def _failed(owner: Members, member: Any, context: Context, error: Exception, beg
     """Enter why a member gave no answer; what the machine or the network did to it counts towards its rest."""
     reason = reason_of(error)
     with context.lock:
-        context.dropped[member.name] = reason
+        context.dropped[member.name], context.failed[member.name] = reason, error
     owner.heard(context.strategy, member.name, reason)
     context.trace.member(member.name, begun, reason)
     if reason != "error" or isinstance(error, EnvironmentFailure | OSError):

@@ -104,6 +104,7 @@ class Context:
     gone: threading.Event = field(default_factory=threading.Event)
     asked: list[str] = field(default_factory=list)
     dropped: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, Exception] = field(default_factory=dict)
     begun: float = field(default_factory=time.perf_counter)
     work_s: float = 0.0
     first_s: float | None = None

@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,9 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # with the protocol named, asyncio turns Nagle's algorithm off: else every answer waits 40 ms for an acknowledgement
     found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # on Windows SO_REUSEADDR would share the port with whoever holds it
+    alone = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+    found.setsockopt(socket.SOL_SOCKET, alone, 1)
     try:
         found.bind((host.strip("[]"), port))
         found.listen(1024)
@@ -79,6 +81,13 @@ def listen(host: str, port: int) -> socket.socket:
         raise BadParameter(what, field="--port", hint="another port, or stop what listens there") from None
     found.set_inheritable(True)
     return found
+
+
+def _on_signal(loop: asyncio.AbstractEventLoop, number: int, act: Callable[[], None]) -> None:
+    try:
+        loop.add_signal_handler(number, act)
+    except NotImplementedError:  # Windows
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(act))
 
 
 class Server:
@@ -232,10 +241,10 @@ class Server:
         loop = asyncio.get_running_loop()
         if self.signals:
             for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, self.stop)
+                _on_signal(loop, number, self.stop)
             if hasattr(signal, "SIGHUP"):
                 again = lambda: threading.Thread(target=self.reload, daemon=True).start()  # noqa: E731
-                loop.add_signal_handler(signal.SIGHUP, again)
+                _on_signal(loop, signal.SIGHUP, again)
         threading.Thread(target=self._load_or_stop, name="consort-load", daemon=True).start()
 
     def _load_or_stop(self) -> None:

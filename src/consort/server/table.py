@@ -154,6 +154,8 @@ def table_of(models: Mapping[str, Any], members: Members, *, options: Mapping[st
 
 def _add_inner(table: Table, plan: str, model: Any, members: Members, created: int, options: dict[str, Any]) -> None:
     for member in getattr(model, "members", ()):
+        if not answers(member):  # a judge has no id of its own
+            continue
         known = any(served.model is member for served in table.models.values())
         if not known:
             label = id_of(member, plan)
@@ -166,13 +168,18 @@ def _add_inner(table: Table, plan: str, model: Any, members: Members, created: i
 
 
 def served_as(name: str, model: Any, members: Members, created: int, options: Mapping[str, Any]) -> Served:
-    if not callable(getattr(model, "generate", None)):
+    if not answers(model):
         raise BadParameter("does not answer prompts", field=name, hint="serve a model or a strategy")
     own = type(model)
     strategy = name_of(own.__name__) if getattr(model, "members", ()) else "model"
     streams: Streams = getattr(own, "streams", "tokens" if hasattr(own, "stream") else "end")
     asked = model if isinstance(model, TokenModel) else members.strategy(model)
     return Served(name, model, asked, strategy, streams, created, **options)
+
+
+def answers(model: Any) -> bool:
+    """Whether it can be asked."""
+    return callable(getattr(model, "generate", None))
 
 
 def id_of(model: Any, plan: str) -> str:

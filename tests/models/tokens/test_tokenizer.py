@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -64,10 +65,22 @@ def test_chat_without_and_with_a_template(words: HFTokenizer) -> None:
 
 
 def test_templates_are_sandboxed_and_may_refuse(words: HFTokenizer) -> None:
-    for template in ("{{ ''.__class__.__mro__ }}", "{{ raise_exception('no') }}", "{{ open('/etc/passwd') }}"):
+    for template in ("{{ ''.__class__.__mro__ }}", "{{ raise_exception('no') }}", "{{ open('/etc/passwd') }}",
+                     "{{ 1 / 0 }}", "{% for i in range(10**9) %}{% endfor %}", "{% for"):  # fmt: skip
         words.tokenizer.chat_template = template
         with pytest.raises(BadData, match="messages: the chat template refuses"):
             words.chat(CHAT)
+    words.tokenizer.chat_template = None
+
+
+def test_a_template_without_end_is_stopped(words: HFTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consort.models.tokens.template.SECONDS", 0.2)
+    loop = "{% for i in range(99999) %}"
+    words.tokenizer.chat_template = f"{loop}{loop}{{% endfor %}}{{% endfor %}}"
+    begun = time.monotonic()
+    with pytest.raises(BadData, match="took longer than 0.2 s"):
+        words.chat(CHAT)
+    assert time.monotonic() - begun < 10
     words.tokenizer.chat_template = None
 
 

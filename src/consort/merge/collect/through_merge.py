@@ -93,8 +93,9 @@ def _checked(
 ) -> list[float]:
     """The weights. Raises BadParameter, BadData."""
     names = [model.name for model in models]
-    if len(set(names)) < len(names):
-        raise BadParameter("two models have one name", field="models", hint="their folders are told apart by it")
+    if len({name.lower() for name in names}) < len(names):
+        what = "two models have one name, or names that differ in capitals only"
+        raise BadParameter(what, field="models", hint="their folders are told apart by it")
     weights = [1.0] * len(models) if weight is None else [float(w) for w in weight]
     if len(weights) != len(models) or not all(isfinite(w) and w >= 0 for w in weights) or not any(weights):
         raise BadParameter(f"{weights} are no weights", field="weight", hint="one of at least 0 for each model")

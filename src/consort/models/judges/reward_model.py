@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Any
 
-from consort.core.errors import BadData
 from consort.core.types import Prompt, Usage
 from consort.models.cached.model import text_of
 from consort.models.judges import judge
 from consort.models.judges.classifiers import load_classifier, opened
+from consort.models.tokens.template import writing_by_template
 from consort.weights import Checkpoint
 
 
@@ -46,15 +46,11 @@ class RewardModel:
         """The chat that ends with the answer, by the tokenizer's template; empty without one."""
         if not tokenizer.chat_template:
             return ""
-        from jinja2.exceptions import TemplateError
-
         asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-        try:
+        with writing_by_template("its chat template", self.name):
             return str(
                 tokenizer.apply_chat_template([*asked, {"role": "assistant", "content": answer}], tokenize=False)
             )
-        except TemplateError as error:
-            raise BadData(f"its chat template refuses the chat: {error}", field=self.name) from error
 
     def open(self) -> tuple[Any, Any]:
         """Tokenizer and model. Raises BadCheckpoint for a folder that is no reward model."""

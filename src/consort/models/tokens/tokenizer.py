@@ -10,11 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
-from consort.core.errors import BadCheckpoint, BadData, MissingExtra
+from consort.core.errors import BadCheckpoint, MissingExtra
 from consort.core.types import Chat, Message, Prompt, Tokens
 from consort.models.hf.quiet import quiet
 from consort.models.placement import NONE, OWN, current
 from consort.models.tokens.chats import PlainChats
+from consort.models.tokens.template import writing_by_template
 from consort.weights.disk.paths import read_json
 
 
@@ -88,14 +89,10 @@ class HFTokenizer:
             return prompt
         if self.template == NONE or not self.tokenizer.chat_template:
             return self._lines.write(prompt)
-        from jinja2.exceptions import TemplateError
-
-        try:
-            tools = [dict(tool) for tool in getattr(prompt, "tools", ())] or None
+        tools = [dict(tool) for tool in getattr(prompt, "tools", ())] or None
+        with writing_by_template("the chat template", "messages"):
             render = self.tokenizer.apply_chat_template
             return str(render(list(prompt), tools=tools, tokenize=False, add_generation_prompt=True))
-        except (TemplateError, TypeError, KeyError) as error:
-            raise BadData(f"the chat template refuses the chat: {error}", field="messages") from error
 
     def chat_tokens(self, messages: Sequence[Message]) -> list[int]:
         """What the model reads for a chat. What a message says is text: control tokens come from the template alone."""

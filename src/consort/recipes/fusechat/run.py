@@ -19,9 +19,8 @@ from typing import Any
 from consort.core.files import check_place, write_atomic
 from consort.core.journal import provenance
 from consort.core.progress import watched
-from consort.core.results import RESULTS_FILE, write_results
+from consort.core.results import write_results
 from consort.data import dump_yaml
-from consort.distil.store import clear_torn
 from consort.evaluate import Comparison
 from consort.plan.fuse.plan import FusePlan, parse_fuse, read_fuse
 from consort.recipes.fusechat.preference import learn
@@ -92,7 +91,6 @@ def fuse(
         about |= {} if run.task is None else {"task": told_task(run.task)}
         place = {"fuse": run.pivot.stamp}
         journal, done = open_run(run.out, place, inputs, force=force, sound=is_record, about=about)
-        clear_torn(run.out, PLAN, RESULTS_FILE)
         write_atomic(run.out / PLAN, dump_yaml(run.plan.to_json()))
         with watched(run.out, "fuse") as watch:
             watch.phase("teaching students")

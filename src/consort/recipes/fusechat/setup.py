@@ -13,7 +13,7 @@ from consort.core.journal import key_of
 from consort.core.progress import PROGRESS_FILE
 from consort.data import Task, load_task
 from consort.distil.corpus import Asked, Document, corpus_key, fitted, read_corpus, read_prompts
-from consort.distil.store import Store, clear_torn
+from consort.distil.store import Store
 from consort.distil.targets import check_function
 from consort.fuse.training import recipe_of
 from consort.plan.build import Builder
@@ -95,7 +95,6 @@ class Run:
         """The place of what a stage makes, named by all that it depends on."""
         folder = self.out / stage / f"{name}-{key}"
         folder.parent.mkdir(parents=True, exist_ok=True)
-        clear_torn(folder.parent)
         return folder
 
     @property

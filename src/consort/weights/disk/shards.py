@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from consort.core.errors import BadCheckpoint
-from consort.core.files import machine_errors
+from consort.core.files import PLAIN, machine_errors, read_at
 from consort.weights.checkpoint import CHUNK, Spec, bytes_of, ranges, round_into
 from consort.weights.disk.dtypes import DTYPES
 from consort.weights.disk.header import Extent, Header, identity
@@ -115,7 +115,7 @@ class Shards:
 
     def _open(self, path: Path) -> int:
         with machine_errors(path):
-            handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            handle = os.open(path, os.O_RDONLY | PLAIN)
         if identity(os.fstat(handle)) != self.headers[path].identity:
             os.close(handle)
             raise BadCheckpoint("was changed while it was in use", field=str(path), hint="run again")
@@ -132,7 +132,7 @@ def _fill(handle: int, piece: memoryview, offset: int, path: Path, name: str) ->
     done = 0
     while done < len(piece):
         with machine_errors(path):
-            count = os.preadv(handle, [piece[done:]], offset + done)
+            count = read_at(handle, piece[done:], offset + done)
         if count == 0:
             raise BadCheckpoint(f"ends inside tensor {name!r}", field=str(path), hint="was it changed while in use?")
         done += count

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 from consort.core.errors import OutputExists
-from consort.core.files import machine_errors, sync_folder
+from consort.core.files import FOLDER, OWN, PLAIN, is_same, machine_errors, sync_folder, write_at
+from consort.core.lock import take
 
 JOURNAL = ".journal"
 
@@ -24,7 +25,7 @@ class Disk:
 
     def create(self, path: Path, nbytes: int) -> int:
         """A file of `nbytes`, open for reading and writing; what it holds already is kept. Returns its handle."""
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | OWN, 0o644)
         try:
             os.ftruncate(handle, nbytes)
         except OSError:
@@ -34,9 +35,7 @@ class Disk:
 
     def write_at(self, handle: int, data: memoryview, offset: int) -> None:
         """Write bytes at a place of a file."""
-        done = 0
-        while done < len(data):
-            done += os.pwrite(handle, data[done:], offset + done)
+        write_at(handle, data, offset)
 
     def sync(self, handle: int) -> None:
         """Have what was written to a file reach the disk."""
@@ -44,7 +43,7 @@ class Disk:
 
     def write_file(self, path: Path, data: bytes) -> None:
         """Write a whole file."""
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | OWN, 0o644)
         try:
             self.write_at(handle, memoryview(data), 0)
             self.sync(handle)
@@ -103,9 +102,9 @@ class Partial:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for handle in (self._journal, self._lock):
-            if handle is not None:
-                os.close(handle)
+        self._close_journal()
+        if self._lock is not None:
+            os.close(self._lock)
         if kind is not None and issubclass(kind, Exception):
             shutil.rmtree(self.path, ignore_errors=True)
             self._remove_parents()
@@ -138,6 +137,7 @@ class Partial:
     def commit(self, keep: Iterable[str]) -> None:
         """Give the folder its name; it then holds the files `keep` and nothing else."""
         kept = set(keep)
+        self._close_journal()  # Windows neither removes nor moves what is open
         with machine_errors(self.out):
             for entry in sorted(self.path.iterdir()):
                 if entry.name not in kept:
@@ -147,6 +147,8 @@ class Partial:
                 self.disk.exchange(self.path, self.out)
                 shutil.rmtree(self.path, ignore_errors=True)
             else:
+                if FOLDER is None and self.out.exists():
+                    self.out.rmdir()  # Windows renames onto nothing, not even an empty folder
                 self.disk.rename(self.path, self.out)
             self._made = []
             self.disk.sync_folder(self.out.parent)
@@ -158,20 +160,24 @@ class Partial:
             if leftover and entry != self.path:
                 handle = self._hold(entry)
                 shutil.rmtree(entry)
-                os.close(handle)
+                if handle is not None:
+                    os.close(handle)
 
-    def _hold(self, path: Path) -> int:
-        """A handle that keeps other writers away until it is closed."""
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+    def _hold(self, path: Path) -> int | None:
+        """A handle that keeps other writers away until it is closed; None where folders cannot be opened."""
+        if FOLDER is None:
+            return None
+        handle = os.open(path, os.O_RDONLY | FOLDER | OWN)
+        if not take(handle):
             os.close(handle)
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise
             hint = "wait for it to end, or choose another output"
-            raise OutputExists(f"another run is writing it ({path.name})", field=str(self.out), hint=hint) from None
+            raise OutputExists(f"another run is writing it ({path.name})", field=str(self.out), hint=hint)
         return handle
+
+    def _close_journal(self) -> None:
+        if self._journal is not None:
+            os.close(self._journal)
+            self._journal = None
 
     def _make_parents(self) -> None:
         parent = self.out.parent
@@ -191,19 +197,27 @@ def check_target(out: Path, sources: Iterable[Path], *, force: bool) -> None:
             raise OutputExists("is no folder", field=str(out), hint="name a new folder")
         place, full = out.resolve(), out.exists() and any(out.iterdir())
     for source in map(Path.resolve, sources):
-        if place == source or place.is_relative_to(source) or source.is_relative_to(place):
+        if lies_in(place, source) or lies_in(source, place):
             raise OutputExists(f"overlaps the input {source.name}", field=str(out), hint="name another folder")
     if full and not force:
         hint = "choose another folder, or pass --force (force=True) to replace it"
         raise OutputExists("is not empty", field=str(out), hint=hint)
 
 
+def lies_in(path: Path, folder: Path) -> bool:
+    """Whether an absolute path is a folder or lies in it, by whatever names (a Mac does not tell A from a)."""
+    return any(above == folder or is_same(above, folder) for above in (path, *path.parents))
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Writers of one parent folder start one after the other, so that each sees what the others hold."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if FOLDER is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY | FOLDER | PLAIN)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        take(handle, wait=True)
         yield
     finally:
         os.close(handle)
@@ -211,6 +225,8 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _renameat2(one: Path, other: Path) -> bool:
     """Linux' exchange of two names; False where the system or file system has none."""
+    if sys.platform != "linux":
+        return False
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if call is None:
         return False

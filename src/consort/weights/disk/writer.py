@@ -17,7 +17,7 @@ import torch
 
 from consort.core.counted import counted
 from consort.core.errors import BadCheckpoint, BadParameter, EnvironmentFailure
-from consort.core.files import machine_errors, sha256_of
+from consort.core.files import machine_errors, read_at, sha256_of
 from consort.core.journal import key_of, provenance
 from consort.core.progress import track
 from consort.weights.adapters.files import ADAPTER_CONFIG, is_adapter_config
@@ -182,11 +182,16 @@ def _write_tensors(job: _Job) -> tuple[int, dict[str, int], bool]:
 def _check_space(job: _Job) -> None:
     with machine_errors(job.out):
         free = shutil.disk_usage(job.partial.path).free
-        have = sum(entry.stat().st_blocks * 512 for entry in job.partial.path.iterdir())
+        have = sum(_on_disk(entry.stat()) for entry in job.partial.path.iterdir())
     need = job.layout.nbytes + SLACK_BYTES - have
     if need > free:
         message = f"disk full: {need} bytes are needed and {free} are free"
         raise EnvironmentFailure(message, field=str(job.out), hint="free some space or choose another disk")
+
+
+def _on_disk(found: os.stat_result) -> int:
+    """Bytes that a file takes, holes left out where the system counts blocks."""
+    return found.st_blocks * 512 if hasattr(found, "st_blocks") else found.st_size
 
 
 @contextmanager
@@ -214,8 +219,9 @@ def _untied(job: _Job, handles: Sequence[int]) -> bool:
 
 
 def _bytes(place: Place, handles: Sequence[int], start: int, stop: int) -> bytes:
+    found = bytearray(stop - start)
     with machine_errors(place.name):
-        return os.pread(handles[place.shard], stop - start, place.offset + start)
+        return bytes(found[: read_at(handles[place.shard], memoryview(found), place.offset + start)])
 
 
 def _nonfinite_error(job: _Job, name: str, count: int) -> BadCheckpoint:
