@@ -1,7 +1,6 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Both set up what is missing.
 PYTHON ?= python3
 BIN := .venv/bin
-SKILLS := mirror order shout twice spin next edges yell
 TORCH := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 # uv treats a missing find-links folder as an error, pip does not
 LINKS := $(if $(wildcard $(PIP_FIND_LINKS)/.),$(PIP_FIND_LINKS))
@@ -22,7 +21,7 @@ setup: .venv/done
 	@touch $@
 
 demo: .venv/done
-	$(BIN)/consort auto lab:base $(SKILLS:%=lab:%) lab:harmful --task lab:tasks/skills --out runs/demo --force
+	OMP_NUM_THREADS=1 $(BIN)/python examples/demo/run.py runs/demo
 	@echo 'The program is $(BIN)/consort. To call it consort, as the README does:  . $(BIN)/activate'
 
 test: .venv/done

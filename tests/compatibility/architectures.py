@@ -289,7 +289,7 @@ def offered() -> list[str]:
 
 
 def told_apart() -> list[str]:
-    """Names of those offered that show a way of storing weights: the first of each group, and what is special beside it."""
+    """Names of those offered that store their weights each in another way: the first of every group, and some more."""
     firsts = [next(iter(members)) for members in GROUPS.values()]
     special = ("phi3", "gpt_oss", "gemma3n_text", "dbrx", "zamba2", "qwen2_vl")
     return [name for name in offered() if name in (*firsts, *special)]
