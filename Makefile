@@ -1,13 +1,14 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Both set up what is missing.
 PYTHON ?= python3
 BIN := .venv/bin
-SKILLS := mirror order shout twice spin next edges yell
 TORCH := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 # uv treats a missing find-links folder as an error, pip does not
 LINKS := $(if $(wildcard $(PIP_FIND_LINKS)/.),$(PIP_FIND_LINKS))
 export HF_HUB_OFFLINE := 1
+# two processes on two cores; each that is done takes over what the other has not begun
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: setup demo test check attack bench docs clean matrix matrix-oldest matrix-newest
+.PHONY: setup demo test test-slow test-all check attack bench docs clean matrix matrix-oldest matrix-newest
 
 setup: .venv/done
 
@@ -20,11 +21,18 @@ setup: .venv/done
 	@touch $@
 
 demo: .venv/done
-	$(BIN)/consort auto lab:base $(SKILLS:%=lab:%) lab:harmful --task lab:tasks/skills --out runs/demo --force
+	OMP_NUM_THREADS=1 $(BIN)/python examples/demo/run.py runs/demo
 	@echo 'The program is $(BIN)/consort. To call it consort, as the README does:  . $(BIN)/activate'
 
 test: .venv/done
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST)
+
+# the repetitions that `make test` leaves out: further architectures, tokenizers, seeds and sizes
+test-slow: .venv/done
+	$(PYTEST) -m slow
+
+test-all: .venv/done
+	$(PYTEST) -m "slow or not slow"
 
 lint: .venv/done
 	$(BIN)/ruff format --check .
@@ -50,7 +58,7 @@ bench: .venv/done
 
 # architectures at work, merged and stacked: on the installed transformers, the oldest that is allowed, the newest there is
 OLDEST := 5.24.0
-MATRIX = tests/compatibility -q -p no:cacheprovider
+MATRIX = tests/compatibility -q -p no:cacheprovider -m "slow or not slow"
 MATRIX_NEEDS := pytest pytest-xdist hypothesis peft accelerate
 
 matrix: .venv/done

@@ -2,6 +2,6 @@
 
 import consort as c
 
-outcome = c.auto(["lab:base", "lab:mirror", "lab:order", "lab:shout"], task="lab:tasks/skills", out="run", budget=20)
+outcome = c.auto(["lab:base", "lab:mirror", "lab:order", "lab:shout"], task="lab:tasks/skills", out="run", budget=10)
 print(outcome.headline)
 print(sorted(path.name for path in outcome.folder.iterdir()))

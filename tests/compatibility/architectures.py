@@ -288,6 +288,13 @@ def offered() -> list[str]:
     return [name for name, one in ARCHITECTURES.items() if one.model_type in CONFIG_MAPPING_NAMES]
 
 
+def told_apart() -> list[str]:
+    """Names of those offered that store their weights each in another way: the first of every group, and some more."""
+    firsts = [next(iter(members)) for members in GROUPS.values()]
+    special = ("phi3", "gpt_oss", "gemma3n_text", "dbrx", "zamba2", "qwen2_vl")
+    return [name for name in offered() if name in (*firsts, *special)]
+
+
 def configuration(name: str) -> Any:
     """The configuration of a tiny model."""
     from transformers import AutoConfig

@@ -24,10 +24,12 @@ from consort.weights.disk.opening import open_checkpoint
 from consort.weights.disk.writer import write
 from consort.weights.layers import Layers
 from consort.weights.views.stack import Slice, Stack
-from tests.compatibility.architectures import offered, tiny
+from tests.compatibility.architectures import offered, tiny, told_apart
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of transformers about itself
-NAMES = offered()
+QUICK = told_apart()
+NAMES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in offered()]
+"""All; those that store their weights as another does are slow: `make matrix` runs them too."""
 STACKS = {
     "whole": lambda n: [(0, n)],
     "doubled": lambda n: [(0, n), (0, n)],
@@ -116,8 +118,14 @@ def test_linear_and_ties_are_those_of_the_saved_tensors(name: str, tmp_path: Pat
     loads(name, tmp_path / "out")
 
 
-@pytest.mark.parametrize("order", STACKS)
-@pytest.mark.parametrize("name", NAMES)
+STACKED = [
+    pytest.param(name, order, marks=() if name in QUICK or (name, order) in REFUSED else pytest.mark.slow)
+    for order in STACKS
+    for name in offered()
+]
+
+
+@pytest.mark.parametrize(("name", "order"), STACKED)
 def test_a_stack_loads_or_is_refused_by_name(name: str, order: str, tmp_path: Path) -> None:
     if (name, order) in UNLOADABLE:
         pytest.skip(UNLOADABLE[name, order])

@@ -207,7 +207,11 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+LARGE = ("gpt-neox-20b", "llama3")
+"""Families of the kinds `nfc` and `cl100k_whole` of test_kinds, with large vocabularies."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in LARGE else ()) for n in FAMILIES])
 def test_what_a_tokenizer_writes_is_valid_and_spelled(
     shared: Path, name: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
