@@ -19,6 +19,7 @@ from consort.evaluate.bootstrap import interval_of
 from consort.evaluate.measure import Measured, measure
 from consort.evaluate.registry import Metric, find_metric
 from consort.evaluate.result import Result, plain_details
+from consort.models.cost import sizes
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +80,7 @@ def evaluate(
             fault.field = f"{task.name} ({split}): {fault.field}"
         raise
     seconds = perf_counter() - started
-    if odd := found.odd:
-        told = ", ".join(f"{n} by {reason}" for reason, n in odd.items())
-        log.warning("%s on %s: of %d answers ended %s", model.name, task.name, len(examples), told)
+    _tell_odd(found, f"{model.name} on {task.name}")
     rows = np.array(found.rows)
     return Result(
         model=model.name,
@@ -100,7 +99,14 @@ def evaluate(
         vocabulary=getattr(getattr(model, "tokenizer", None), "vocabulary_key", None),
         answers=tuple(found.answers) if keep_answers else (),
         details=tuple(map(plain_details, found.details)) if keep_answers and any(found.details) else (),
+        sizes=sizes(model),
     )
+
+
+def _tell_odd(found: Measured, what: str) -> None:
+    if odd := found.odd:
+        told = ", ".join(f"{n} by {reason}" for reason, n in odd.items())
+        log.warning("%s: of %d answers ended %s", what, len(found.rows), told)
 
 
 def objective(task: Task, *, split: str = "fit", limit: int | None = None, seed: int = 0) -> Objective:

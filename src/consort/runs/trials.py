@@ -18,6 +18,7 @@ from consort.evaluate.registry import find_metric
 from consort.plan.build import Builder
 from consort.plan.expression import Reference, beside, parse
 from consort.plan.references import has_weights
+from consort.runs.tariff import Tariff
 
 Expression = dict[str, Any]
 STATE = "state"
@@ -25,7 +26,7 @@ STATE = "state"
 
 
 class BudgetSpent(Exception):
-    """No trial is left; what was found so far stands."""
+    """No trial is left; what was found so far stands. Its text says what is spent: budget, or hours."""
 
 
 def is_record(record: Mapping[str, Any]) -> bool:
@@ -57,7 +58,7 @@ class Trials:
 
     Candidates of one architecture share one live model whose weights are refilled, rounded as they would be saved.
     `identity` tells what each reference stands for, by its content: a result is known again wherever the expression and
-    the content of all that it names are the same.
+    the content of all that it names are the same. `tariff` tells what answers cost.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Trials:
         self.budget, self.seed, self.watch = budget, seed, watch
         self.identity = dict(identity or {})
         self.limit = budget
+        self.tariff = Tariff()
         self.candidates: dict[str, Candidate] = {}
         self._known = {record["key"]: record for record in records}
         self._remembered = 0
@@ -88,7 +90,7 @@ class Trials:
         key = key_of(expression)
         if key not in self.candidates:
             if len(self.candidates) >= self.limit:
-                raise BudgetSpent
+                raise BudgetSpent("budget")
             self._remembered += self.key(expression, "fit") in self._known
             self.candidates[key] = self._try(name, expression)
             if (fit := self.candidates[key].fit) is not None:

@@ -32,6 +32,8 @@ COPY_BYTES_S = 1.5e9
 """Bytes of weights a second that a merge reads, adds and writes."""
 CHARACTERS = 4.0
 """Of one token, where no tokenizer tells."""
+OF_KIN = ("merging", "model_glue")
+"""Stages that try nothing where no two models are of one family."""
 TEAM = 3
 """Members of a token ensemble at most, which are in memory together."""
 
@@ -133,12 +135,11 @@ def _part(
     """A stage's trials, each as dear as the dearest model; a team's as that of so many."""
     merged = [m for group in groups if len(group.members) > 1 for m in group.members]
     tries = stage.tries
-    if share and not merged and stage.name != "teams":
+    if share and not merged and stage.name in OF_KIN:
         return Foreseen(stage.name, tries, 0, 0.0)
     each = [cost.trial(m, count, len(merged)) for m in (merged or members)]
     known = [one for one in each if one is not None]
-    factor = TEAM if stage.name == "teams" else 1
-    seconds = None if not known and share else share * factor * max(known, default=0.0)
+    seconds = None if not known and share else share * stage.passes * max(known, default=0.0)
     return Foreseen(stage.name, tries, share, seconds)
 
 

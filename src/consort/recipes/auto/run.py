@@ -22,11 +22,12 @@ from consort.evaluate import Decision, Result, gate
 from consort.recipes.auto.inputs import STAGES, open_inputs
 from consort.recipes.auto.inputs import check_budget as check_budget
 from consort.recipes.auto.learners import joined, keep
-from consort.recipes.auto.stage import Pool, Proposal, price, run_stages
+from consort.recipes.auto.stage import Pool, Proposal, run_stages
 from consort.recipes.auto.teams import Teams, choose, ready
 from consort.runs.begun import begin, described
-from consort.runs.pool import WINNER, Family, Member, families, repeated
+from consort.runs.pool import WINNER, Member, families, repeated
 from consort.runs.results import Found, Outcome, conclude
+from consort.runs.tariff import tariff_of
 from consort.runs.trials import Candidate, Trials
 
 DEFAULT_BUDGET = 100
@@ -108,6 +109,7 @@ def search(
     """
     fit = {m.reference: trials.result(m.label, m.reference, "fit") for m in members}
     singles = tuple(trials.result(m.label, m.reference, "held_out") for m in members)
+    trials.tariff = tariff_of(members, list(fit.values()))
     groups, notes = families(members, base)
     pool = Pool(trials, members, groups, fit, base, force)
     notes += run_stages(pool, STAGES)
@@ -128,7 +130,7 @@ def search(
         held_out,
         decision,
         plan,
-        prices(trials, members, groups, pool.teams),
+        prices(trials, members, pool.teams),
     )
     return found, pool.extras
 
@@ -143,20 +145,9 @@ def best_on_dev(fit: Sequence[Result], held_out: Sequence[Result], prices: Seque
 
 
 def known_prices(singles: Sequence[Proposal]) -> list[float] | None:
-    """What an answer of each model costs: by its size, else as tables tell; None if not known in one unit."""
-    sized = [single.price for single in singles]
-    told = [price_told(single.known) for single in singles]
-    for found in (sized, told):
-        if None not in found:
-            return [price for price in found if price is not None]
-    return None
-
-
-def price_told(result: Result) -> float | None:
-    """The mean of the prices that were told with the answers; None where one was not."""
-    found = [one.get("price") for one, row in zip(result.details, result.statistics, strict=False) if any(row)]
-    known = [price for price in found if isinstance(price, int | float)]
-    return sum(known) / len(known) if known and len(known) == len(found) else None
+    """What an answer of each model costs; None if that is not known of all."""
+    found = [single.price for single in singles if single.price is not None]
+    return found if len(found) == len(singles) else None
 
 
 def strictly(decision: Decision) -> Decision:
@@ -174,20 +165,14 @@ def relearnt(best: Candidate, teams: Teams, trials: Trials) -> Any:
     return whole.expression
 
 
-def prices(
-    trials: Trials, members: Sequence[Member], groups: Sequence[Family], teams: Teams
-) -> dict[str, float | None]:
+def prices(trials: Trials, members: Sequence[Member], teams: Teams) -> dict[str, float | None]:
     """What an answer of each single, merge and team costs, by name."""
-    sizes = {m.reference: m.parameters for m in members}
-    kin = {m.reference: sizes[family.members[0].reference] for family in groups for m in family.members}
-    found = {m.label: price(sizes[m.reference], trials.result(m.label, m.reference, "fit")) for m in members}
+    found = {m.label: trials.tariff.price(trials.result(m.label, m.reference, "fit")) for m in members}
     for key, candidate in trials.candidates.items():
         if key in teams:
             found[candidate.name] = teams[key].price
         elif candidate.fit is not None:
-            [arguments] = candidate.expression.values()
-            size = kin[arguments["models"][0]]
-            found[candidate.name] = price(size, trials.result(candidate.name, candidate.expression, "fit"))
+            found[candidate.name] = trials.tariff.price(trials.result(candidate.name, candidate.expression, "fit"))
     return found
 
 

@@ -100,7 +100,7 @@ def decided(trials: Trials, members: Sequence[Member], merged: MergedZoo, base: 
         held_out,
         decision,
         best.expression if best and decision and decision.kept else members[fallback].reference,
-        prices(trials, members, kin, {key_of(router.expression): router for router in merged.routers}),
+        prices(trials, members, {key_of(router.expression): router for router in merged.routers}),
     )
 
 
