@@ -18,6 +18,7 @@ from jaxtyping import Int
 
 from consort.core.errors import ConsortError, EnvironmentFailure, Unsupported
 from consort.core.files import machine_errors
+from consort.core.journal import key_of
 from consort.core.types import Completion, Example, Prompt, Sampling
 from consort.ensemble.learning.fitting import save_learned
 from consort.ensemble.learning.observations import Observed, from_results
@@ -119,8 +120,9 @@ def _learner(name: str, members: Sequence[Proposal], observed: Observed, seed: i
 
 def _team(name: str, used: Sequence[Proposal], fitted: Any, label: str, suffix: str) -> Proposal:
     """A fitted strategy as a proposal, its state under a name of its own."""
-    state = f"{STATES}/{name}{suffix}{Path(fitted.learned.file_name).suffix}"
-    arguments = {"models": [p.expression for p in used], "state": state}
+    models = [p.expression for p in used]
+    state = f"{STATES}/{name}-{key_of(models)[:8]}{suffix}{Path(fitted.learned.file_name).suffix}"
+    arguments = {"models": models, "state": state}
     return Proposal(label, {name: arguments}, None, None, True, partial(save_learned, fitted.learned))
 
 
