@@ -12,14 +12,16 @@ from consort.core.types import Usage
 from consort.evaluate.measure import Measured, complete, measured_batch, require
 from consort.evaluate.result import Result
 from consort.evaluate.run import Asked, result_of, vocabulary_of
+from consort.models.cost import sizes as sizes_of
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a model of this `name` and `vocabulary` was found to do with some examples in `seconds`; without answers."""
+    """What a model of this `name`, `vocabulary` and `sizes` did with some examples in `seconds`; without answers."""
 
     name: str
     vocabulary: str | None
+    sizes: Mapping[str, float]
     seconds: float
     measured: Measured
 
@@ -29,6 +31,7 @@ class Part:
         return {
             "name": self.name,
             "vocabulary": self.vocabulary,
+            "sizes": dict(self.sizes),
             "seconds": self.seconds,
             "rows": found.rows,
             "usage": asdict(found.usage),
@@ -51,7 +54,8 @@ class Part:
             unknown=int(value["unknown"]),
             left_out=int(value["left_out"]),
         )
-        return cls(str(value["name"]), value["vocabulary"], float(value["seconds"]), measured)
+        sizes = {name: float(size) for name, size in value["sizes"].items()}
+        return cls(str(value["name"]), value["vocabulary"], sizes, float(value["seconds"]), measured)
 
 
 def spans(count: int, batch: int) -> list[tuple[int, int]]:
@@ -66,7 +70,7 @@ def measured_part(model: Any, asked: Asked, start: int, stop: int) -> Part:
     with asked.placed():
         found = measured_batch(model, asked.examples[start:stop], asked.metric, asked.task.options)
     found.answers, found.details = [], []
-    return Part(model.name, vocabulary_of(model), perf_counter() - begun, found)
+    return Part(model.name, vocabulary_of(model), sizes_of(model), perf_counter() - begun, found)
 
 
 def joined(parts: Sequence[Part], asked: Asked) -> Result:
@@ -79,5 +83,6 @@ def joined(parts: Sequence[Part], asked: Asked) -> Result:
         asked,
         name=parts[0].name,
         vocabulary=parts[0].vocabulary,
+        sizes=parts[0].sizes,
         seconds=sum(part.seconds for part in parts),
     )

@@ -27,7 +27,8 @@ class Result:
     answers, `cost` the work of every inner model, `seconds` the wall time of all examples. `figures` are what is
     reported beside the score (perplexity, bits_per_byte, truncated, unknown_tokens). `examples_key` says which
     examples, `vocabulary` which tokens. `details` has for every kept answer what the strategy told of it
-    (`Completion.details` as plain JSON), or is empty where none told anything.
+    (`Completion.details` as plain JSON), or is empty where none told anything. `sizes` are the weights that work for a
+    token, of each inner model that has weights here.
     """
 
     model: str
@@ -46,6 +47,7 @@ class Result:
     vocabulary: str | None = None
     answers: tuple[str, ...] = ()
     details: tuple[Mapping[str, Any], ...] = ()
+    sizes: Mapping[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         score = f"{self.metric} {self.score:.4g} of {self.count}"
@@ -87,8 +89,8 @@ class Result:
             raise BadData("a result is not a JSON object", hint="let consort write it")
         found = {}
         for f in fields(cls):
-            if f.name == "details" and f.name not in value:
-                continue  # results of before it was kept
+            if f.name in ("details", "sizes") and f.name not in value:
+                continue  # results of before they were kept
             if f.name not in value:
                 raise BadData("missing", field=f.name, hint="let consort write the result")
             try:
@@ -199,4 +201,5 @@ _READ: dict[str, Any] = {
     "vocabulary": lambda value: None if value is None else _text(value),
     "answers": lambda value: tuple(map(_text, value)),
     "details": lambda value: tuple(map(_object, value)),
+    "sizes": _numbers,
 }

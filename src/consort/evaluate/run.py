@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -21,6 +21,7 @@ from consort.evaluate.bootstrap import interval_of
 from consort.evaluate.measure import Measured, measure
 from consort.evaluate.registry import Metric, find_metric
 from consort.evaluate.result import Result, plain_details
+from consort.models.cost import sizes as sizes_of
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,14 @@ def evaluate(
     started = perf_counter()
     with asked.placed():
         found = measure(model, asked.examples, asked.metric, task.options, batch=batch)
-    result = result_of(found, asked, name=model.name, vocabulary=vocabulary_of(model), seconds=perf_counter() - started)
+    result = result_of(
+        found,
+        asked,
+        name=model.name,
+        vocabulary=vocabulary_of(model),
+        sizes=sizes_of(model),
+        seconds=perf_counter() - started,
+    )
     if not keep_answers:
         return result
     details = tuple(map(plain_details, found.details)) if any(found.details) else ()
@@ -114,12 +122,18 @@ def vocabulary_of(model: Any) -> str | None:
     return getattr(getattr(model, "tokenizer", None), "vocabulary_key", None)
 
 
-def result_of(found: Measured, asked: Asked, *, name: str, vocabulary: str | None, seconds: float) -> Result:
+def result_of(
+    found: Measured,
+    asked: Asked,
+    *,
+    name: str,
+    vocabulary: str | None,
+    sizes: Mapping[str, float],
+    seconds: float,
+) -> Result:
     """The result of what was measured, without answers; odd endings are told."""
     metric, examples = asked.metric, asked.examples
-    if odd := found.odd:
-        told = ", ".join(f"{n} by {reason}" for reason, n in odd.items())
-        log.warning("%s on %s: of %d answers ended %s", name, asked.task.name, len(examples), told)
+    _tell_odd(found, f"{name} on {asked.task.name}")
     rows = np.array(found.rows)
     return Result(
         model=name,
@@ -136,7 +150,14 @@ def result_of(found: Measured, asked: Asked, *, name: str, vocabulary: str | Non
         seconds=seconds,
         figures=_figures(rows, metric, found),
         vocabulary=vocabulary,
+        sizes=sizes,
     )
+
+
+def _tell_odd(found: Measured, what: str) -> None:
+    if odd := found.odd:
+        told = ", ".join(f"{n} by {reason}" for reason, n in odd.items())
+        log.warning("%s: of %d answers ended %s", what, len(found.rows), told)
 
 
 def objective(task: Task, *, split: str = "fit", limit: int | None = None, seed: int = 0) -> Objective:

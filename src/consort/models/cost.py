@@ -81,6 +81,12 @@ def labels(model: Any) -> dict[str, Any]:
     return dict(zip(distinct([leaf.name for leaf in found]), found, strict=True))
 
 
+def sizes(model: Any) -> dict[str, float]:
+    """Weights at work for one token, of each plain model in `model` that tells its `parameters`, by its name."""
+    told = {name: getattr(leaf, "parameters", None) for name, leaf in labels(model).items()}
+    return {name: float(size) for name, size in told.items() if isinstance(size, int | float)}
+
+
 def joined(parent: Any, parts: Sequence[tuple[Any, Mapping[str, Usage]]]) -> dict[str, Usage]:
     """Costs of members as the cost of `parent`: summed, under the names that `labels(parent)` gives."""
     names = {id(leaf): name for name, leaf in labels(parent).items()}

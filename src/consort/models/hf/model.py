@@ -20,6 +20,9 @@ from consort.models.placement import OPEN, Placement
 from consort.models.token_model import TokenModel
 from consort.weights.checkpoint import Checkpoint
 
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+"""How configs call the number of a layer's experts."""
+
 
 class HFModel(TokenModel):
     """A transformers causal model in evaluation mode with its tokenizer.
@@ -63,6 +66,11 @@ class HFModel(TokenModel):
         read = self.module.get_input_embeddings()
         found = read.weight.device
         return torch.device(read._hf_hook.execution_device if found.type == "meta" else found)
+
+    @property
+    def parameters(self) -> int | None:
+        """Weights at work for one token: of experts only as many as a token goes to; None of quantised weights."""
+        return None if getattr(self.module, "is_quantized", False) else active_parameters(self.module)
 
     def no_logits(self) -> Tensor:
         """What an empty feed gives."""
@@ -108,6 +116,16 @@ class HFModel(TokenModel):
         for part in self.module.modules():
             if getattr(part, "layers_are_rescaled", False):  # rwkv scales its weights at its first pass
                 part.layers_are_rescaled = False
+
+
+def active_parameters(module: Any) -> int:
+    """Parameters of a network that work for one token; those of a layer's experts count by the share that is chosen."""
+    config = module.config.get_text_config(decoder=True)
+    experts = next((n for name in EXPERTS if (n := getattr(config, name, None))), 1)
+    chosen = getattr(config, "num_experts_per_tok", None) or experts
+    found = dict(module.named_parameters())
+    of_experts = sum(parameter.numel() for name, parameter in found.items() if ".experts." in name)
+    return int(sum(p.numel() for p in found.values()) - of_experts + of_experts * chosen // experts)
 
 
 def _check_weights(model: str, own: Mapping[str, Tensor], checkpoint: Checkpoint) -> None:

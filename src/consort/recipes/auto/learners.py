@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from jaxtyping import Int
 
 from consort.core.errors import ConsortError, EnvironmentFailure, Unsupported
 from consort.core.files import machine_errors
+from consort.core.journal import key_of
 from consort.core.types import Completion, Example, Prompt, Sampling
 from consort.ensemble.learning.fitting import save_learned
 from consort.ensemble.learning.observations import Observed, from_results
@@ -106,31 +107,34 @@ def keep(team: Proposal, folder: Path) -> None:
 
 
 def _learner(name: str, members: Sequence[Proposal], observed: Observed, seed: int, of: str) -> Proposal:
-    strategy = _unfitted(name, members)
-    answered_by, cost = cross_fitted(strategy, observed, seed)
-    used, fitted = _of_those_in_use(name, members, strategy.fit(observed, seed=seed), observed, seed)
+    seconds = [p.seconds for p in members]
+    judged = cross_fitted(_unfitted(name, members), observed, seed, None if None in seconds else seconds)
+    used, fitted = _of_those_in_use(name, members, _unfitted(name, members).fit(observed, seed=seed), observed, seed)
     if len(used) < 2:
         raise Unsupported(f"it would always choose {used[0].name}", field=name)
     team = _team(name, used, fitted, f"{name} of {len(used)} {of}", "")
-    result = replayed(team.name, members, answered_by)
-    return replace(team, result=result, price=cost, relearn=partial(_relearnt, name, used, result, cost))
+    result = replayed(team.name, members, judged.answered_by)
+    team = replace(team, result=result, price=judged.price, seconds=judged.seconds)
+    return replace(team, relearn=partial(_relearnt, name, used, team))
 
 
 def _team(name: str, used: Sequence[Proposal], fitted: Any, label: str, suffix: str) -> Proposal:
     """A fitted strategy as a proposal, its state under a name of its own."""
-    state = f"{STATES}/{name}{suffix}{Path(fitted.learned.file_name).suffix}"
-    arguments = {"models": [p.expression for p in used], "state": state}
+    models = [p.expression for p in used]
+    state = f"{STATES}/{name}-{key_of(models)[:8]}{suffix}{Path(fitted.learned.file_name).suffix}"
+    arguments = {"models": models, "state": state}
     return Proposal(label, {name: arguments}, None, None, True, partial(save_learned, fitted.learned))
 
 
-def _relearnt(name: str, used: Sequence[Proposal], result: Result, cost: float | None, trials: Trials) -> Proposal:
+def _relearnt(name: str, used: Sequence[Proposal], team: Proposal, trials: Trials) -> Proposal:
     """The strategy fitted on all of dev: what was held out has decided, and may teach now."""
     splits = ("fit", "held_out")
     examples = [example for split in splits for example in trials.task.split(split, seed=trials.seed)]
     halves = [[trials.result(p.name, p.expression, split) for split in splits] for p in used]
     whole = [joined(parts) for parts in halves]
     fitted = _unfitted(name, used).fit(observe(whole, [p.price for p in used], examples), seed=trials.seed)
-    return replace(_team(name, used, fitted, result.model, ".dev"), result=result, price=cost)
+    taught = _team(name, used, fitted, team.name, ".dev")
+    return replace(taught, result=team.result, price=team.price, seconds=team.seconds)
 
 
 def joined(parts: Sequence[Result]) -> Result:
@@ -175,19 +179,35 @@ def fold_of(query: str) -> int:
     return int.from_bytes(digest) % FOLDS
 
 
-def cross_fitted(strategy: Any, observed: Observed, seed: int) -> tuple[Int[np.ndarray, " n"], float | None]:
-    """Which model answers each query where the strategy learned from the other folds only; and the mean cost.
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Which model answers each query where the strategy did not learn from it; mean price and time of an answer."""
 
-    Equal queries are in one fold. Raises Unsupported where there are too few different queries.
+    answered_by: Int[np.ndarray, " n"]
+    price: float | None
+    seconds: float | None
+
+
+def cross_fitted(strategy: Any, observed: Observed, seed: int, seconds: Sequence[float | None] | None = None) -> Judged:
+    """What a strategy does on each query where it learned from the other folds only.
+
+    `seconds` is what an answer of each model takes. Equal queries are in one fold. Raises Unsupported where there are
+    too few different queries.
     """
     fold = np.array([fold_of(query) for query in observed.queries])
-    answered_by, cost = np.zeros(len(observed), dtype=int), np.full(len(observed), np.nan)
+    answered_by = np.zeros(len(observed), dtype=int)
+    paid = np.full((2, len(observed)), np.nan)
+    times = None if seconds is None else np.tile(np.array(seconds, dtype=float), (len(observed), 1))
     for number in range(FOLDS):
         inside, outside = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
         if not len(inside) or not len(outside):
             raise Unsupported("there are too few examples to learn from", field=strategy.name)
-        replay = strategy.fit(observed.rows(outside), seed=seed).replay(observed.rows(inside))
-        answered_by[inside], cost[inside] = replay.answered_by, replay.cost
+        fitted, part = strategy.fit(observed.rows(outside), seed=seed), observed.rows(inside)
+        replay = fitted.replay(part)
+        answered_by[inside], paid[0, inside] = replay.answered_by, replay.cost
+        if times is not None:
+            paid[1, inside] = fitted.replay(replace(part, cost=times[inside])).cost
     if (answered_by < 0).any():
         raise Unsupported("its answers are nobody's alone", field=strategy.name)
-    return answered_by, None if np.isnan(cost).any() else float(cost.mean())
+    price, took = (None if np.isnan(one).any() else float(one.mean()) for one in paid)
+    return Judged(answered_by, price, took)

@@ -95,16 +95,18 @@ def by_reading(trials: Trials, members: Sequence[Proposal], reader: Member) -> P
     examples = trials.task.split("fit", seed=trials.seed)
     observed = observe([p.known for p in members], [p.price for p in members], examples)
     router = _Reader(_states(trials, reader, observed))
-    answered_by, cost = cross_fitted(router, observed, trials.seed)
+    seconds = [p.seconds for p in members]
+    judged = cross_fitted(router, observed, trials.seed, None if None in seconds else seconds)
     own = trials.result(reader.label, reader.reference, "fit")
     reading = (reader.parameters or 0) * sum(u.prompt_tokens for u in own.cost.values()) / own.count
     return Proposal(
         name,
         {"prompt_mixture": arguments},
-        replayed(name, members, answered_by),
-        None if cost is None else cost + reading,
+        replayed(name, members, judged.answered_by),
+        None if judged.price is None else judged.price + reading,
         is_team=True,
         save=partial(_save, router.fit(observed).gate),
+        seconds=judged.seconds,
     )
 
 

@@ -7,7 +7,7 @@ a model writes may be shorter, so it is an upper estimate for answers that end e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -21,7 +21,10 @@ from consort.evaluate.measure import prompt_of
 from consort.evaluate.registry import find_metric
 from consort.recipes.auto.inputs import STAGES, open_inputs
 from consort.recipes.auto.stage import Pool, Stage
+from consort.runs.aim import Aim, Maximize
+from consort.runs.hours import Hours
 from consort.runs.pool import Family, Member, families
+from consort.runs.tariff import check_rates
 
 SAMPLED = 32
 """Prompts that are read to know their lengths."""
@@ -32,6 +35,8 @@ COPY_BYTES_S = 1.5e9
 """Bytes of weights a second that a merge reads, adds and writes."""
 CHARACTERS = 4.0
 """Of one token, where no tokenizer tells."""
+OF_KIN = ("merging", "model_glue")
+"""Stages that try nothing where no two models are of one family."""
 TEAM = 3
 """Members of a token ensemble at most, which are in memory together."""
 
@@ -83,16 +88,31 @@ def outlook(
     task: str | Path | Task,
     base: str | None = None,
     budget: int,
+    maximize: Maximize = "quality",
+    max_cost: float | None = None,
+    max_latency: float | None = None,
+    price: Mapping[str, float] | None = None,
+    hours: float | None = None,
     seed: int = 0,
     allow_remote_code: bool = False,
     allow_task_code: bool = False,
 ) -> Outlook:
     """What `auto` would try with these arguments. Raises ConsortError for what it would refuse; writes nothing."""
     loaded, members, _ = open_inputs(models, task, base, budget, seed, allow_remote_code, allow_task_code)
-    return ahead(members, loaded, base=base, budget=budget, seed=seed)
+    Aim(maximize, max_cost, max_latency).check(loaded)
+    check_rates(members, price or {})
+    return ahead(members, loaded, base=base, budget=budget, seed=seed, hours=Hours(hours).limit)
 
 
-def ahead(members: Sequence[Member], task: Task, *, base: str | None, budget: int, seed: int) -> Outlook:
+def ahead(
+    members: Sequence[Member],
+    task: Task,
+    *,
+    base: str | None,
+    budget: int,
+    seed: int,
+    hours: float | None = None,
+) -> Outlook:
     """The outlook of members that are open already."""
     groups, reasons = families(members, base)
     fit, held_out = task.fit_and_held_out(seed)
@@ -108,6 +128,7 @@ def ahead(members: Sequence[Member], task: Task, *, base: str | None, budget: in
     known = [one for one in winner if one is not None]
     last = "the best on held-out and test, the winner written"
     parts.append(Foreseen("the end", last, 0, max(known, default=None)))
+    whole_s = _sum([part.seconds for part in parts])
     sizes = sorted((4 * m.parameters for m in members if m.parameters), reverse=True)
     return Outlook(
         tuple(m.label for m in members),
@@ -115,10 +136,17 @@ def ahead(members: Sequence[Member], task: Task, *, base: str | None, budget: in
         tuple(group.base.label if group.base else None for group in groups),
         examples,
         tuple(parts),
-        _sum([part.seconds for part in parts]),
+        whole_s,
         sum(sizes[:TEAM]) + sizes[0] if sizes else None,
-        tuple(reasons),
+        (*reasons, *_bounded(whole_s, hours)),
     )
+
+
+def _bounded(seconds: float | None, hours: float | None) -> list[str]:
+    """What there is to say of a bound of time."""
+    if hours is None or (seconds is not None and seconds <= 3600 * hours):
+        return []
+    return [f"--hours {hours:g}: what does not fit into {span(3600 * hours)} is not begun, and told"]
 
 
 def _shares(pool: Pool, budget: int) -> list[tuple[Stage, int]]:
@@ -133,12 +161,11 @@ def _part(
     """A stage's trials, each as dear as the dearest model; a team's as that of so many."""
     merged = [m for group in groups if len(group.members) > 1 for m in group.members]
     tries = stage.tries
-    if share and not merged and stage.name != "teams":
+    if share and not merged and stage.name in OF_KIN:
         return Foreseen(stage.name, tries, 0, 0.0)
     each = [cost.trial(m, count, len(merged)) for m in (merged or members)]
     known = [one for one in each if one is not None]
-    factor = TEAM if stage.name == "teams" else 1
-    seconds = None if not known and share else share * factor * max(known, default=0.0)
+    seconds = None if not known and share else share * stage.passes * max(known, default=0.0)
     return Foreseen(stage.name, tries, share, seconds)
 
 

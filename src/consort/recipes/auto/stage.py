@@ -3,6 +3,7 @@
 class Stage(Protocol):
     name: str
     tries: str                                              # what it tries, for people
+    passes: float                                           # time of a trial: how often a model reads the fit examples
     def needs(self, pool) -> int                            # trials that earlier stages leave it
     def propose(self, pool, share) -> (proposals, notes)    # at most `share` new trials
 """
@@ -10,7 +11,7 @@ class Stage(Protocol):
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from consort.core.errors import ConsortError, EnvironmentFailure
 from consort.core.journal import key_of
 from consort.evaluate import Result
 from consort.runs.pool import Family, Member
-from consort.runs.trials import Trials
+from consort.runs.trials import BudgetSpent, Trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class Proposal:
     """A system: a single model, a merge, or a team of several models that answer together.
 
     `result` is what it did on the fit examples, by trial or cross-fitted, None before it is run. `price` is what an
-    answer costs: tokens read and written times parameters, a mean over the examples; None where that is not known.
+    answer costs by the run's tariff, a mean over the examples, before it is run an estimate; None where that is not
+    known. `seconds` is what an answer took on this machine, None where that is not known.
     `save` writes what it learned, if anything, to a file; `relearn` gives it as it is after learning from all of dev.
     """
 
@@ -37,6 +39,7 @@ class Proposal:
     is_team: bool = False
     save: Callable[[Path], None] | None = None
     relearn: Callable[[Trials], Proposal] | None = None
+    seconds: float | None = None
 
     @property
     def key(self) -> str:
@@ -82,8 +85,24 @@ class Pool:
 
     def single(self, member: Member) -> Proposal:
         """An input as a system."""
-        result = self.fit[member.reference]
-        return Proposal(member.label, member.reference, result, price(member.parameters, result))
+        return self.proposal(member.label, member.reference, self.fit[member.reference])
+
+    def proposal(self, name: str, expression: Any, result: Result, *, is_team: bool = False) -> Proposal:
+        """A system that has been run on the fit examples, with what an answer of it costs."""
+        price, seconds = self.trials.tariff.price(result), result.seconds_per_example
+        return Proposal(name, expression, result, price, is_team, seconds=seconds)
+
+    def tried(self, system: Proposal) -> Proposal | None:
+        """`system` after a trial, with result and cost; None where it cannot be made. Raises BudgetSpent.
+
+        The text of BudgetSpent says what is spent, for the note: f"not tried: {spent}: {system.name}".
+        """
+        self.trials.trial(system.name, system.expression)
+        if self.trials.candidates[system.key].fit is None:
+            return None
+        found = self.trials.result(system.name, system.expression, "fit")
+        price, seconds = self.trials.tariff.price(found), found.seconds_per_example
+        return replace(system, result=found, price=price, seconds=seconds)
 
     def add(self, proposal: Proposal) -> None:
         """Keep a proposal: a team as a candidate, anything else as a possible member of teams."""
@@ -94,10 +113,15 @@ class Pool:
 
 
 class Stage(Protocol):
-    """One way to make a better system of the models of a pool; `tries` says which, before it begins."""
+    """One way to make a better system of the models of a pool; `tries` says which, before it begins.
+
+    `passes` is the time of one of its trials, in passes of the slowest input over the fit examples: an average of three
+    takes 3, training on them for two rounds about 6; 0 for a stage that asks no model.
+    """
 
     name: str
     tries: str
+    passes: float
 
     def needs(self, pool: Pool) -> int:
         """How many trials earlier stages leave it."""
@@ -107,16 +131,26 @@ class Stage(Protocol):
 
 
 def run_stages(pool: Pool, stages: Sequence[Stage]) -> list[str]:
-    """Let each stage propose in turn; returns the notes. A stage that cannot be is a note, not an end."""
-    notes = []
+    """Let each stage propose in turn; returns the notes. A stage that cannot be is a note, not an end.
+
+    Where time is bounded, a stage of which not one trial fits any more is not begun.
+    """
+    notes, hours = [], pool.trials.hours
+    slowest = max(result.seconds for result in pool.fit.values())
     for number, stage in enumerate(stages):
         kept = sum(later.needs(pool) for later in stages[number + 1 :])
         share = max(0, pool.trials.budget - kept - len(pool.trials.candidates))
         pool.trials.limit = len(pool.trials.candidates) + share
+        hours.each_s = stage.passes * slowest
+        if stage.needs(pool) and not pool.trials.begins(stage.name):
+            notes.append(f"not tried: hours: {stage.name}: {stage.tries}")
+            continue
         try:
             proposals, said = stage.propose(pool, share)
         except EnvironmentFailure:
             raise  # nothing that the stage is to blame for
+        except BudgetSpent as spent:
+            proposals, said = [], [f"not tried: {spent}: {stage.name}: {stage.tries}"]
         except ConsortError as fault:
             proposals, said = [], [f"{stage.name} was not tried: {fault}"]
         notes += said
@@ -128,8 +162,3 @@ def run_stages(pool: Pool, stages: Sequence[Stage]) -> list[str]:
 def new_trials(pool: Pool, before: set[str]) -> Iterator[tuple[str, Any]]:
     """The candidates, by key, that have been entered since `before`."""
     return ((key, c) for key, c in list(pool.trials.candidates.items()) if key not in before)
-
-
-def price(parameters: int | None, result: Result) -> float | None:
-    """What an answer costs: tokens read and written times parameters, a mean over the examples; None if not known."""
-    return None if parameters is None else parameters * result.tokens / result.count

@@ -129,8 +129,8 @@ def _merged(
     for what, search, limit in searches:
         try:
             search(within(limit))
-        except BudgetSpent:
-            notes.append(f"not tried: budget: more of {what} in {name}, whose share is {counted(share, 'candidate')}")
+        except BudgetSpent as spent:
+            notes.append(f"not tried: {spent}: more of {what} in {name}, whose share is {counted(share, 'candidate')}")
     score, plan = max(tried.values(), key=lambda found: found[0], default=(-inf, None))
     single = ranked[0].reference
     if score <= worth[single]:
@@ -144,7 +144,7 @@ def _trial(trials: Trials, name: str, tried: dict[str, tuple[float, Any]], befor
     def trial(label: str, expression: Any) -> float:
         key = key_of(expression)
         if key not in trials.candidates and len(trials.candidates) - before >= limit:
-            raise BudgetSpent
+            raise BudgetSpent("budget")
         tried[key] = trials.trial(f"{name}: {label}", expression), expression
         return tried[key][0]
 

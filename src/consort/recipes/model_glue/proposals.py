@@ -13,7 +13,7 @@ from typing import Any
 from consort.core.errors import Unsupported
 from consort.evaluate import Result
 from consort.recipes.auto.learners import ROUTERS, learners
-from consort.recipes.auto.stage import Proposal, price
+from consort.recipes.auto.stage import Proposal
 from consort.recipes.model_glue.clusters import Group, Worth, base_among, harmful_members, merged_groups
 from consort.runs.folder import ZOO_FOLDER
 from consort.runs.pool import Member, families
@@ -78,7 +78,7 @@ def merge_zoo(
 def proposal_of(trials: Trials, group: Group) -> Proposal:
     """A cluster's result as a member of teams."""
     result: Result = replace(trials.result(group.name, group.plan, "fit"), model=group.name)
-    return Proposal(group.name, group.plan, result, price(group.members[0].parameters, result))
+    return Proposal(group.name, group.plan, result, trials.tariff.price(result), seconds=result.seconds_per_example)
 
 
 def weights_of(member: Member) -> Any:

@@ -14,6 +14,7 @@ class Learned:
 
     name = "learning"
     tries = "routers, cascades and votes that learn from the answers that are known"
+    passes = 0.0
 
     def needs(self, pool: Pool) -> int:
         return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consort.recipes.auto.coefficients import explore
-from consort.recipes.auto.stage import Pool, Proposal, new_trials, price
+from consort.recipes.auto.stage import Pool, Proposal, new_trials
 from consort.recipes.auto.teams import best_of
 from consort.runs.pool import Family
 from consort.runs.trials import BudgetSpent
@@ -14,6 +14,7 @@ class Merges:
 
     name = "merging"
     tries = "soups, task arithmetic and TIES inside each family, coefficients searched"
+    passes = 1.0
 
     def needs(self, pool: Pool) -> int:
         return 0
@@ -45,11 +46,11 @@ def _merged(pool: Pool, family: Family, title: str) -> tuple[Proposal | None, li
     scores = {reference: result.score for reference, result in pool.fit.items()}
     try:
         explore(family, scores, lambda name, expression: trials.trial(title + name, expression))
-    except BudgetSpent:
+    except BudgetSpent as spent:
         share = len(trials.candidates) - len(before)
-        notes.append(f"not tried: budget: more merges of {family.members[0].label}'s family, whose share is {share}")
+        notes.append(f"not tried: {spent}: more merges of {family.members[0].label}'s family, whose share is {share}")
     best = best_of(candidate for _, candidate in new_trials(pool, before))
     if best is None or (best.fit or 0.0) <= max(pool.fit[m.reference].score for m in family.members):
         return None, notes
     result = trials.result(best.name, best.expression, "fit")
-    return Proposal(best.name, best.expression, result, price(family.members[0].parameters, result)), notes
+    return pool.proposal(best.name, best.expression, result), notes

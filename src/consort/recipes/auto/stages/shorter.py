@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from statistics import mean
 from typing import Any
 
@@ -22,6 +21,7 @@ class Shorter:
 
     name = "shorter prompts"
     tries = "the best model behind compressors, where prompts are long"
+    passes = 1.0
 
     def needs(self, pool: Pool) -> int:
         return len(COMPRESSORS) if pool.trials.budget >= 10 * len(COMPRESSORS) and self._are_long(pool) else 0
@@ -36,12 +36,11 @@ class Shorter:
             expression = {"compressed": {"model": best.expression, "compressor": compressor, "rate": RATE}}
             team = Proposal(f"{best.name} behind {name}", expression, None, best.price, is_team=True)
             try:
-                pool.trials.trial(team.name, expression)
-            except BudgetSpent:
-                notes.append(f"not tried: budget: {team.name}")
+                tried = pool.tried(team)
+            except BudgetSpent as spent:
+                notes.append(f"not tried: {spent}: {team.name}")
                 break
-            if pool.trials.candidates[team.key].fit is not None:
-                found.append(replace(team, result=pool.trials.result(team.name, expression, "fit")))
+            found += [tried] if tried else []
         return found, notes
 
     @staticmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import combinations
 from math import inf
 
@@ -21,6 +20,7 @@ class RunTimeTeams:
 
     name = "teams"
     tries = "a sparse mixture or token ensembles of the best"
+    passes = float(AVERAGED)
 
     def needs(self, pool: Pool) -> int:
         return min(TRIALS, pool.trials.budget // 5) if len(pool.inputs) > 1 else 0
@@ -40,12 +40,11 @@ class RunTimeTeams:
         untried.sort(key=lambda team: inf if team.price is None else team.price)
         for number, team in enumerate(untried):
             try:
-                trials.trial(team.name, team.expression)
-            except BudgetSpent:
-                notes.append(f"not tried: budget: {', '.join(one.name for one in untried[number:])}")
+                tried = pool.tried(team)
+            except BudgetSpent as spent:
+                notes.append(f"not tried: {spent}: {', '.join(one.name for one in untried[number:])}")
                 break
-            if trials.candidates[team.key].fit is not None:
-                found.append(replace(team, result=trials.result(team.name, team.expression, "fit")))
+            found += [tried] if tried else []
         return found, notes
 
 

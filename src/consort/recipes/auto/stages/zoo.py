@@ -16,6 +16,7 @@ class Zoo:
 
     name = "model_glue"
     tries = "Model-GLUE: clusters by similarity, harm left out, merges of each cluster"
+    passes = 1.0
 
     def needs(self, pool: Pool) -> int:
         """A fifth of the budget, where there are models enough."""
