@@ -26,6 +26,12 @@ def auto(
         str, typer.Option("--recipe", help="auto | model_glue: clusters by similarity, harm left out, then a router.")
     ] = "auto",
     budget: Annotated[int, typer.Option("--budget", min=1, help="Candidates to run at most.")] = 100,
+    docs: Annotated[
+        str | None, typer.Option("--docs", metavar="INDEX", help="An index (consort index) to look things up in.")
+    ] = None,
+    train: Annotated[
+        str | None, typer.Option("--train", metavar="FILE", help="JSON lines to train on; none may be in the task.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be tried, with time and memory; run and write nothing.")
     ] = False,
@@ -41,6 +47,11 @@ def auto(
 
     run = _found(recipe)
     told: dict[str, Any] = {"task": task, "base": base, "budget": budget, "seed": seed}
+    if recipe == "auto":
+        told |= {"docs": docs, "train": train}
+    elif docs or train:
+        hint = "leave it out, or leave --recipe out"
+        raise BadParameter(f"{recipe} takes none", field="--docs" if docs else "--train", hint=hint)
     told |= {"allow_remote_code": allow_remote_code, "allow_task_code": allow_task_code}
     if dry_run:
         _foretell(recipe, models, told, json)

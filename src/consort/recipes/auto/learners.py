@@ -65,7 +65,7 @@ def learners(
     need = needs_of(members[0].known.metric)
     if len(members) < 2 or need == "logprobs":
         return [], []
-    ranked = sorted(members, key=lambda p: -p.known.score)[:MOST_MEMBERS]
+    ranked = sorted(_complementary(members), key=lambda p: -p.known.score)
     observed = observe([p.known for p in ranked], [p.price for p in ranked], examples)
     found, notes = [], []
     for name in names:
@@ -80,6 +80,20 @@ def learners(
         except ConsortError as fault:
             notes.append(f"no {name} of {of}: {fault}")
     return found, notes
+
+
+def _complementary(members: Sequence[Proposal]) -> list[Proposal]:
+    """At most `MOST_MEMBERS`: the best, then each time who adds most to what some member is right about."""
+    if len(members) <= MOST_MEMBERS:
+        return list(members)
+    scores = np.array([p.known.scores for p in members])
+    chosen: list[int] = []
+    best = np.full(scores.shape[1], -np.inf)
+    while len(chosen) < MOST_MEMBERS:
+        left = [i for i in range(len(members)) if i not in chosen]
+        chosen.append(max(left, key=lambda i: (np.maximum(best, scores[i]).mean(), scores[i].mean())))
+        best = np.maximum(best, scores[chosen[-1]])
+    return [members[i] for i in sorted(chosen)]
 
 
 def needs_of(metric: str) -> str:

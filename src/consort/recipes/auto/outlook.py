@@ -19,6 +19,7 @@ from consort.core.progress import span
 from consort.data import Task
 from consort.evaluate.measure import prompt_of
 from consort.evaluate.registry import find_metric
+from consort.recipes.auto.given import NOTHING, Given, open_given
 from consort.recipes.auto.inputs import STAGES, open_inputs
 from consort.recipes.auto.stage import Pool, Stage
 from consort.runs.pool import Family, Member, families
@@ -85,16 +86,21 @@ def outlook(
     task: str | Path | Task,
     base: str | None = None,
     budget: int,
+    docs: str | Path | None = None,
+    train: str | Path | None = None,
     seed: int = 0,
     allow_remote_code: bool = False,
     allow_task_code: bool = False,
 ) -> Outlook:
     """What `auto` would try with these arguments. Raises ConsortError for what it would refuse; writes nothing."""
     loaded, members, _ = open_inputs(models, task, base, budget, seed, allow_remote_code, allow_task_code)
-    return ahead(members, loaded, base=base, budget=budget, seed=seed)
+    given = open_given(loaded, docs, train)
+    return ahead(members, loaded, base=base, budget=budget, seed=seed, given=given)
 
 
-def ahead(members: Sequence[Member], task: Task, *, base: str | None, budget: int, seed: int) -> Outlook:
+def ahead(
+    members: Sequence[Member], task: Task, *, base: str | None, budget: int, seed: int, given: Given = NOTHING
+) -> Outlook:
     """The outlook of members that are open already."""
     groups, reasons = families(members, base)
     fit, held_out = task.fit_and_held_out(seed)
@@ -104,7 +110,7 @@ def ahead(members: Sequence[Member], task: Task, *, base: str | None, budget: in
     singles = _sum([cost.seconds(m, whole) for m in members])
     parts = [Foreseen("single models", "each on fit, held-out and test examples", 0, singles)]
     known_of = SimpleNamespace(budget=budget, task=task, seed=seed)
-    pool = cast(Pool, SimpleNamespace(trials=known_of, inputs=members, families=groups))
+    pool = cast(Pool, SimpleNamespace(trials=known_of, inputs=members, families=groups, given=given))
     parts += [_part(stage, share, members, groups, cost, len(fit)) for stage, share in _shares(pool, budget)]
     winner = [cost.seconds(m, len(held_out) + 2 * len(task.test)) for m in members]
     known = [one for one in winner if one is not None]

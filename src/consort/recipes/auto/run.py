@@ -19,6 +19,7 @@ from consort.core.files import check_place
 from consort.core.journal import key_of, provenance
 from consort.data import Task
 from consort.evaluate import Decision, Result, gate
+from consort.recipes.auto.given import NOTHING, Given, open_given
 from consort.recipes.auto.inputs import STAGES, open_inputs
 from consort.recipes.auto.inputs import check_budget as check_budget
 from consort.recipes.auto.learners import joined, keep
@@ -40,6 +41,8 @@ def auto(
     out: str | Path,
     base: str | None = None,
     budget: int = DEFAULT_BUDGET,
+    docs: str | Path | None = None,
+    train: str | Path | None = None,
     seed: int = 0,
     force: bool = False,
     allow_remote_code: bool = False,
@@ -49,7 +52,8 @@ def auto(
     """Find the best combination of `models` (references) for `task` and write it to the folder `out`.
 
     `base` is the one of the models that the others were tuned from; by default the one that their cards, configs or
-    adapters name. `budget` bounds the number of candidates. A model that cannot be run on the task (weights of NaN, too
+    adapters name. `budget` bounds the number of candidates. `docs` is an index (`consort
+    index`) to look things up in, `train` a file of rows to train on, none of them an example of the task. A model that cannot be run on the task (weights of NaN, too
     short a window) is left out with a note. `say` is told, line by line, what will be tried. Raises ConsortError,
     before any work, for inputs that cannot be used.
 
@@ -64,16 +68,18 @@ def auto(
     """
     check_place(out)
     loaded, members, builder = open_inputs(models, task, base, budget, seed, allow_remote_code, allow_task_code)
-    begun = begin("auto", Path(out), members, loaded, builder, base=base, budget=budget, seed=seed, force=force)
+    given = open_given(loaded, docs, train)
+    options = {"base": base, "budget": budget, "seed": seed}
+    begun = begin("auto", Path(out), members, loaded, builder, force=force, **options, **given.told)
     with begun as (trials, went_on):
         if say is not None:  # once nothing is refused any more
             from consort.recipes.auto.outlook import ahead
 
-            for line in ahead(members, loaded, base=base, budget=budget, seed=seed).lines:
+            for line in ahead(members, loaded, given=given, **options).lines:
                 say(line)
         usable, notes = runnable(trials, members)
         trials.watch.phase("searching", trials.budget)
-        found, more = search(trials, usable, base, force=force)
+        found, more = search(trials, usable, base, force=force, given=given)
         found = replace(found, notes=(*repeated(models), *went_on, *notes, *found.notes))
         origin = provenance(plan=found.plan, inputs=described(trials, usable), seed=seed)
         return conclude(Path(out), trials, usable, found, origin, details=more)
@@ -101,7 +107,7 @@ def runnable(trials: Trials, members: Sequence[Member]) -> tuple[list[Member], l
 
 
 def search(
-    trials: Trials, members: Sequence[Member], base: str | None, *, force: bool = False
+    trials: Trials, members: Sequence[Member], base: str | None, *, force: bool = False, given: Given = NOTHING
 ) -> tuple[Found, dict[str, Any]]:
     """Score the singles, let every stage propose on fit, decide on held-out.
 
@@ -111,7 +117,8 @@ def search(
     singles = tuple(trials.result(m.label, m.reference, "held_out") for m in members)
     trials.tariff = tariff_of(members, list(fit.values()))
     groups, notes = families(members, base)
-    pool = Pool(trials, members, groups, fit, base, force)
+    trials.identity |= given.identity
+    pool = Pool(trials, members, groups, fit, base, force, given)
     notes += run_stages(pool, STAGES)
     best_single = max(fit.values(), key=lambda r: r.score)
     fallback = best_on_dev([fit[m.reference] for m in members], singles, known_prices(pool.members))
