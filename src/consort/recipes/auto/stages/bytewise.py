@@ -37,6 +37,8 @@ class Bytewise:
 
 def _pair(pool: Pool) -> tuple[Proposal, Proposal] | str:
     """Who is averaged, or why nobody is."""
+    if pool.trials.budget < BUDGET:
+        return f"a budget below {BUDGET} is for what is cheaper"
     if needs_of(pool.trials.task.metric) == "logprobs":
         return "tokens of different vocabularies have no common perplexity"
     ranked = [player for player in players_of(pool) if player.known.vocabulary]

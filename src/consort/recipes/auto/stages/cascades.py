@@ -44,6 +44,8 @@ class Cascades:
 
 def _chain(pool: Pool) -> list[Proposal] | str:
     """The best players, the cheapest first and of equals the better; who does not tell how sure it is stands last."""
+    if pool.trials.budget < BUDGET:
+        return f"a budget below {BUDGET} is for what is cheaper"
     if not answers(pool):
         return "models are read here, not asked"
     best = players_of(pool)[:CHAIN]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from consort.evaluate import Result
 from consort.recipes.auto.stage import Pool, Proposal
 from consort.recipes.auto.stages.players import answers
 from consort.runs.trials import BudgetSpent
@@ -28,11 +29,20 @@ class Faster:
         target, draft = pair
         expression = {"speculate": {"target": target.expression, "draft": draft.expression}}
         system = Proposal(f"{target.name}, {draft.name} guessing", expression, None, None, is_team=True)
+        if not share:
+            return [], [f"not tried: budget: {system.name}"]
+        answered = pool.trials.answered(system.name, expression, "fit")
         try:
             tried = pool.tried(system)
         except BudgetSpent as spent:
             return [], [f"not tried: {spent}: {system.name}"]
-        return [tried] if tried else [], []
+        return [tried] if tried else [], [_told(system.name, answered)]
+
+
+def _told(name: str, result: Result) -> str:
+    """What the guesses saved, by count."""
+    passes = sum(one["speculation"]["rounds"] for one in result.details if "speculation" in one)
+    return f"{name}: the same answers, {passes} passes of the target for {result.usage.completion_tokens} tokens"
 
 
 def _pair(pool: Pool) -> tuple[Proposal, Proposal] | str:
