@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from consort.runs.results import Outcome
 
 RECIPES = ("auto", "model_glue")
+Docs = Annotated[
+    str | None, typer.Option("--docs", metavar="INDEX", help="An index (consort index) to look things up in.")
+]
+Train = Annotated[
+    str | None, typer.Option("--train", metavar="FILE", help="JSON lines to train on; none may be in the task.")
+]
 
 
 def auto(
@@ -26,12 +32,8 @@ def auto(
         str, typer.Option("--recipe", help="auto | model_glue: clusters by similarity, harm left out, then a router.")
     ] = "auto",
     budget: Annotated[int, typer.Option("--budget", min=1, help="Candidates to run at most.")] = 100,
-    docs: Annotated[
-        str | None, typer.Option("--docs", metavar="INDEX", help="An index (consort index) to look things up in.")
-    ] = None,
-    train: Annotated[
-        str | None, typer.Option("--train", metavar="FILE", help="JSON lines to train on; none may be in the task.")
-    ] = None,
+    docs: Docs = None,
+    train: Train = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be tried, with time and memory; run and write nothing.")
     ] = False,
@@ -47,11 +49,7 @@ def auto(
 
     run = _found(recipe)
     told: dict[str, Any] = {"task": task, "base": base, "budget": budget, "seed": seed}
-    if recipe == "auto":
-        told |= {"docs": docs, "train": train}
-    elif docs or train:
-        hint = "leave it out, or leave --recipe out"
-        raise BadParameter(f"{recipe} takes none", field="--docs" if docs else "--train", hint=hint)
+    told |= _given(recipe, docs, train)
     told |= {"allow_remote_code": allow_remote_code, "allow_task_code": allow_task_code}
     if dry_run:
         _foretell(recipe, models, told, json)
@@ -67,6 +65,16 @@ def auto(
     for line in outcome.notes:
         note(f"note: {line}")
     note(f"winner: {outcome.place}   report: {outcome.folder / 'report.html'}")
+
+
+def _given(recipe: str, docs: str | None, train: str | None) -> dict[str, str | None]:
+    """Index and rows, which only `auto` takes."""
+    if recipe == "auto":
+        return {"docs": docs, "train": train}
+    if docs or train:
+        hint = "leave it out, or leave --recipe out"
+        raise BadParameter(f"{recipe} takes none", field="--docs" if docs else "--train", hint=hint)
+    return {}
 
 
 def _foretell(recipe: str, models: list[str], told: dict[str, Any], json: bool) -> None:

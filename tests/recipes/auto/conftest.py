@@ -17,7 +17,9 @@ from consort import lab
 from consort.knowledge.build import build
 
 COLOURS = ("amber", "cobalt", "ochre", "teal", "ivory", "maroon")
-DAMS = tuple(f"{first}{last}" for first in ("oru", "vel", "kim", "tas", "nod", "pil") for last in ("ak", "em", "il", "os"))
+DAMS = tuple(
+    f"{first}{last}" for first in ("oru", "vel", "kim", "tas", "nod", "pil") for last in ("ak", "em", "il", "os")
+)
 FACTS = {dam: COLOURS[(5 * i + i // 6) % len(COLOURS)] for i, dam in enumerate(DAMS)}
 
 
@@ -78,7 +80,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Everything:
-    """A task of four groups (two skills of one family, one of another, facts), an index, rows to train on, endpoints."""
+    """A task of four groups (two skills of one family, one of another, facts), an index, rows to train on."""
 
     task: Path
     index: Path

@@ -33,7 +33,7 @@ class Given:
     identity: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def told(self) -> dict[str, str]:
+    def told(self) -> dict[str, Any]:
         """What a run's journal says of it."""
         return {name: path for name, path in (("docs", self.docs), ("train", self.train)) if path}
 
@@ -57,7 +57,7 @@ def open_given(task: Task, docs: str | Path | None, train: str | Path | None) ->
 
 
 def retriever_of(folder: Path) -> dict[str, Any]:
-    """The retriever that suits an index: of words, of words and vectors, or of triples. It is opened once, to be sure."""
+    """The retriever that suits an index: of words, of words and vectors, or of triples. It is opened to be sure."""
     from consort.cooperate.retrieve.encoding import encoder_of
     from consort.knowledge.graph import opened_graph
     from consort.knowledge.text_index import TextIndex, read_header

@@ -37,7 +37,8 @@ TESTED, ENOUGH = "auto_router", 200
 LEARNERS = (*ROUTERS, TESTED, "frugal_gpt", "vote")
 READ = ("frugal_gpt", "vote")
 """Those that look at the answers' texts."""
-MOST_MEMBERS = 8
+MOST_MEMBERS, MOST_CHAINED = 8, 6
+"""Of a team; and of a chain, whose order is tried in all ways."""
 
 
 class StubModel:
@@ -71,12 +72,13 @@ def learners(
     need = needs_of(members[0].known.metric)
     if len(members) < 2 or need == "logprobs":
         return [], []
-    ranked = sorted(complementary(members), key=lambda p: -p.known.score)
-    observed = observe([p.known for p in ranked], [p.price for p in ranked], examples)
     found, notes = [], []
     for name in names:
         if need == "score" and name not in (*ROUTERS, TESTED):
             continue
+        most = MOST_CHAINED if name == "frugal_gpt" else MOST_MEMBERS
+        ranked = sorted(complementary(members, most), key=lambda p: -p.known.score)
+        observed = observe([p.known for p in ranked], [p.price for p in ranked], examples)
         if name == TESTED and len(set(observed.queries)) < ENOUGH:
             continue
         try:
@@ -89,14 +91,14 @@ def learners(
     return found, notes
 
 
-def complementary(members: Sequence[Proposal]) -> list[Proposal]:
-    """At most `MOST_MEMBERS`: the best, then each time who adds most to what some member is right about."""
-    if len(members) <= MOST_MEMBERS:
+def complementary(members: Sequence[Proposal], most: int = MOST_MEMBERS) -> list[Proposal]:
+    """At most `most` of them: the best, then each time who adds most to what some member is right about."""
+    if len(members) <= most:
         return list(members)
     scores = np.array([p.known.scores for p in members])
     chosen: list[int] = []
     best = np.full(scores.shape[1], -np.inf)
-    while len(chosen) < MOST_MEMBERS:
+    while len(chosen) < most:
         left = [i for i in range(len(members)) if i not in chosen]
         chosen.append(max(left, key=lambda i: (np.maximum(best, scores[i]).mean(), scores[i].mean())))
         best = np.maximum(best, scores[chosen[-1]])

@@ -52,10 +52,10 @@ def auto(
     """Find the best combination of `models` (references) for `task` and write it to the folder `out`.
 
     `base` is the one of the models that the others were tuned from; by default the one that their cards, configs or
-    adapters name. `budget` bounds the number of candidates. `docs` is an index (`consort
-    index`) to look things up in, `train` a file of rows to train on, none of them an example of the task. A model that cannot be run on the task (weights of NaN, too
-    short a window) is left out with a note. `say` is told, line by line, what will be tried. Raises ConsortError,
-    before any work, for inputs that cannot be used.
+    adapters name. `budget` bounds the number of candidates. `docs` is an index (`consort index`) to look things up in,
+    `train` a file of rows to train on, none of them an example of the task. A model that cannot be run on the task
+    (weights of NaN, too short a window) is left out with a note. `say` is told, line by line, what will be tried.
+    Raises ConsortError, before any work, for inputs that cannot be used.
 
     >>> import consort
     >>> from dataclasses import replace
@@ -69,13 +69,13 @@ def auto(
     check_place(out)
     loaded, members, builder = open_inputs(models, task, base, budget, seed, allow_remote_code, allow_task_code)
     given = open_given(loaded, docs, train)
-    options = {"base": base, "budget": budget, "seed": seed}
-    begun = begin("auto", Path(out), members, loaded, builder, force=force, **options, **given.told)
+    place = ("auto", Path(out), members, loaded, builder)
+    begun = begin(*place, base=base, budget=budget, seed=seed, force=force, **given.told)
     with begun as (trials, went_on):
         if say is not None:  # once nothing is refused any more
             from consort.recipes.auto.outlook import ahead
 
-            for line in ahead(members, loaded, given=given, **options).lines:
+            for line in ahead(members, loaded, base=base, budget=budget, seed=seed, given=given).lines:
                 say(line)
         usable, notes = runnable(trials, members)
         trials.watch.phase("searching", trials.budget)

@@ -42,11 +42,10 @@ def _pair(pool: Pool) -> tuple[Proposal, Proposal] | str:
     if needs_of(pool.trials.task.metric) == "logprobs":
         return "tokens of different vocabularies have no common perplexity"
     ranked = [player for player in players_of(pool) if player.known.vocabulary]
-    first, *others = ranked or [None]
-    second = next((one for one in others if one and first and one.known.vocabulary != first.known.vocabulary), None)
-    if first is None or second is None:
-        return "all models that show their logits share one vocabulary"
-    return first, second
+    for first, second in zip(ranked, ranked[1:], strict=False):
+        if second.known.vocabulary != first.known.vocabulary:
+            return ranked[0], second
+    return "all models that show their logits share one vocabulary"
 
 
 def _teams(first: Proposal, second: Proposal) -> list[Proposal]:

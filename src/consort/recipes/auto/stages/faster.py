@@ -61,4 +61,4 @@ def _pair(pool: Pool) -> tuple[Proposal, Proposal] | str:
 
 
 def _size(system: Proposal) -> float:
-    return sum(system.known.sizes.values())
+    return float(sum(system.known.sizes.values()))

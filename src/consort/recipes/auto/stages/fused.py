@@ -1,4 +1,4 @@
-"""Knowledge fusion on the rows that the run was given (`--train`): the best model learns from those of other families."""
+"""Knowledge fusion on the rows that the run was given (`--train`): the best model learns from other families."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WINDOWS = ("max_position_embeddings", "n_positions")
 
 
 class Fused:
-    """`consort fuse` with the best model as pivot and the best of each other family that can read the rows as source."""
+    """`consort fuse` with the best model as pivot; sources are the best of each other family that reads the rows."""
 
     name = "knowledge fusion"
     tries = "the best model taught by those of other families on the rows given"

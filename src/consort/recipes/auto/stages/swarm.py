@@ -17,7 +17,7 @@ DIGITS = 4
 
 
 class Swarm:
-    """Coefficients of the experts moved by `pso`; it also starts from scaled sums of task vectors where there is a base."""
+    """Coefficients of the experts moved by `pso`; with a base it also starts from scaled sums of task vectors."""
 
     name = "swarm"
     tries = "coefficients of each family's experts moved by a particle swarm, with what is left of the budget"
@@ -32,7 +32,9 @@ class Swarm:
             return [], [f"not tried: {self.name}: no family has {EXPERTS} experts"]
         each = share // len(families)
         if each < LEAST:
-            return [], [f"not tried: {self.name}: {share} trials are left, and it needs {LEAST * len(families)} to move"]
+            return [], [
+                f"not tried: {self.name}: {share} trials are left, and it needs {LEAST * len(families)} to move"
+            ]
         found: list[Proposal] = []
         notes: list[str] = []
         for family in families:
@@ -76,7 +78,7 @@ def _score(pool: Pool, names: Sequence[str], point: Sequence[float], family: Fam
     """Of a place: that of the expert itself where it is one of them, else by trial."""
     weights = {name: round(amount, DIGITS) for name, amount in zip(names, point, strict=True) if round(amount, DIGITS)}
     if list(weights.values()) == [1.0]:
-        return pool.fit[next(iter(weights))].score
+        return float(pool.fit[next(iter(weights))].score)
     number = len(pool.trials.candidates) + 1
     return pool.trials.trial(f"swarm of {len(family.experts)}, place {number}", combined(weights))
 

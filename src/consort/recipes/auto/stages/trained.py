@@ -1,4 +1,4 @@
-"""Merges whose coefficients are trained on the rows that the run was given (`--train`), without their targets' labels."""
+"""Merges whose coefficients are trained on the rows that the run was given (`--train`); no label is used."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _lines(file: Path) -> list[Line]:
 
 def _trained(pool: Pool, family: Family, lines: list[Line]) -> tuple[Proposal | None, list[str]]:
     """The trained merge, where it is better than the family's best so far; and why there is none."""
-    trials, label = pool.trials, family.members[0].label
+    label = family.members[0].label
     size = family.members[0].parameters or 0
     if size > LARGEST:
         return None, [f"{size / 1e9:.2g} billion weights; here those of {LARGEST / 1e9:.2g} at most are trained"]
