@@ -136,6 +136,7 @@ def search(
     keep the limits. Raises BadParameter where no system keeps them.
     """
     fit = {m.reference: trials.result(m.label, m.reference, "fit") for m in members}
+    aim.check_scores(list(fit.values()))
     singles = tuple(trials.result(m.label, m.reference, "held_out") for m in members)
     trials.tariff = tariff_of(members, list(fit.values()), rates)
     groups, notes = families(members, base)
