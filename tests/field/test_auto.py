@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from consort.ensemble.before.knn import Knn
-from consort.evaluate import evaluate, gate
+from consort.evaluate import Result, evaluate, gate
 from consort.models.cached.model import open_table, table_model
 from consort.plan.references import open_task
-from consort.recipes.auto import run
+from consort.recipes.auto import decision
 from consort.recipes.auto.run import auto
+from consort.recipes.auto.stage import Proposal
+from consort.recipes.auto.teams import choose
+from consort.runs.aim import Aim
 from consort.runs.results import Outcome
 
 Scores = Callable[[int], dict[str, Any]]
@@ -59,7 +63,7 @@ def test_C4_the_fallback_is_the_best_on_all_of_dev(tmp_path: Path, monkeypatch: 
             return {"a": int(decides[prompt] % 5 < 2), "b": int(decides[prompt] % 2 == 0)}
         return {"a": int(in_fit.get(prompt, 0) % 10 < 9), "b": int(in_fit.get(prompt, 0) % 5 < 3)}
 
-    monkeypatch.setattr(run, "decide", lambda *_: (None, None))
+    monkeypatch.setattr(decision.Field, "decide", lambda *_: decision.Taken())
     outcome, results = found(table(tmp_path / "t.jsonl", scores), tmp_path / "run")
     held = {one["model"]: one["score"] for one in results["singles"]}
     assert held["b"] > held["a"] and outcome.plan == f"table:{path}#a"
@@ -130,14 +134,13 @@ def test_C6_of_equal_singles_the_cheaper(tmp_path: Path) -> None:
     assert found(path, tmp_path / "run")[0].plan == f"table:{path}#b"
 
 
-def test_C6_of_equal_teams_the_cheaper(tmp_path: Path) -> None:
-    from consort.core.journal import key_of
-    from consort.recipes.auto.teams import best_of
-    from consort.runs.trials import Candidate
-
-    dear, cheap = (Candidate(name, {name: {}}, 0.5) for name in ("dear", "cheap"))
-    prices = {key_of(dear.expression): 3.0, key_of(cheap.expression): 2.0}
-    assert best_of([dear, cheap], prices) is cheap is best_of([cheap, dear], prices)
+def test_C6_of_equal_teams_the_cheaper() -> None:
+    rows = tuple((float(i % 4 > 0), 1.0) for i in range(100))
+    result = Result("team", "t", "fit", "exact_match", 0.75, (0.7, 0.8), rows, "key")
+    single = Proposal("one", "one", replace(result, score=0.0, statistics=((0.0, 1.0),) * 100), 1.0)
+    dear, cheap = (Proposal(name, {name: {}}, result, price, True) for name, price in (("dear", 3.0), ("cheap", 2.0)))
+    for systems in ([dear, cheap], [cheap, dear]):
+        assert choose(systems, single, Aim(), seed=0) is cheap
 
 
 def test_C7_the_run_says_what_its_numbers_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

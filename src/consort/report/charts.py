@@ -33,12 +33,18 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A system in a chart of price and score: `price` above 0, `kind` its class in the style sheet."""
+    """A system in a chart of price and score: `price` above 0, `kind` its class in the style sheet.
+
+    `link` is a file beside the page; points `on_front` are joined by the line, and where there is none those that
+    nothing cheaper equals.
+    """
 
     name: str
     price: float
     score: float
     kind: str = "tried"
+    link: str = ""
+    on_front: bool = False
 
 
 def interval_chart(marks: Sequence[Mark], *, title: str, axis: str = "score") -> Markup:
@@ -84,8 +90,10 @@ def history_chart(scores: Sequence[float | None], baseline: float | None, *, tit
     return _svg(bottom + 40, title, f"best of {len(scores)}: {max(known):.3f}", parts)
 
 
-def front_chart(points: Sequence[Point], *, title: str, axis: str = "score") -> Markup:
-    """Score against the price of an answer (logarithmic); the line joins what nothing cheaper equals."""
+def front_chart(
+    points: Sequence[Point], *, title: str, axis: str = "score", unit: str = "tokens × parameters"
+) -> Markup:
+    """Score against the price of an answer (logarithmic, in `unit`); the line joins what nothing cheaper equals."""
     if len(points) < 2:
         return Markup("")
     top, bottom, left = 14, 206, 44
@@ -96,17 +104,23 @@ def front_chart(points: Sequence[Point], *, title: str, axis: str = "score") -> 
     parts = [
         _line(left, y(t), WIDTH - EDGE, y(t), "grid") + _text(left - 6, y(t) + 4, f"{t:g}", "tick end") for t in ticks
     ]
-    parts += [
-        _dot(x(log), y(p.score), 4 if "winner" in p.kind else 2.6, p.kind)
-        for p, log in zip(points, prices, strict=True)
-    ]
-    parts.append(_steps([(math.log10(p.price), p.score) for p in front(points)], x, y))
+    joined = sorted((p for p in points if p.on_front), key=lambda p: p.price) or front(points)
+    parts.append(_steps([(math.log10(p.price), p.score) for p in joined], x, y))
+    parts += [_system(p, x(log), y(p.score)) for p, log in zip(points, prices, strict=True)]
     for at, place in ((min(prices), "tick start"), (max(prices), "tick end")):
         parts.append(_text(x(at), bottom + 16, f"{10**at:.3g}", place))
-    parts.append(x_title((left + WIDTH) / 2, bottom + 32, "price of an answer: tokens × parameters, logarithmic"))
+    parts.append(x_title((left + WIDTH) / 2, bottom + 32, f"price of an answer: {unit}, logarithmic"))
     parts.append(y_title((top + bottom) / 2, axis))
-    best = ", ".join(f"{p.name} {p.score:.3f} at {p.price:.3g}" for p in front(points))
+    best = ", ".join(f"{p.name} {p.score:.3f} at {p.price:.3g}" for p in joined)
     return _svg(bottom + 40, title, f"nothing cheaper equals: {best}", parts)
+
+
+def _system(p: Point, x: float, y: float) -> Markup:
+    """A dot that tells its system where the pointer is, and leads to its plan where it has one."""
+    told = Markup("<title>{}</title>").format(visible(f"{p.name}: {p.score:.3f} at {p.price:.3g}"))
+    dot = Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="{}">{}</circle>')
+    shown = dot.format(p.kind, x, y, 5 if "winner" in p.kind else 4 if p.on_front else 2.6, told)
+    return Markup('<a href="{}">{}</a>').format(visible(p.link), shown) if p.link else shown
 
 
 def front(points: Sequence[Point]) -> list[Point]:

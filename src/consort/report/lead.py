@@ -15,10 +15,11 @@ def facts_of(report: Report) -> Facts:
     run = report.run
     reference = report.reference.result.model if report.reference is not None else ""
     is_single = reference in {r.model for r in run.singles}
+    by_worth = run.objective.on_test
     return Facts(
         kept=not run.is_single,
-        reference="the best single model" if is_single or not reference else reference,
-        tested=report.difference if run.test else None,
+        reference=run.objective.words if is_single or not reference else reference,
+        tested=(by_worth.difference if by_worth else report.difference) if run.test else None,
         held_out=_held_out(report),
         tried=len(run.candidates),
         searched=bool(run.task and not run.task.held_out),

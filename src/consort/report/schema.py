@@ -14,6 +14,14 @@
     test         [Result]: the winner and the singles on test, read once at the end; the winner by its name
     examples     {split: [{prompt, target, group}]}: what was asked, in the order of the results' answers
     prices       {name: tokens times parameters of an answer, or null}: of singles and of what was tried
+    seconds      {name: what an answer took on the machine of the run, or null}: of the same
+    objective    {maximize, max_cost, max_latency, unit, rivals, on_test}: what was asked of the winner; unit is that of
+                 prices; rivals are the single models that keep the limits; on_test is a decision as above, against the
+                 best of them by what both are worth, where that is not quality
+    selection    {looked_at, best, fit, held_out, optimism, interval, halves}: how many systems were scored on fit, and
+                 how much better the best combination is there than on held_out; halves is the same of single models
+    front        [{name, kind, plan, winner, on_front, fit, held_out, test, interval, cost, test_cost, seconds}]: what
+                 no cheaper system equals on fit; plan is a file of the folder
     search       [{name, score}]: scores on fit in the order in which they were found, null for a failure
     details      {name: JSON}: what only some verbs have; each is shown by the view of that name (report/views)
     provenance   core.journal.provenance: plan, inputs, seed, versions
@@ -105,6 +113,47 @@ class Winner(Part):
     coefficients: dict[str, dict[str, FiniteFloat]] = {}
 
 
+class ObjectiveInfo(Part):
+    maximize: str = "quality"
+    max_cost: FiniteFloat | None = None
+    max_latency: FiniteFloat | None = None
+    unit: str = "tokens × parameters"
+    rivals: list[str] = []
+    on_test: DecisionInfo | None = None
+
+    @property
+    def words(self) -> str:
+        """How the best single model is called that a winner is compared with."""
+        within = " within the limits" if self.max_cost is not None or self.max_latency is not None else ""
+        by = " by score for its cost" if self.maximize == "quality-per-cost" else ""
+        return f"the best single model{within}{by}" if self.rivals else "the best single model"
+
+
+class SelectionInfo(Part):
+    looked_at: NonNegativeInt
+    best: str | None = None
+    fit: FiniteFloat | None = None
+    held_out: FiniteFloat | None = None
+    optimism: FiniteFloat | None = None
+    interval: tuple[FiniteFloat, FiniteFloat] | None = None
+    halves: FiniteFloat | None = None
+
+
+class FrontPoint(Part):
+    name: str
+    kind: Literal["single", "merge", "team"]
+    plan: Annotated[str, Field(pattern=r"^plans/[a-z0-9-]+\.yml$")]
+    winner: bool = False
+    on_front: bool = True
+    fit: FiniteFloat
+    held_out: FiniteFloat | None = None
+    test: FiniteFloat | None = None
+    interval: tuple[FiniteFloat, FiniteFloat] | None = None
+    cost: FiniteFloat | None = None
+    test_cost: FiniteFloat | None = None
+    seconds: FiniteFloat | None = None
+
+
 class Step(Part):
     name: str
     score: FiniteFloat | None = None
@@ -143,6 +192,10 @@ class Run(Part):
     test: list[AnyResult] = []
     examples: dict[str, list[ExampleInfo]] = {}
     prices: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)] | None] = {}
+    seconds: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)] | None] = {}
+    objective: ObjectiveInfo = ObjectiveInfo()
+    selection: SelectionInfo | None = None
+    front: list[FrontPoint] = []
     search: list[Step] = []
     details: dict[str, Any] = {}
     provenance: dict[str, Any] = {}

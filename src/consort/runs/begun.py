@@ -12,9 +12,10 @@ from consort.data import Task
 from consort.plan.build import Builder
 from consort.runs.continued import go_on, kept_budget
 from consort.runs.folder import open_run
+from consort.runs.hours import Hours
 from consort.runs.pool import Member, identity_of
 from consort.runs.results import told_task
-from consort.runs.trials import Trials, is_record
+from consort.runs.trials import SPENT, Trials, is_record
 from consort.weights import describe
 
 
@@ -30,12 +31,14 @@ def begin(
     budget: int,
     seed: int,
     force: bool,
+    hours: float | None = None,
     **options: Any,
 ) -> Iterator[tuple[Trials, tuple[str, ...]]]:
     """Within the block the run is open: its trials, and what there is to say where it goes on with more.
 
     A run of the same verb, task and seed goes on with what it knows, whatever its budget, base and models were; so does
-    one with other `options`. Raises OutputExists for a folder of another run.
+    one with other `options`. `hours` bounds the time of all its starts together. Raises OutputExists for a folder of
+    another run.
     """
     identity = {m.reference: identity_of(m) for m in members}
     fit, held_out = task.fit_and_held_out(seed)
@@ -46,6 +49,7 @@ def begin(
         "budget": budget,
         "base": base,
         **options,
+        **({} if hours is None else {"hours": hours}),
         "inputs": {m.label: identity[m.reference] for m in members},
     }
     weights = [m.checkpoint for m in members if m.checkpoint]
@@ -53,8 +57,12 @@ def begin(
     journal, records = open_run(out, place, weights, force=force, sound=is_record, about=about)
     budget = kept_budget(journal, budget)
     notes = go_on(journal, {**about, "budget": budget}, sum("result" in record for record in records))
+    time = Hours(hours, max((float(record.get(SPENT, 0.0)) for record in records), default=0.0))
     with watched(out, verb) as watch:
-        yield Trials(task, builder, journal, records, budget=budget, seed=seed, watch=watch, identity=identity), notes
+        opened = Trials(
+            task, builder, journal, records, budget=budget, seed=seed, watch=watch, identity=identity, hours=time
+        )
+        yield opened, notes
 
 
 def described(trials: Trials, members: Sequence[Member]) -> list[dict[str, Any]]:

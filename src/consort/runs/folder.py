@@ -12,7 +12,7 @@ from consort.core.journal import Journal, key_of
 from consort.core.results import RESULTS_FILE
 from consort.data import dump_yaml
 from consort.models.placement import current
-from consort.plan.expression import dump, parse, renamed
+from consort.plan.expression import Plan, dump, parse, renamed
 from consort.plan.references import absolute
 from consort.weights.checkpoint import Checkpoint, leaves
 from consort.weights.disk.card import OnDisk
@@ -21,6 +21,8 @@ from consort.weights.disk.whole_folder import check_target
 MODEL_FOLDER = "model"
 PLAN_FILE = "plan.yml"
 REPORT_FILE = "report.html"
+PLANS = "plans"
+"""The folder of the plans of what a run's front has."""
 STATES = "states"
 """The folder of what a winner learned."""
 ZOO_FOLDER = "zoo"
@@ -57,8 +59,8 @@ def clear(folder: Path) -> None:
         for name in (RESULTS_FILE, PLAN_FILE, REPORT_FILE):
             (folder / name).unlink(missing_ok=True)
         states = folder / STATES
-        for state in [*states.glob("*.json"), *states.glob("*.safetensors")]:
-            state.unlink()
+        for made in [*states.glob("*.json"), *states.glob("*.safetensors"), *(folder / PLANS).glob("*.yml")]:
+            made.unlink()
         model = folder / MODEL_FOLDER
         if model.is_dir() and not model.is_symlink():
             shutil.rmtree(model)
@@ -67,5 +69,9 @@ def clear(folder: Path) -> None:
 
 
 def plan_text(plan: Any, seed: int) -> str:
-    """A plan file that makes the winner again, wherever the file is moved: folders are named by their whole paths."""
-    return dump_yaml({"seed": seed, "plan": dump(renamed(parse(plan), absolute))})
+    """A plan file that makes a system again, wherever the file is moved: folders are named by their whole paths.
+
+    `plan` is an expression or a plan.
+    """
+    parsed = plan if isinstance(plan, Plan) else parse(plan)
+    return dump_yaml({"seed": seed, "plan": dump(renamed(parsed, absolute))})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,20 @@ from consort.evaluate import Comparison, Decision, Result, compare
 from consort.plan.expression import Reference, parse
 from consort.plan.references import has_weights
 from consort.report.sentences import SHOWN_AS_ZERO, Facts, headline
+from consort.runs.aim import Aim
 from consort.runs.folder import MODEL_FOLDER, PLAN_FILE, REPORT_FILE, plan_text
+from consort.runs.front import Point, measured, write_plans
 from consort.runs.pool import UNIFORM, WINNER, Family, Member
 from consort.runs.trials import Candidate, Trials
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the search on dev ended with. `plan` is the winner's expression, a reference where a single one wins."""
+    """What the search on dev ended with. `plan` is the winner's expression, a reference where a single one wins.
+
+    `prices` and `seconds` are of one answer on fit, by name. `rivals` are the single models that keep the limits of
+    `aim`, empty for all of them; `front` is not measured on test yet.
+    """
 
     families: tuple[Family, ...]
     notes: tuple[str, ...]
@@ -34,11 +40,20 @@ class Found:
     decision: Decision | None
     plan: Any
     prices: dict[str, float | None]
+    seconds: dict[str, float | None] = field(default_factory=dict)
+    aim: Aim = Aim()
+    rivals: tuple[str, ...] = ()
+    selection: dict[str, Any] | None = None
+    front: tuple[Point, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The run's folder, the winner's plan, why it won on held-out, how all compare on test, how many were tried."""
+    """The run's folder, the winner's plan, why it won on held-out, how all compare on test, how many were tried.
+
+    `front` are the points of the front as results.json has them, `judged` is the winner on test against the best single
+    model by the run's aim, where that is not quality.
+    """
 
     folder: Path
     plan: Any
@@ -46,6 +61,10 @@ class Outcome:
     comparison: Comparison
     notes: tuple[str, ...]
     tried: int = 0
+    front: tuple[dict[str, Any], ...] = ()
+    selection: dict[str, Any] | None = None
+    judged: Decision | None = None
+    rival: str = "the best single model"
 
     @property
     def place(self) -> Path:
@@ -57,9 +76,9 @@ class Outcome:
         """One sentence: the winner against the best single, no stronger than the interval (`report.sentences`)."""
         winner = next(s for s in self.comparison.systems if s.result.model == WINNER)
         is_single = isinstance(self.plan, str)
-        tested = None if is_single else winner.difference
+        tested = None if is_single else winner.difference if self.judged is None else self.judged.difference
         held_out = None if self.decision is None else self.decision.difference
-        reference = f"the best single model, {self.comparison.reference}"
+        reference = f"{self.rival}, {self.comparison.reference if self.judged is None else self.judged.fallback}"
         said = headline(Facts(not is_single, reference, tested, held_out, self.tried))
         if is_single:
             return f"{said}: {self.plan}"
@@ -98,7 +117,37 @@ def conclude(
     if is_checkpoint(found.plan) and not folder.exists():
         winner = trials.builder.build(parse(found.plan).root, "checkpoint")
         write(winner, folder, plan=found.plan, seed=trials.seed)
-    trials.watch.phase("measuring on test", len(members) + len(also or {}) + 1)
+    test = on_test(trials, members, found, folder, also or {})
+    comparison = compare(test, singles=set(found.rivals or [m.label for m in members]), seed=trials.seed)
+    front, said = measured(found.front, known_on_test(found, test), trials)
+    found = replace(found, front=front, notes=(*found.notes, *said))
+    judged = judged_on_test(found, test, trials)
+    content = content_of(trials, members, found, comparison, origin)
+    content["objective"] |= {} if judged is None else {"on_test": judged.to_json()}
+    write_results(out, verb, content | {"details": dict(details or {})})
+    write_atomic(out / PLAN_FILE, plan_text(found.plan, trials.seed))
+    if front:
+        write_plans(front, out, trials.seed)
+    write_report(out, out / REPORT_FILE)
+    return Outcome(
+        out,
+        found.plan,
+        found.decision,
+        comparison,
+        found.notes,
+        len(found.candidates),
+        tuple(content["front"]),
+        found.selection,
+        judged,
+        found.aim.words if found.rivals else "the best single model",
+    )
+
+
+def on_test(
+    trials: Trials, members: Sequence[Member], found: Found, folder: Path, also: Mapping[str, Any]
+) -> list[Result]:
+    """What the singles, the plain average, what is named in `also`, and the winner do on test."""
+    trials.watch.phase("measuring on test", len(members) + len(also) + 1)
     test = []
     for member in members:
         test.append(trials.result(member.label, member.reference, "test"))
@@ -107,17 +156,30 @@ def conclude(
         if len(family.members) > 1:
             uniform = {"linear": {"models": [m.reference for m in family.members]}}
             test.append(trials.result(UNIFORM, uniform, "test"))
-    test += [trials.result(name, expression, "test") for name, expression in (also or {}).items()]
-    saved = is_checkpoint(found.plan)
-    test.append(
-        trials.saved(WINNER, found.plan, folder, "test") if saved else trials.result(WINNER, found.plan, "test")
-    )
-    comparison = compare(test, singles={m.label for m in members}, seed=trials.seed)
-    content = {**content_of(trials, members, found, comparison, origin), "details": dict(details or {})}
-    write_results(out, verb, content)
-    write_atomic(out / PLAN_FILE, plan_text(found.plan, trials.seed))
-    write_report(out, out / REPORT_FILE)
-    return Outcome(out, found.plan, found.decision, comparison, found.notes, len(found.candidates))
+    test += [trials.result(name, expression, "test") for name, expression in also.items()]
+    if is_checkpoint(found.plan):
+        return [*test, trials.saved(WINNER, found.plan, folder, "test")]
+    return [*test, trials.result(WINNER, found.plan, "test")]
+
+
+def known_on_test(found: Found, test: Sequence[Result]) -> dict[str, Result]:
+    """What points of the front do on test, as far as it has been measured, by the names of their plans."""
+    by_name = {result.model: result for result in test}
+    names = {p.file: WINNER if p.is_winner else p.name for p in found.front if p.is_winner or p.kind == "single"}
+    return {file: by_name[name] for file, name in names.items() if name in by_name}
+
+
+def judged_on_test(found: Found, test: Sequence[Result], trials: Trials) -> Decision | None:
+    """The winner against the best single model by what they are worth, where that is not their quality."""
+    if not found.aim.per_cost or isinstance(found.plan, str):
+        return None
+    by_name, price = {result.model: result for result in test}, trials.tariff.price
+    singles = [by_name[name] for name in found.rivals]
+    rival = max(singles, key=lambda one: found.aim.worth(one.score, price(one)), default=None)
+    if rival is None:
+        return None
+    winner = by_name[WINNER]
+    return found.aim.decide(winner, rival, (price(winner), price(rival)), seed=trials.seed)
 
 
 def content_of(
@@ -142,10 +204,15 @@ def content_of(
             "plan": found.plan,
             "path": MODEL_FOLDER if is_checkpoint(found.plan) else PLAN_FILE,
             "coefficients": coefficients(kept, members) if kept and is_checkpoint(kept) else {},
+            **({"against": comparison.reference} if found.aim.has_limits else {}),
         },
         "test": [s.result.to_json() for s in comparison.systems],
         "examples": {"test": told_examples(task.split("test", seed=trials.seed))},
         "prices": found.prices,
+        "seconds": found.seconds,
+        "objective": {**found.aim.to_json(), "unit": trials.tariff.unit, "rivals": list(found.rivals)},
+        "selection": found.selection,
+        "front": [point.to_json(trials.tariff) for point in found.front],
         "search": [{"name": c.name, "score": c.fit} for c in found.candidates],
         "provenance": origin,
     }

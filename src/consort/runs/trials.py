@@ -18,11 +18,14 @@ from consort.evaluate.registry import find_metric
 from consort.plan.build import Builder
 from consort.plan.expression import Reference, beside, parse
 from consort.plan.references import has_weights
+from consort.runs.hours import Hours
 from consort.runs.tariff import Tariff
 
 Expression = dict[str, Any]
 STATE = "state"
 """The argument of a strategy that names the file of what it learned."""
+SPENT = "spent_s"
+"""In a record: the seconds that the run had taken by then."""
 
 
 class BudgetSpent(Exception):
@@ -31,7 +34,7 @@ class BudgetSpent(Exception):
 
 def is_record(record: Mapping[str, Any]) -> bool:
     """Whether a line of the journal is one that `Trials` wrote."""
-    if not isinstance(record.get("key"), str):
+    if not isinstance(record.get("key"), str) or not isinstance(record.get(SPENT, 0.0), int | float):
         return False
     for name in ("fault", "content"):
         if name in record:
@@ -58,7 +61,7 @@ class Trials:
 
     Candidates of one architecture share one live model whose weights are refilled, rounded as they would be saved.
     `identity` tells what each reference stands for, by its content: a result is known again wherever the expression and
-    the content of all that it names are the same. `tariff` tells what answers cost.
+    the content of all that it names are the same. `tariff` tells what answers cost, `hours` bounds the time.
     """
 
     def __init__(
@@ -72,12 +75,14 @@ class Trials:
         seed: int,
         watch: Watch,
         identity: Mapping[str, Any] | None = None,
+        hours: Hours | None = None,
     ) -> None:
         self.task, self.builder, self.journal = task, builder, journal
         self.budget, self.seed, self.watch = budget, seed, watch
         self.identity = dict(identity or {})
         self.limit = budget
         self.tariff = Tariff()
+        self.hours = Hours() if hours is None else hours
         self.candidates: dict[str, Candidate] = {}
         self._known = {record["key"]: record for record in records}
         self._remembered = 0
@@ -91,13 +96,30 @@ class Trials:
         if key not in self.candidates:
             if len(self.candidates) >= self.limit:
                 raise BudgetSpent("budget")
-            self._remembered += self.key(expression, "fit") in self._known
+            remembered = self.knows(expression, "fit")
+            if not remembered and not self.hours.fits:
+                raise BudgetSpent("hours")
+            self._remembered += remembered
             self.candidates[key] = self._try(name, expression)
             if (fit := self.candidates[key].fit) is not None:
                 self.watch.found(name, fit)
             self.watch.tell(len(self.candidates), known=self._remembered)
         fit = self.candidates[key].fit
         return float("-inf") if fit is None else fit
+
+    def knows(self, expression: Any, split: str) -> bool:
+        """Whether it is known what `expression` does there, so that it takes no time."""
+        return self.key(expression, split) in self._known
+
+    def begins(self, stage: str) -> bool:
+        """Whether a stage fits into the time, or has been begun before and goes on with what is known."""
+        key = key_of(["stage", stage])
+        if key in self._known or self.hours.limit is None:
+            return True
+        if not self.hours.fits:
+            return False
+        self._remember({"key": key, "name": stage, "content": "begun"})
+        return True
 
     def key(self, expression: Any, split: str) -> str:
         """What a result is remembered by: the expression, what it refers to, what it learned, and the split."""
@@ -174,6 +196,7 @@ class Trials:
         return Candidate(name, expression, None, self._known[key]["fault"])
 
     def _remember(self, record: dict[str, Any]) -> None:
+        record |= {SPENT: round(self.hours.spent_s, 3)}
         self.journal.append(record)
         self._known[record["key"]] = record
 

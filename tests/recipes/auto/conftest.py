@@ -1,13 +1,14 @@
-"""A task that no one model can do, an index of what none of them knows, and two endpoints on the loopback interface."""
+"""What runs of `auto` are tried on: tables with prices, and a task that no one model can do with all that may be given.
+
+The colours of the dams are known to no model, an index has them, and one of two endpoints (fakes) can read.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,29 @@ import pytest
 
 from consort import lab
 from consort.knowledge.build import build
+from consort.models.fake import FakeModel
+from consort.server.run import Server
 
 COLOURS = ("amber", "cobalt", "ochre", "teal", "ivory", "maroon")
-DAMS = tuple(
-    f"{first}{last}" for first in ("oru", "vel", "kim", "tas", "nod", "pil") for last in ("ak", "em", "il", "os")
-)
+DAMS = [f"{first}{last}" for first in ("oru", "vel", "kim", "tas", "nod", "pil") for last in ("ak", "em", "il", "os")]
 FACTS = {dam: COLOURS[(5 * i + i // 6) % len(COLOURS)] for i, dam in enumerate(DAMS)}
+
+
+@pytest.fixture
+def priced(tmp_path):
+    """A table of rows by a function of their number, `{model: (score, cost)}`; returns its path."""
+
+    def made(row, rows=400, name="t"):
+        path = tmp_path / f"{name}.jsonl"
+        lines = []
+        for i in range(rows):
+            told = row(i)
+            scores, cost = {m: s for m, (s, _) in told.items()}, {m: p for m, (_, p) in told.items()}
+            lines.append({"prompt": f"{'add' if i % 2 else 'say'} {i}", "scores": scores, "cost": cost})
+        path.write_text("\n".join(map(json.dumps, lines)))
+        return str(path)
+
+    return made
 
 
 def rows_of(task: str, group: str, part: str) -> list[dict[str, Any]]:
@@ -48,36 +66,6 @@ def sorter(prompt: str) -> str:
     return " ".join(sorted(found[1].split())) if found else "unknown"
 
 
-class Endpoint:
-    """An OpenAI-compatible server that completes prompts by a function."""
-
-    def __init__(self, answer: Callable[[str], str]) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: Any) -> None: ...
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                text = answer(body["prompt"])
-                usage = {"prompt_tokens": len(body["prompt"].split()), "completion_tokens": len(text.split())}
-                choice = {"index": 0, "text": text, "finish_reason": "stop"}
-                raw = json.dumps({"choices": [choice], "usage": {**usage, "total_tokens": 0}}).encode()
-                self.send_response(200)
-                self.send_header("content-length", str(len(raw)))
-                self.end_headers()
-                self.wfile.write(raw)
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/v1"
-        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    def close(self) -> None:
-        self.http.shutdown()
-        self.http.server_close()
-
-
 @dataclass(frozen=True)
 class Everything:
     """A task of four groups (two skills of one family, one of another, facts), an index, rows to train on."""
@@ -102,8 +90,6 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]
     index = build([write_rows(here / "docs/dams.jsonl", known)], here / "index")
     unseen = [row for group in ("mirror", "order") for row in rows_of("skills", group, "dev")[20:50]]
     train = write_rows(here / "train.jsonl", unseen)
-    servers = Endpoint(clerk), Endpoint(sorter)
-    clerk_at, sorter_at = (server.url for server in servers)
-    yield Everything(here / "task", index, train, (f"openai:clerk@{clerk_at}", f"openai:sorter@{sorter_at}"))
-    for server in servers:
-        server.close()
+    with Server(models={"clerk": FakeModel(clerk), "sorter": FakeModel(sorter)}, port=0) as server:
+        names = (f"openai:{name}@{server.url}/v1" for name in ("clerk", "sorter"))
+        yield Everything(here / "task", index, train, (next(names), next(names)))

@@ -12,7 +12,7 @@ from consort import lab
 from consort.core.errors import BadCheckpoint, BadData, BadParameter, ConsortError, OutputExists, Unsupported
 from consort.core.journal import written
 from consort.data import Task
-from consort.recipes.auto import teams as team
+from consort.recipes.auto import decision
 from consort.recipes.auto.run import auto
 from consort.report.schema import read_run
 from consort.runs import trials
@@ -284,7 +284,7 @@ def test_a_team_that_cannot_be_run_has_failed_and_gives_way(across, tmp_path, mo
     def broken(joint, folder):
         raise Unsupported("no room for what it learned", field=joint.name)
 
-    monkeypatch.setattr(team, "keep", broken)
+    monkeypatch.setattr(decision, "keep", broken)
     outcome = auto(["lab:mirror", "lab:b-peel"], task=across, out=tmp_path / "run", budget=4)
     results, _ = read_run(tmp_path / "run")
     assert results.winner.kind == "single"

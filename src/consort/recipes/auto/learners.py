@@ -19,6 +19,7 @@ from jaxtyping import Int
 
 from consort.core.errors import ConsortError, EnvironmentFailure, Unsupported
 from consort.core.files import machine_errors
+from consort.core.journal import key_of
 from consort.core.types import Completion, Example, Prompt, Sampling
 from consort.ensemble.learning.fitting import save_learned
 from consort.ensemble.learning.observations import Observed, from_results
@@ -162,9 +163,10 @@ def _learner(recipe: Recipe, members: Sequence[Proposal], observed: Observed, se
 
 def _team(recipe: Recipe, used: Sequence[Proposal], fitted: Any, label: str, suffix: str) -> Proposal:
     """A fitted strategy as a proposal, its state under a name of its own."""
-    state = f"{STATES}/{recipe.label.replace(' ', '_')}{suffix}{Path(fitted.learned.file_name).suffix}"
+    models = [p.expression for p in used]
     own = {name.rstrip("_"): value for name, value in recipe.arguments.items()}
-    arguments = {"models": [p.expression for p in used], **own, "state": state}
+    file = f"{recipe.label.replace(' ', '_')}-{key_of(models)[:8]}{suffix}{Path(fitted.learned.file_name).suffix}"
+    arguments = {"models": models, **own, "state": f"{STATES}/{file}"}
     return Proposal(label, {recipe.name: arguments}, None, None, True, partial(save_learned, fitted.learned))
 
 

@@ -7,7 +7,7 @@ a model writes may be shorter, so it is an upper estimate for answers that end e
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -22,7 +22,10 @@ from consort.evaluate.registry import find_metric
 from consort.recipes.auto.given import NOTHING, Given, open_given
 from consort.recipes.auto.inputs import STAGES, open_inputs
 from consort.recipes.auto.stage import Pool, Stage
+from consort.runs.aim import Aim, Maximize
+from consort.runs.hours import Hours
 from consort.runs.pool import Family, Member, families
+from consort.runs.tariff import check_rates
 
 SAMPLED = 32
 """Prompts that are read to know their lengths."""
@@ -88,18 +91,32 @@ def outlook(
     budget: int,
     docs: str | Path | None = None,
     train: str | Path | None = None,
+    maximize: Maximize = "quality",
+    max_cost: float | None = None,
+    max_latency: float | None = None,
+    price: Mapping[str, float] | None = None,
+    hours: float | None = None,
     seed: int = 0,
     allow_remote_code: bool = False,
     allow_task_code: bool = False,
 ) -> Outlook:
     """What `auto` would try with these arguments. Raises ConsortError for what it would refuse; writes nothing."""
     loaded, members, _ = open_inputs(models, task, base, budget, seed, allow_remote_code, allow_task_code)
-    given = open_given(loaded, docs, train)
-    return ahead(members, loaded, base=base, budget=budget, seed=seed, given=given)
+    Aim(maximize, max_cost, max_latency).check(loaded)
+    check_rates(members, price or {})
+    asked: dict[str, Any] = {"base": base, "budget": budget, "seed": seed, "hours": Hours(hours).limit}
+    return ahead(members, loaded, given=open_given(loaded, docs, train), **asked)
 
 
 def ahead(
-    members: Sequence[Member], task: Task, *, base: str | None, budget: int, seed: int, given: Given = NOTHING
+    members: Sequence[Member],
+    task: Task,
+    *,
+    base: str | None,
+    budget: int,
+    seed: int,
+    hours: float | None = None,
+    given: Given = NOTHING,
 ) -> Outlook:
     """The outlook of members that are open already."""
     groups, reasons = families(members, base)
@@ -116,6 +133,7 @@ def ahead(
     known = [one for one in winner if one is not None]
     last = "the best on held-out and test, the winner written"
     parts.append(Foreseen("the end", last, 0, max(known, default=None)))
+    whole_s = _sum([part.seconds for part in parts])
     sizes = sorted((4 * m.parameters for m in members if m.parameters), reverse=True)
     return Outlook(
         tuple(m.label for m in members),
@@ -123,10 +141,17 @@ def ahead(
         tuple(group.base.label if group.base else None for group in groups),
         examples,
         tuple(parts),
-        _sum([part.seconds for part in parts]),
+        whole_s,
         sum(sizes[:TEAM]) + sizes[0] if sizes else None,
-        tuple(reasons),
+        (*reasons, *_bounded(whole_s, hours)),
     )
+
+
+def _bounded(seconds: float | None, hours: float | None) -> list[str]:
+    """What there is to say of a bound of time."""
+    if hours is None or (seconds is not None and seconds <= 3600 * hours):
+        return []
+    return [f"--hours {hours:g}: what does not fit into {span(3600 * hours)} is not begun, and told"]
 
 
 def _shares(pool: Pool, budget: int) -> list[tuple[Stage, int]]:

@@ -9,29 +9,35 @@ so a killed run continues where it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from consort.core.errors import ConsortError, EnvironmentFailure
 from consort.core.files import check_place
-from consort.core.journal import key_of, provenance
+from consort.core.journal import provenance
 from consort.data import Task
-from consort.evaluate import Decision, Result, gate
+from consort.evaluate import Result
+from consort.recipes.auto.decision import Field
+from consort.recipes.auto.front import Chosen, looked_at, points_of
 from consort.recipes.auto.given import NOTHING, Given, open_given
 from consort.recipes.auto.inputs import STAGES, open_inputs
 from consort.recipes.auto.inputs import check_budget as check_budget
-from consort.recipes.auto.learners import joined, keep
+from consort.recipes.auto.learners import keep
+from consort.recipes.auto.selection import selection
 from consort.recipes.auto.stage import Pool, Proposal, run_stages
-from consort.recipes.auto.teams import Teams, choose, ready
+from consort.runs.aim import Aim, Maximize, nothing_fits
 from consort.runs.begun import begin, described
-from consort.runs.pool import WINNER, Member, families, repeated
+from consort.runs.hours import Hours
+from consort.runs.pool import Member, families, repeated
 from consort.runs.results import Found, Outcome, conclude
-from consort.runs.tariff import tariff_of
-from consort.runs.trials import Candidate, Trials
+from consort.runs.tariff import check_rates, tariff_of
+from consort.runs.trials import Trials
 
 DEFAULT_BUDGET = 100
+AT_THE_END = 3
+"""Systems beside the inputs for which time is kept."""
 
 
 def auto(
@@ -43,6 +49,11 @@ def auto(
     budget: int = DEFAULT_BUDGET,
     docs: str | Path | None = None,
     train: str | Path | None = None,
+    maximize: Maximize = "quality",
+    max_cost: float | None = None,
+    max_latency: float | None = None,
+    price: Mapping[str, float] | None = None,
+    hours: float | None = None,
     seed: int = 0,
     force: bool = False,
     allow_remote_code: bool = False,
@@ -52,10 +63,18 @@ def auto(
     """Find the best combination of `models` (references) for `task` and write it to the folder `out`.
 
     `base` is the one of the models that the others were tuned from; by default the one that their cards, configs or
-    adapters name. `budget` bounds the number of candidates. `docs` is an index (`consort index`) to look things up in,
-    `train` a file of rows to train on, none of them an example of the task. A model that cannot be run on the task
-    (weights of NaN, too short a window) is left out with a note. `say` is told, line by line, what will be tried.
-    Raises ConsortError, before any work, for inputs that cannot be used.
+    adapters name. `budget` bounds the number of candidates, `hours` the time of all starts of the run together. `docs`
+    is an index (`consort index`) to look things up in, `train` a file of rows to train on, none of them an example of
+    the task.
+
+    The winner is the best by `maximize`, "quality" or "quality-per-cost" (score over price), of those whose answers
+    cost `max_cost` at most, in tokens times parameters, and take `max_latency` seconds at most on this machine. `price`
+    tells what a token of an endpoint costs, by its name or reference, in parameters (or in money where no model has
+    weights here). The front of all that was tried, score against cost, is in the folder as plans.
+
+    A model that cannot be run on the task (weights of NaN, too short a window) is left out with a note. `say` is told,
+    line by line, what will be tried. Raises ConsortError, before any work, for inputs that cannot be used; in the end,
+    where no system keeps the limits.
 
     >>> import consort
     >>> from dataclasses import replace
@@ -69,17 +88,19 @@ def auto(
     check_place(out)
     loaded, members, builder = open_inputs(models, task, base, budget, seed, allow_remote_code, allow_task_code)
     given = open_given(loaded, docs, train)
-    place = ("auto", Path(out), members, loaded, builder)
-    begun = begin(*place, base=base, budget=budget, seed=seed, force=force, **given.told)
+    aim = Aim(maximize, max_cost, max_latency).check(loaded)
+    rates = check_rates(members, price or {})
+    asked: dict[str, Any] = {"base": base, "budget": budget, "seed": seed, "hours": Hours(hours).limit}
+    begun = begin("auto", Path(out), members, loaded, builder, force=force, **asked, **aim.told, **given.told)
     with begun as (trials, went_on):
         if say is not None:  # once nothing is refused any more
             from consort.recipes.auto.outlook import ahead
 
-            for line in ahead(members, loaded, base=base, budget=budget, seed=seed, given=given).lines:
+            for line in ahead(members, loaded, given=given, **asked).lines:
                 say(line)
         usable, notes = runnable(trials, members)
         trials.watch.phase("searching", trials.budget)
-        found, more = search(trials, usable, base, force=force, given=given)
+        found, more = search(trials, usable, base, aim, rates, force=force, given=given)
         found = replace(found, notes=(*repeated(models), *went_on, *notes, *found.notes))
         origin = provenance(plan=found.plan, inputs=described(trials, usable), seed=seed)
         return conclude(Path(out), trials, usable, found, origin, details=more)
@@ -107,94 +128,73 @@ def runnable(trials: Trials, members: Sequence[Member]) -> tuple[list[Member], l
 
 
 def search(
-    trials: Trials, members: Sequence[Member], base: str | None, *, force: bool = False, given: Given = NOTHING
+    trials: Trials,
+    members: Sequence[Member],
+    base: str | None,
+    aim: Aim,
+    rates: Mapping[str, float],
+    *,
+    force: bool = False,
+    given: Given = NOTHING,
 ) -> tuple[Found, dict[str, Any]]:
-    """Score the singles, let every stage propose on fit, decide on held-out.
+    """Score the singles, let every stage propose on fit, decide on held-out, gather the front.
 
-    Also returns details of results.json. The fallback is the single model that is best on all of dev.
+    Also returns details of results.json. The fallback is the single model that is best on all of dev, of those that
+    keep the limits. Raises BadParameter where no system keeps them.
     """
     fit = {m.reference: trials.result(m.label, m.reference, "fit") for m in members}
+    aim.check_scores(list(fit.values()))
     singles = tuple(trials.result(m.label, m.reference, "held_out") for m in members)
-    trials.tariff = tariff_of(members, list(fit.values()))
+    trials.tariff = tariff_of(members, list(fit.values()), rates)
     groups, notes = families(members, base)
     trials.identity |= given.identity
     pool = Pool(trials, members, groups, fit, base, force, given)
+    trials.hours.reserve_s = end_s(list(fit.values()), len(singles[0].statistics), len(trials.task.test))
     notes += run_stages(pool, STAGES)
-    best_single = max(fit.values(), key=lambda r: r.score)
-    fallback = best_on_dev([fit[m.reference] for m in members], singles, known_prices(pool.members))
-    best, held_out = decide(trials, pool.teams, best_single, notes)
-    decision = strictly(gate(held_out, singles[fallback], seed=trials.seed)) if held_out else None
-    plan: Any = members[fallback].reference
-    if best and decision and decision.kept:
-        plan = relearnt(best, pool.teams, trials)
+    systems = looked_at(pool)
+    field = Field(trials, aim, systems, list(zip(map(pool.single, members), singles, strict=True)))
+    taken = field.decide(notes)
+    winner = taken.system if taken.kept else field.fallback
+    if winner is None:
+        raise nothing_fits(aim, [(one.name, one.price, one.seconds) for one in systems])
+    plan = relearnt(winner, trials)
+    chosen = Chosen(winner, plan, taken.held_out if taken.kept else field.held_out[winner.key])
+    points, said = points_of(trials, looked_at(pool), set(field.held_out), chosen)
+    best = None if taken.system is None else trials.candidates[taken.system.key]
+    pairs = list(zip(fit.values(), singles, strict=True))
     found = Found(
         tuple(groups),
-        tuple(notes),
+        (*notes, *said),
         singles,
         {m.label: fit[m.reference].score for m in members},
         tuple(trials.candidates.values()),
         best,
-        held_out,
-        decision,
+        taken.held_out,
+        taken.decision,
         plan,
-        prices(trials, members, pool.teams),
+        {one.name: one.price for one in systems},
+        seconds={one.name: one.seconds for one in systems},
+        aim=aim,
+        rivals=tuple(one.name for one in field.eligible),
+        selection=selection(systems, pairs, taken.system, taken.held_out),
+        front=tuple(points),
     )
     return found, pool.extras
 
 
-def best_on_dev(fit: Sequence[Result], held_out: Sequence[Result], prices: Sequence[float] | None = None) -> int:
-    """The number of the model that is best on both halves of dev together; of equal ones the cheapest, then the first.
+def end_s(fit: Sequence[Result], held_out: int, test: int) -> float:
+    """Seconds that the end of a run may take: all inputs on test, the winner and some of the front on both.
 
-    `prices` are those of the models, in any one unit.
+    `fit` are the inputs' results, `held_out` and `test` numbers of examples.
     """
-    whole = [joined(halves).score for halves in zip(fit, held_out, strict=True)]
-    return max(range(len(whole)), key=lambda i: (round(whole[i], 12), -prices[i] if prices else 0.0))
+    each = [result.seconds_per_example for result in fit]
+    return float(sum(each) * test + AT_THE_END * max(each) * (held_out + test))
 
 
-def known_prices(singles: Sequence[Proposal]) -> list[float] | None:
-    """What an answer of each model costs; None if that is not known of all."""
-    found = [single.price for single in singles if single.price is not None]
-    return found if len(found) == len(singles) else None
-
-
-def strictly(decision: Decision) -> Decision:
-    """The decision with a tie for the single model, which is simpler and costs no more."""
-    return replace(decision, kept=decision.kept and decision.candidate_score > decision.fallback_score)
-
-
-def relearnt(best: Candidate, teams: Teams, trials: Trials) -> Any:
+def relearnt(system: Proposal, trials: Trials) -> Any:
     """The expression of what is kept; what it learned on fit it learns again from all of dev."""
-    team = teams.get(key_of(best.expression))
-    if team is None or team.relearn is None:
-        return best.expression
-    whole = team.relearn(trials)
+    if system.relearn is None:
+        return system.expression
+    whole = system.relearn(trials)
     keep(whole, trials.journal.folder)
     return whole.expression
-
-
-def prices(trials: Trials, members: Sequence[Member], teams: Teams) -> dict[str, float | None]:
-    """What an answer of each single, merge and team costs, by name."""
-    found = {m.label: trials.tariff.price(trials.result(m.label, m.reference, "fit")) for m in members}
-    for key, candidate in trials.candidates.items():
-        if key in teams:
-            found[candidate.name] = teams[key].price
-        elif candidate.fit is not None:
-            found[candidate.name] = trials.tariff.price(trials.result(candidate.name, candidate.expression, "fit"))
-    return found
-
-
-def decide(
-    trials: Trials, teams: Teams, best_single: Result, notes: list[str]
-) -> tuple[Candidate | None, Result | None]:
-    """The best candidate and what it does on held-out; one that cannot be run there gives way to the next."""
-    best = choose(trials, teams, best_single)
-    if best is None:
-        return None, None
-    try:
-        return best, trials.result(WINNER, ready(best, teams, trials), "held_out")
-    except EnvironmentFailure:
-        raise
-    except ConsortError as fault:
-        notes.append(f"{best.name} was left out: {fault}")
-        trials.enter(replace(best, fit=None, note=str(fault)))
-        return decide(trials, teams, best_single, notes)

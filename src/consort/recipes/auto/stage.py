@@ -20,7 +20,7 @@ from consort.core.journal import key_of
 from consort.evaluate import Result
 from consort.recipes.auto.given import NOTHING, Given
 from consort.runs.pool import Family, Member
-from consort.runs.trials import Trials
+from consort.runs.trials import BudgetSpent, Trials
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +133,26 @@ class Stage(Protocol):
 
 
 def run_stages(pool: Pool, stages: Sequence[Stage]) -> list[str]:
-    """Let each stage propose in turn; returns the notes. A stage that cannot be is a note, not an end."""
-    notes = []
+    """Let each stage propose in turn; returns the notes. A stage that cannot be is a note, not an end.
+
+    Where time is bounded, a stage of which not one trial fits any more is not begun.
+    """
+    notes, hours = [], pool.trials.hours
+    slowest = max(result.seconds for result in pool.fit.values())
     for number, stage in enumerate(stages):
         kept = sum(later.needs(pool) for later in stages[number + 1 :])
         share = max(0, pool.trials.budget - kept - len(pool.trials.candidates))
         pool.trials.limit = len(pool.trials.candidates) + share
+        hours.each_s = stage.passes * slowest
+        if stage.needs(pool) and not pool.trials.begins(stage.name):
+            notes.append(f"not tried: hours: {stage.name}: {stage.tries}")
+            continue
         try:
             proposals, said = stage.propose(pool, share)
         except EnvironmentFailure:
             raise  # nothing that the stage is to blame for
+        except BudgetSpent as spent:
+            proposals, said = [], [f"not tried: {spent}: {stage.name}: {stage.tries}"]
         except ConsortError as fault:
             proposals, said = [], [f"{stage.name} was not tried: {fault}"]
         notes += said

@@ -1,55 +1,41 @@
 """Which candidate is taken: the best merge, or a team that is better than that beyond doubt.
 
-A merge costs what one model costs; a team is taken only where it is better on the fit examples beyond doubt.
+A merge costs what one model costs; a team is taken only where it is better on the fit examples beyond doubt. What is
+better, and who is allowed, is the run's aim.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from math import inf
-from typing import Any
 
-from consort.core.journal import key_of
-from consort.evaluate import Result, gate
-from consort.recipes.auto.learners import keep
 from consort.recipes.auto.stage import Proposal
-from consort.runs.trials import Candidate, Trials
-
-Teams = Mapping[str, Proposal]
-"""Teams by the key of their expressions."""
+from consort.runs.aim import Aim
+from consort.runs.trials import Candidate
 
 
-def choose(trials: Trials, teams: Teams, single: Result) -> Candidate | None:
+def choose(systems: Sequence[Proposal], single: Proposal | None, aim: Aim, *, seed: int) -> Proposal | None:
     """The best merge; or the best team, where it is better on fit than that and than `single` beyond doubt (95 %).
 
-    None where no candidate is better on fit than `single`: a tie goes to the single model.
+    `systems` are combinations that keep the limits, `single` the best single model that does. None where no candidate
+    is better on fit than `single`: a tie goes to the single model.
     """
-    merge = best_of(c for key, c in trials.candidates.items() if key not in teams)
-    if merge is not None and (merge.fit or 0.0) <= single.score:
+
+    def worth(one: Proposal) -> float:
+        return aim.worth(one.known.score, one.price)
+
+    merge = max((one for one in systems if not one.is_team), key=worth, default=None)
+    if merge is not None and single is not None and worth(merge) <= worth(single):
         merge = None
-    team = best_of((trials.candidates[key] for key in teams), {key: team.price for key, team in teams.items()})
+    teams = [one for one in systems if one.is_team]
+    team = max(teams, key=lambda one: (worth(one), -(inf if one.price is None else one.price)), default=None)
     if team is None:
         return merge
-    rivals = [single] if merge is None else [single, trials.result(merge.name, merge.expression, "fit")]
-    together = teams[key_of(team.expression)].known
-    surely = all(gate(together, rival, seed=trials.seed).difference.interval[0] > 0 for rival in rivals)
-    return team if surely else merge
+    rivals = [one for one in (single, merge) if one is not None]
+    found = (aim.decide(team.known, one.known, (team.price, one.price), seed=seed) for one in rivals)
+    return team if all(one.difference.interval[0] > 0 for one in found) else merge
 
 
-def ready(candidate: Candidate, teams: Teams, trials: Trials) -> Any:
-    """The candidate's expression, after what it learned has been written beside the plan."""
-    team = teams.get(key_of(candidate.expression))
-    if team is not None:
-        keep(team, trials.journal.folder)
-    return candidate.expression
-
-
-def best_of(candidates: Iterable[Candidate], prices: Mapping[str, float | None] | None = None) -> Candidate | None:
-    """The candidate of the highest fit score; of equal ones the cheapest by `prices`, then the first tried."""
-    scored = [c for c in candidates if c.fit is not None]
-
-    def rank(candidate: Candidate) -> tuple[float, float]:
-        price = (prices or {}).get(key_of(candidate.expression)) if prices else None
-        return candidate.fit or 0.0, -(inf if price is None else price)
-
-    return max(scored, key=rank) if scored else None
+def best_of(candidates: Iterable[Candidate]) -> Candidate | None:
+    """The candidate of the highest fit score; of equal ones the first tried."""
+    return max((c for c in candidates if c.fit is not None), key=lambda c: c.fit or 0.0, default=None)

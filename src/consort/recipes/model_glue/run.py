@@ -7,7 +7,7 @@ Everything scored is in the run's journal, so a killed run continues and a finis
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -18,13 +18,14 @@ from consort.core.errors import BadParameter
 from consort.core.files import check_place
 from consort.core.journal import key_of, provenance
 from consort.data import Task
-from consort.evaluate import gate
 from consort.plan.build import Builder
 from consort.plan.references import open_task
+from consort.recipes.auto.decision import best_on_dev
 from consort.recipes.auto.learners import keep
-from consort.recipes.auto.run import best_on_dev, check_budget, prices, runnable, strictly
+from consort.recipes.auto.run import check_budget, runnable
 from consort.recipes.auto.stage import Proposal
 from consort.recipes.model_glue.proposals import THRESHOLD, MergedZoo, merge_zoo, weights_of
+from consort.runs.aim import Aim
 from consort.runs.begun import begin, described
 from consort.runs.pool import WINNER, Member, families, open_members, repeated
 from consort.runs.results import Found, Outcome, conclude
@@ -86,15 +87,16 @@ def decided(trials: Trials, members: Sequence[Member], merged: MergedZoo, base: 
     ]
     best = chosen(trials, merged, notes)
     singles = [trials.result(m.label, m.reference, "held_out") for m in members]
-    fallback = best_on_dev([trials.result(m.label, m.reference, "fit") for m in members], singles)
+    fit = [trials.result(m.label, m.reference, "fit") for m in members]
+    fallback = best_on_dev(list(zip(fit, singles, strict=True)))
     held_out = None if best is None else trials.result(WINNER, best.expression, "held_out")
-    decision = None if held_out is None else strictly(gate(held_out, singles[fallback], seed=trials.seed))
+    decision = None if held_out is None else Aim().decide(held_out, singles[fallback], (None, None), seed=trials.seed)
     kin = families(members, base)[0]
     return Found(
         tuple(kin),
         tuple(notes),
         tuple(singles),
-        {m.label: trials.result(m.label, m.reference, "fit").score for m in members},
+        {m.label: one.score for m, one in zip(members, fit, strict=True)},
         tuple(trials.candidates.values()),
         best,
         held_out,
@@ -121,3 +123,14 @@ def chosen(trials: Trials, merged: MergedZoo, notes: list[str]) -> Candidate | N
 
 def _score(team: Proposal) -> float:
     return -inf if team.score is None else team.score
+
+
+def prices(trials: Trials, members: Sequence[Member], routers: Mapping[str, Proposal]) -> dict[str, float | None]:
+    """What an answer of each single, merge and router costs, by name."""
+    found = {m.label: trials.tariff.price(trials.result(m.label, m.reference, "fit")) for m in members}
+    for key, candidate in trials.candidates.items():
+        if key in routers:
+            found[candidate.name] = routers[key].price
+        elif candidate.fit is not None:
+            found[candidate.name] = trials.tariff.price(trials.result(candidate.name, candidate.expression, "fit"))
+    return found

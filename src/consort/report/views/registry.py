@@ -27,8 +27,8 @@ Place = Literal["details", "answers", "run"]
 class View:
     """A registered view: `show(report, found)`, its heading, where it stands, and its place in the order of sections.
 
-    The page's own sections have the orders 10 (scores), 20 (groups), 30 (winner), 40 (tried), 50 (answers), 80 (data)
-    and 90 (provenance).
+    The page's own sections have the orders 10 (scores), 15 (front), 20 (groups), 30 (winner), 40 (tried), 50 (answers),
+    80 (data) and 90 (provenance).
     """
 
     show: Callable[[Any, Any], Markup | None]

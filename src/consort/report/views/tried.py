@@ -8,7 +8,7 @@ import yaml
 from markupsafe import Markup
 
 from consort.core.counted import counted
-from consort.report.charts import Point, front_chart, history_chart
+from consort.report.charts import history_chart
 from consort.report.model import Report
 from consort.report.parts import (
     Cell,
@@ -24,6 +24,7 @@ from consort.report.parts import (
     table,
     tag,
 )
+from consort.report.prices import price_chart
 from consort.report.schema import Candidate, Run
 from consort.report.views.registry import view
 
@@ -39,19 +40,8 @@ def tried(report: Report, found: None) -> Markup | None:
     baseline = max(run.singles_fit.values(), default=None)
     history = history_chart([s.score for s in run.search], baseline, title="Scores in order", axis=axis)
     about = "Each dot is one system scored on the fit examples, in order; the line is the best so far."
-    front = front_chart(priced(run), title="Score against the price of an answer", axis=axis)
-    price = "Each dot is one system: its score on fit, and what an answer costs. The line joins those that nothing "
-    price += "cheaper equals."
-    charts = abreast(figure(history, about), figure(front, price), _choice(report))
+    charts = abreast(figure(history, about), None if run.front else price_chart(report), _choice(report))
     return charts + _table(run, unit)
-
-
-def priced(run: Run) -> list[Point]:
-    """Singles and candidates whose price and score are known."""
-    found = {c.name: (c.fit, "dot winner" if c.status == "kept" else "tried") for c in run.candidates}
-    scores = {name: (fit, "rival") for name, fit in run.singles_fit.items()} | found
-    points = ((name, run.prices.get(name), fit, kind) for name, (fit, kind) in scores.items())
-    return [Point(name, price, fit, kind) for name, price, fit, kind in points if price and fit is not None]
 
 
 def _metric(run: Run) -> str:
@@ -88,7 +78,7 @@ def _table(run: Run, unit: str) -> Markup:
         f"fit ({unit})",
         "held out",
         "95 % interval",
-        "price, tokens × parameters",
+        f"price, {run.objective.unit}",
         "outcome",
         "note",
     ]
