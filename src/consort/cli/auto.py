@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from consort.runs.results import Outcome
 
 RECIPES = ("auto", "model_glue")
+Docs = Annotated[
+    str | None, typer.Option("--docs", metavar="INDEX", help="An index (consort index) to look things up in.")
+]
+Train = Annotated[
+    str | None, typer.Option("--train", metavar="FILE", help="JSON lines to train on; none may be in the task.")
+]
 
 
 def auto(
@@ -26,6 +32,8 @@ def auto(
         str, typer.Option("--recipe", help="auto | model_glue: clusters by similarity, harm left out, then a router.")
     ] = "auto",
     budget: Annotated[int, typer.Option("--budget", min=1, help="Candidates to run at most.")] = 100,
+    docs: Docs = None,
+    train: Train = None,
     maximize: Annotated[
         str,
         typer.Option("--maximize", help="quality | quality-per-cost: what the winner is best by."),
@@ -61,6 +69,7 @@ def auto(
 
     run = _found(recipe)
     told: dict[str, Any] = {"task": task, "base": base, "budget": budget, "seed": seed}
+    told |= _given(recipe, docs, train)
     told |= _wanted(recipe, maximize, max_cost, max_latency, price or [], hours)
     told |= {"allow_remote_code": allow_remote_code, "allow_task_code": allow_task_code}
     if dry_run:
@@ -81,6 +90,16 @@ def auto(
     for line in outcome.notes:
         note(f"note: {line}")
     note(f"winner: {outcome.place}   report: {outcome.folder / 'report.html'}")
+
+
+def _given(recipe: str, docs: str | None, train: str | None) -> dict[str, str | None]:
+    """Index and rows, which only `auto` takes."""
+    if recipe == "auto":
+        return {"docs": docs, "train": train}
+    if docs or train:
+        hint = "leave it out, or leave --recipe out"
+        raise BadParameter(f"{recipe} takes none", field="--docs" if docs else "--train", hint=hint)
+    return {}
 
 
 def _wanted(

@@ -46,10 +46,14 @@ class Aim:
         if not self.per_cost:
             return self
         metric = find_metric(task.metric, task.metric_options)
-        if not (metric.is_mean and metric.span and metric.span[0] >= 0):
-            what = f"{metric.name} is not a mean of scores from 0 upwards, so it has no quality for its cost"
-            raise Unsupported(what, field="maximize", hint="maximise quality within --max-cost")
+        if not metric.is_mean or metric.asks == "logprobs" or (metric.span or (0.0, 1.0))[0] < 0:
+            raise _no_ratio(metric.name)
         return self
+
+    def check_scores(self, results: Sequence[Result]) -> None:
+        """Raise Unsupported for scores below 0 of a metric that does not tell its range."""
+        if self.per_cost and any(row[0] < 0 for result in results for row in result.statistics):
+            raise _no_ratio(results[0].metric)
 
     def allows(self, price: float | None, seconds: float | None) -> bool:
         """Whether a system of this price and time keeps the limits; what has to be known and is not does not."""
@@ -102,6 +106,11 @@ class Aim:
         """How the best single model is called that a winner is compared with."""
         within = " within the limits" if self.has_limits else ""
         return f"the best single model{within}" + (" by score for its cost" if self.per_cost else "")
+
+
+def _no_ratio(metric: str) -> Unsupported:
+    what = f"{metric} is not a mean of scores from 0 upwards, so it has no quality for its cost"
+    return Unsupported(what, field="maximize", hint="maximise quality within --max-cost")
 
 
 def _scaled(result: Result, factor: float) -> Result:

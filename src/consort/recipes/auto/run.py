@@ -21,6 +21,7 @@ from consort.data import Task
 from consort.evaluate import Result
 from consort.recipes.auto.decision import Field
 from consort.recipes.auto.front import Chosen, looked_at, points_of
+from consort.recipes.auto.given import NOTHING, Given, open_given
 from consort.recipes.auto.inputs import STAGES, open_inputs
 from consort.recipes.auto.inputs import check_budget as check_budget
 from consort.recipes.auto.learners import keep
@@ -46,6 +47,8 @@ def auto(
     out: str | Path,
     base: str | None = None,
     budget: int = DEFAULT_BUDGET,
+    docs: str | Path | None = None,
+    train: str | Path | None = None,
     maximize: Maximize = "quality",
     max_cost: float | None = None,
     max_latency: float | None = None,
@@ -60,16 +63,18 @@ def auto(
     """Find the best combination of `models` (references) for `task` and write it to the folder `out`.
 
     `base` is the one of the models that the others were tuned from; by default the one that their cards, configs or
-    adapters name. `budget` bounds the number of candidates, `hours` the time of all starts of the run together.
+    adapters name. `budget` bounds the number of candidates, `hours` the time of all starts of the run together. `docs`
+    is an index (`consort index`) to look things up in, `train` a file of rows to train on, none of them an example of
+    the task.
 
     The winner is the best by `maximize`, "quality" or "quality-per-cost" (score over price), of those whose answers
     cost `max_cost` at most, in tokens times parameters, and take `max_latency` seconds at most on this machine. `price`
     tells what a token of an endpoint costs, by its name or reference, in parameters (or in money where no model has
     weights here). The front of all that was tried, score against cost, is in the folder as plans.
 
-    A model that cannot be run on the task (weights of NaN, too
-    short a window) is left out with a note. `say` is told, line by line, what will be tried. Raises ConsortError,
-    before any work, for inputs that cannot be used; in the end, where no system keeps the limits.
+    A model that cannot be run on the task (weights of NaN, too short a window) is left out with a note. `say` is told,
+    line by line, what will be tried. Raises ConsortError, before any work, for inputs that cannot be used; in the end,
+    where no system keeps the limits.
 
     >>> import consort
     >>> from dataclasses import replace
@@ -82,19 +87,20 @@ def auto(
     """
     check_place(out)
     loaded, members, builder = open_inputs(models, task, base, budget, seed, allow_remote_code, allow_task_code)
+    given = open_given(loaded, docs, train)
     aim = Aim(maximize, max_cost, max_latency).check(loaded)
     rates = check_rates(members, price or {})
     asked: dict[str, Any] = {"base": base, "budget": budget, "seed": seed, "hours": Hours(hours).limit}
-    begun = begin("auto", Path(out), members, loaded, builder, force=force, **asked, **aim.told)
+    begun = begin("auto", Path(out), members, loaded, builder, force=force, **asked, **aim.told, **given.told)
     with begun as (trials, went_on):
         if say is not None:  # once nothing is refused any more
             from consort.recipes.auto.outlook import ahead
 
-            for line in ahead(members, loaded, **asked).lines:
+            for line in ahead(members, loaded, given=given, **asked).lines:
                 say(line)
         usable, notes = runnable(trials, members)
         trials.watch.phase("searching", trials.budget)
-        found, more = search(trials, usable, base, aim, rates, force=force)
+        found, more = search(trials, usable, base, aim, rates, force=force, given=given)
         found = replace(found, notes=(*repeated(models), *went_on, *notes, *found.notes))
         origin = provenance(plan=found.plan, inputs=described(trials, usable), seed=seed)
         return conclude(Path(out), trials, usable, found, origin, details=more)
@@ -129,6 +135,7 @@ def search(
     rates: Mapping[str, float],
     *,
     force: bool = False,
+    given: Given = NOTHING,
 ) -> tuple[Found, dict[str, Any]]:
     """Score the singles, let every stage propose on fit, decide on held-out, gather the front.
 
@@ -136,10 +143,12 @@ def search(
     keep the limits. Raises BadParameter where no system keeps them.
     """
     fit = {m.reference: trials.result(m.label, m.reference, "fit") for m in members}
+    aim.check_scores(list(fit.values()))
     singles = tuple(trials.result(m.label, m.reference, "held_out") for m in members)
     trials.tariff = tariff_of(members, list(fit.values()), rates)
     groups, notes = families(members, base)
-    pool = Pool(trials, members, groups, fit, base, force)
+    trials.identity |= given.identity
+    pool = Pool(trials, members, groups, fit, base, force, given)
     trials.hours.reserve_s = end_s(list(fit.values()), len(singles[0].statistics), len(trials.task.test))
     notes += run_stages(pool, STAGES)
     systems = looked_at(pool)
