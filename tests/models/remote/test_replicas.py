@@ -438,9 +438,12 @@ def test_what_names_no_replicas(written: Any, says: str) -> None:
 
 def test_a_model_is_the_same_whoever_answers() -> None:
     """Runs go on with what they know where addresses are added, or are asked with other patience."""
+    from consort.runs import pool
+
     names = ["openai:m@http://a/v1", "openai:m@http://a/v1,http://b/v1", "openai:m@http://a/v1,http://c/v1?retries=9"]
     assert {identity_of(name) for name in names} == {"openai:m@http://a/v1"}
     assert identity_of("openai:n@http://a/v1") != identity_of(names[0])
+    assert len({pool.identity_of(pool.Member(name, "m", None)) for name in names}) == 1
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, str]:
