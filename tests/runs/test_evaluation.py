@@ -23,6 +23,7 @@ from consort.plan import build, read_plan
 from consort.plan.expression import parse
 from consort.runs.evaluation import PartJob, Question, evaluate_with, make_measurer
 from consort.search.engine.workers import Ray
+from tests.models.remote.misbehaving import answer, choice, misbehaving
 
 PLANS = {"mirror": parse("lab:mirror"), "mean": parse({"linear": {"models": ["lab:mirror", "lab:order"]}})}
 
@@ -97,6 +98,17 @@ def test_odd_endings_of_all_parts_are_told_together(task, caplog):
     found = joined(parts, asked)
     assert found.figures == whole.figures and found.figures["ended_content_filter"] > 0
     assert sum("content_filter" in record.message for record in caplog.records) == 1
+
+
+def test_warnings_of_workers_are_told_here_once(tmp_path, caplog):
+    """The first odd ending is told by the model, which is in the worker."""
+    with misbehaving({"m": lambda ask: ask.reply(answer(choice("x", finish_reason="content_filter")))}) as server:
+        (tmp_path / "task.jsonl").write_text('{"prompt": "a", "target": "x", "split": "test"}\n' * 4)
+        plans = {"far": parse(f"openai:m@{server.url}")}
+        [found] = evaluate_with("processes", plans, load_task(tmp_path / "task.jsonl"), count=1, batch=2)
+    assert found.score == 1.0 and found.figures == {"ended_content_filter": 4.0}
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("2 of 2 answers ended by 'content_filter'" in text for text in said) == 1
 
 
 def test_what_cannot_be_asked(task, tmp_path):

@@ -16,12 +16,16 @@ from consort.evaluate.run import Asked, result_of, vocabulary_of
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a model of this `name` and `vocabulary` was found to do with some examples in `seconds`; without answers."""
+    """What a model of this `name` and `vocabulary` was found to do with some examples in `seconds`; without answers.
+
+    `notes` are warnings that nobody has seen yet, where it was measured by a worker.
+    """
 
     name: str
     vocabulary: str | None
     seconds: float
     measured: Measured
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
