@@ -16,16 +16,14 @@ from consort.evaluate.run import Asked, result_of, vocabulary_of
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What a model of this `name` and `vocabulary` was found to do with some examples in `seconds`; without answers.
-
-    `notes` are warnings that nobody has seen yet, where it was measured by a worker.
-    """
+    """What a model of this `name` and `vocabulary` was found to do with some examples in `seconds`; without answers."""
 
     name: str
     vocabulary: str | None
     seconds: float
     measured: Measured
     notes: tuple[str, ...] = ()
+    """Warnings that nobody has seen yet, where it was measured by a worker."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
