@@ -21,8 +21,9 @@ from consort.evaluate.run import Asked
 from consort.lab import path
 from consort.plan import build, read_plan
 from consort.plan.expression import parse
-from consort.runs.evaluation import PartJob, evaluate_with, make_measurer
-from consort.search.engine.workers import Ray, workers
+from consort.runs.evaluation import PartJob, Question, evaluate_with, make_measurer
+from consort.search.engine.workers import Ray
+from tests.models.remote.misbehaving import answer, choice, misbehaving
 
 PLANS = {"mirror": parse("lab:mirror"), "mean": parse({"linear": {"models": ["lab:mirror", "lab:order"]}})}
 
@@ -48,7 +49,7 @@ def expected(task):
 @pytest.mark.parametrize("engine", ["local", "processes", "shared"])
 def test_engines_find_what_one_process_finds(engine, task, expected, tmp_path):
     name = f"shared:{tmp_path}" if engine == "shared" else engine
-    found = evaluate_with(name, PLANS, task, limit=24, batch=8, count=2)
+    found = evaluate_with(name, PLANS, task, limit=24, batch=8, count=1)
     assert [same(result) for result in found] == expected
     if engine == "shared":
         kept = sorted(tmp_path.glob("*.json"))
@@ -59,6 +60,7 @@ def test_engines_find_what_one_process_finds(engine, task, expected, tmp_path):
             evaluate_with(name, PLANS, task, limit=25, batch=8)
 
 
+@pytest.mark.slow
 def test_machines_that_share_a_folder_divide_the_work(task, expected, tmp_path):
     """Two programs of their own, the same command in each."""
     given = ["eval", "lab:mirror", "--task", "lab:tasks/skills", "--limit", "24", "--batch", "4", "--json"]
@@ -96,6 +98,17 @@ def test_odd_endings_of_all_parts_are_told_together(task, caplog):
     found = joined(parts, asked)
     assert found.figures == whole.figures and found.figures["ended_content_filter"] > 0
     assert sum("content_filter" in record.message for record in caplog.records) == 1
+
+
+def test_warnings_of_workers_are_told_here_once(tmp_path, caplog):
+    """The first odd ending is told by the model, which is in the worker."""
+    with misbehaving({"m": lambda ask: ask.reply(answer(choice("x", finish_reason="content_filter")))}) as server:
+        (tmp_path / "task.jsonl").write_text('{"prompt": "a", "target": "x", "split": "test"}\n' * 4)
+        plans = {"far": parse(f"openai:m@{server.url}")}
+        [found] = evaluate_with("processes", plans, load_task(tmp_path / "task.jsonl"), count=1, batch=2)
+    assert found.score == 1.0 and found.figures == {"ended_content_filter": 4.0}
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("2 of 2 answers ended by 'content_filter'" in text for text in said) == 1
 
 
 def test_what_cannot_be_asked(task, tmp_path):
@@ -181,12 +194,7 @@ def test_relative_paths_hold_in_workers(task, tmp_path, monkeypatch):
     os.symlink(path("mirror"), tmp_path / "near")
     (tmp_path / "plan.yml").write_text("linear: {models: [near, near]}\n")
     plans = {"p": read_plan("plan.yml")}
-    with workers("processes", partial(make_measurer, question_of(plans, task)), 1) as hands:
-        [[part]] = hands.map([PartJob("p", 0, 4)])
+    question = Question(plans, task, "test", 8, 0, os.getcwd(), False)
+    monkeypatch.chdir("/")
+    [part] = make_measurer(question)(PartJob("p", 0, 4))
     assert len(part.measured.rows) == 4
-
-
-def question_of(plans, task):
-    from consort.runs.evaluation import Question
-
-    return Question(plans, task, "test", 8, 0, os.getcwd(), False)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from consort.cli.options import Debug, Json, RemoteCode, Seed, Task, TaskCode
 from consort.cli.output import print_json, print_table, warnings_so_far
 from consort.core.errors import BadParameter, ConsortError, together
+
+if TYPE_CHECKING:
+    from consort.evaluate import Comparison
 
 
 def evaluate(
@@ -30,7 +33,7 @@ def evaluate(
     """Compare systems on a task: score with 95 % interval, paired difference to the best single, tokens, time."""
     from dataclasses import replace
 
-    from consort.evaluate import compare, comparison_table
+    from consort.evaluate import compare
     from consort.plan import Reference, read_plan
     from consort.plan.places import check_places
     from consort.plan.references import open_task
@@ -55,7 +58,12 @@ def evaluate(
     )
     results = [replace(result, model=system) for system, result in zip(plans, found, strict=True)]
     singles = [system for system, plan in plans.items() if isinstance(plan.root, Reference)]
-    comparison = compare(results, singles=singles, seed=seed)
+    _print(compare(results, singles=singles, seed=seed), json)
+
+
+def _print(comparison: Comparison, json: bool) -> None:
+    from consort.evaluate import comparison_table
+
     if json:
         print_json(comparison.to_json() | {"warnings": warnings_so_far()})
         return

@@ -24,6 +24,8 @@ class Part:
     sizes: Mapping[str, float]
     seconds: float
     measured: Measured
+    notes: tuple[str, ...] = ()
+    """Warnings that nobody has seen yet, where it was measured by a worker."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -6,9 +6,11 @@ together, so the result is the same, whoever measured which and whichever worker
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +25,9 @@ from consort.evaluate.run import BATCH, Asked
 from consort.models.placement import carried
 from consort.plan.build import build
 from consort.plan.expression import Plan, dump
-from consort.search.engine.workers import check_engine, workers
+from consort.search.engine.workers import check_engine, others, workers
+
+log = logging.getLogger("consort")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,8 @@ def evaluate_with(
 ) -> list[Result]:
     """The results of `systems` on a task, in order, measured by `count` workers of an engine (`search.engine.workers`).
 
-    They are those of `consort.evaluate`, except that `seconds` sums the time of all workers. Raises as it does, and
-    EnvironmentFailure where no worker is left.
+    They are those of `consort.evaluate`, except that `seconds` sums the time of all workers, whose warnings are told
+    here. Raises as it does, and EnvironmentFailure where no worker is left.
     """
     check_engine(engine, count)
     if batch < 1:
@@ -79,26 +83,60 @@ def evaluate_with(
     named = [[name, dump(plan.root)] for name, plan in systems.items()]
     evaluation = key_of([named, task.key, split, limit, seed, batch])
     parts: dict[str, list[Part]] = {name: [] for name in systems}
-    make = carried(partial(make_measurer, question))
+    make, told = carried(partial(make_measurer, question, elsewhere=others(engine))), set[str]()
     with workers(engine, make, count, evaluation, Part) as hands, track("evaluating", len(jobs)) as advance:
         for job, [part] in zip(jobs, hands.map(jobs), strict=True):
             parts[job.system].append(part)
+            for note in dict.fromkeys(note for note in part.notes if note not in told):
+                told.add(note)
+                log.warning("%s", note)
             advance(1)
     return [joined(found, asked) for found in parts.values()]
 
 
-def make_measurer(question: Question) -> Callable[[PartJob], list[Part]]:
-    """From a part to what was measured, in a worker; its model is made at its first part, and let go with its last."""
+def make_measurer(question: Question, *, elsewhere: bool = False) -> Callable[[PartJob], list[Part]]:
+    """From a part to what was measured, in a worker; its model is made at its first part, and let go with its last.
+
+    Where that is `elsewhere`, in a process that nobody looks at, warnings come with the parts.
+    """
     if os.path.isdir(question.folder):
         os.chdir(question.folder)
     asked = question.asked
     held: dict[str, Any] = {}
 
-    def measure(job: PartJob) -> list[Part]:
+    def measured(job: PartJob) -> Part:
         if job.system not in held:
             held.clear()
             plan = question.systems[job.system]
             held[job.system] = build(plan, "model", allow_remote_code=question.allow_remote_code)
-        return [measured_part(held[job.system], asked, job.start, job.stop)]
+        return measured_part(held[job.system], asked, job.start, job.stop)
+
+    def measure(job: PartJob) -> list[Part]:
+        if not elsewhere:
+            return [measured(job)]
+        with _kept_warnings() as notes:
+            part = measured(job)
+        return [replace(part, notes=tuple(notes))]
 
     return measure
+
+
+class _Keeps(logging.Handler):
+    def __init__(self, notes: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.notes.append(record.getMessage())
+
+
+@contextmanager
+def _kept_warnings() -> Iterator[list[str]]:
+    """Within the block, what is warned of is kept."""
+    notes: list[str] = []
+    before = log.handlers, log.propagate
+    log.handlers, log.propagate = [_Keeps(notes)], False
+    try:
+        yield notes
+    finally:
+        log.handlers, log.propagate = before

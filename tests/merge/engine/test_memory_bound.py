@@ -40,6 +40,13 @@ def test_what_needs_more_is_refused_unread_and_told_how_it_fits():
     check_memory(merge("ties", [large("a"), large("b")], base=large("o")), one - 1, threads=2)
 
 
+def test_decomposing_takes_longer_than_reading():
+    """4,096 x 2,048: by hand 0.5e-9 x 2 inputs x 8.4e6 entries x 2,048 rows, in core seconds."""
+    models, base = [large("a"), large("b")], large("o")
+    spectral, plain = (estimate(merge(name, models, base=base), threads=1)["seconds"] for name in ("tsv_m", "ties"))
+    assert spectral - plain == pytest.approx(0.5e-9 * 2 * 4096 * 2048 * 2048, abs=0.3) and spectral > 10 * plain
+
+
 MEASURED = """
 import resource, sys, torch
 from consort.merge import merge

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from threading import Barrier, Lock
 from typing import Any
 
@@ -437,6 +438,46 @@ def test_what_names_no_replicas(written: Any, says: str) -> None:
 
 def test_a_model_is_the_same_whoever_answers() -> None:
     """Runs go on with what they know where addresses are added, or are asked with other patience."""
+    from consort.runs import pool
+
     names = ["openai:m@http://a/v1", "openai:m@http://a/v1,http://b/v1", "openai:m@http://a/v1,http://c/v1?retries=9"]
     assert {identity_of(name) for name in names} == {"openai:m@http://a/v1"}
     assert identity_of("openai:n@http://a/v1") != identity_of(names[0])
+    assert len({pool.identity_of(pool.Member(name, "m", None)) for name in names}) == 1
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, str]:
+    from consort.cli.border import run as program
+
+    code = program([str(argument) for argument in arguments])
+    return (code, *capsys.readouterr())
+
+
+def test_the_program_tells_what_went_on_and_loses_nothing(
+    fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`eval` and `generate` over three addresses of which one dies: the scores of one that does not."""
+    rows = [{"prompt": p, "target": f"to {p}: yes" if i % 3 else "no", "split": "test"} for i, p in enumerate(PROMPTS)]
+    (tmp_path / "task.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for play in (fleet.slow, DEATHS["closes"](fleet), fleet.slow):
+        fleet.add(play)
+    name = f"openai:m@{','.join(server.url for server in fleet.servers)}?concurrency=2"
+    alone = f"openai:m@{fleet.servers[0].url}"
+    code, out, err = run(capsys, "eval", name, alone, "--task", tmp_path / "task.jsonl", "--json")
+    told = json.loads(out)
+    first, second = ({**system, "model": "", "seconds": 0, "difference": 0} for system in told["systems"])
+    for system in (first, second):
+        system["usage"]["seconds"] = system["cost"]["m"]["seconds"] = 0
+    assert code == 0 and first == second and first["score"] == pytest.approx(26 / 40)
+    assert any("went on from" in text and fleet.servers[1].url in text for text in told["warnings"])
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in PROMPTS))
+    code, out, err = run(capsys, "generate", name, "--prompts", prompts)
+    assert code == 0 and out.splitlines() == [f" to {prompt}: yes" for prompt in PROMPTS]
+    assert "went on from" in err
+    for server in fleet.servers:
+        server.close()
+    code, out, err = run(capsys, "generate", f"{name}&retries=0", "--prompts", prompts)
+    lines = err.strip().splitlines()
+    assert code == 3 and out == "" and [line.split(":")[0] for line in lines[-2:]] == ["error", "hint"]
+    assert "none of its 3 replicas answers" in lines[-2]
