@@ -1,4 +1,4 @@
-"""The front: score against cost, decided on fit, each point a plan that does the same again; what is maximised; limits."""
+"""The front: score against cost, decided on fit, each point a plan of the same score; what is maximised; limits."""
 
 from __future__ import annotations
 
@@ -219,7 +219,9 @@ def test_models_of_weights_cost_their_tokens_times_their_weights(tmp_path):
     from consort import lab
 
     lines = (lab.path("tasks/skills") / "dev.jsonl").read_text().splitlines()
-    (tmp_path / "t.jsonl").write_text("\n".join([x for x in lines if json.loads(x)["group"] in ("mirror", "order")][:40]))
+    (tmp_path / "t.jsonl").write_text(
+        "\n".join([x for x in lines if json.loads(x)["group"] in ("mirror", "order")][:40])
+    )
     auto(["lab:base", "lab:mirror", "lab:order"], task=tmp_path / "t.jsonl", out=tmp_path / "run", budget=4)
     results = told(tmp_path / "run")
     size = sum(c.load("lab:mirror")[name].numel() for name in c.load("lab:mirror").keys())
@@ -229,5 +231,20 @@ def test_models_of_weights_cost_their_tokens_times_their_weights(tmp_path):
         assert (tmp_path / "run" / point["plan"]).is_file()
         again = c.evaluate(c.model(tmp_path / "run" / point["plan"]), c.load_task(tmp_path / "t.jsonl"))
         assert again.score == point["test"]
-        assert point["test_cost"] == pytest.approx(sum(u.total_tokens for u in again.cost.values()) * size / again.count)
+        assert point["test_cost"] == pytest.approx(
+            sum(u.total_tokens for u in again.cost.values()) * size / again.count
+        )
     assert any(is_checkpoint(one["plan"]) for one in results["candidates"])
+    serves(tmp_path / "run" / results["front"][-1]["plan"])
+
+
+def serves(plan):
+    """A server of the plan answers."""
+    import httpx
+
+    from consort.server.run import Server
+
+    with Server([str(plan)], port=0) as running:
+        [model, *_] = httpx.get(f"{running.url}/v1/models").json()["data"]
+        asked = {"model": model["id"], "prompt": "mirror a b =", "max_tokens": 4}
+        assert httpx.post(f"{running.url}/v1/completions", json=asked).json()["choices"][0]["text"]

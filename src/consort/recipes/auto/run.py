@@ -81,10 +81,11 @@ def auto(
     (30, True)
     """
     check_place(out)
+    aim, bound = Aim(maximize, max_cost, max_latency), Hours(hours).limit
     loaded, members, builder = open_inputs(models, task, base, budget, seed, allow_remote_code, allow_task_code)
-    aim = Aim(maximize, max_cost, max_latency).check(loaded)
+    aim.check(loaded)
     rates = check_rates(members, price or {})
-    asked: dict[str, Any] = {"base": base, "budget": budget, "seed": seed, "hours": Hours(hours).limit}
+    asked: dict[str, Any] = {"base": base, "budget": budget, "seed": seed, "hours": bound}
     begun = begin("auto", Path(out), members, loaded, builder, force=force, **asked, **aim.told)
     with begun as (trials, went_on):
         if say is not None:  # once nothing is refused any more
