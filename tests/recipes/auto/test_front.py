@@ -19,6 +19,23 @@ from consort.report.schema import read_run
 from consort.runs.results import is_checkpoint
 
 
+@pytest.fixture
+def priced(tmp_path):
+    """A table of rows by a function of their number, `{model: (score, cost)}`; returns its path."""
+
+    def made(row, rows=400, name="t"):
+        path = tmp_path / f"{name}.jsonl"
+        lines = []
+        for i in range(rows):
+            told = row(i)
+            scores, cost = {m: s for m, (s, _) in told.items()}, {m: p for m, (_, p) in told.items()}
+            lines.append({"prompt": f"{'add' if i % 2 else 'say'} {i}", "scores": scores, "cost": cost})
+        path.write_text("\n".join(map(json.dumps, lines)))
+        return str(path)
+
+    return made
+
+
 def split(i):
     """`even` is right on even numbers, `odd` on odd ones; `all` is nearly always right, and dear."""
     return {"even": (1 - i % 2, 1.0), "odd": (i % 2, 2.0), "all": (int(i % 10 > 0), 20.0)}
