@@ -27,6 +27,15 @@ class Aim:
     max_cost: float | None = None
     max_latency: float | None = None
 
+    def __post_init__(self) -> None:
+        """Raise BadParameter for an objective or a limit that is none."""
+        if self.maximize not in OBJECTIVES:
+            what = f"{self.maximize!r} cannot be maximised"
+            raise BadParameter(what, field="maximize", hint=f"one of {', '.join(OBJECTIVES)}")
+        for name, limit in (("max-cost", self.max_cost), ("max-latency", self.max_latency)):
+            if limit is not None and not 0 < limit < inf:
+                raise BadParameter(f"{limit} is no limit", field=name, hint="give a number above 0")
+
     @property
     def has_limits(self) -> bool:
         return self.max_cost is not None or self.max_latency is not None
@@ -36,13 +45,7 @@ class Aim:
         return self.maximize == "quality-per-cost"
 
     def check(self, task: Task) -> Aim:
-        """Raise BadParameter for an objective or a limit that is none, Unsupported for scores without such a ratio."""
-        if self.maximize not in OBJECTIVES:
-            what = f"{self.maximize!r} cannot be maximised"
-            raise BadParameter(what, field="maximize", hint=f"one of {', '.join(OBJECTIVES)}")
-        for name, limit in (("max-cost", self.max_cost), ("max-latency", self.max_latency)):
-            if limit is not None and not 0 < limit < inf:
-                raise BadParameter(f"{limit} is no limit", field=name, hint="give a number above 0")
+        """Raise Unsupported for a task whose scores have no ratio to a price that says anything."""
         if not self.per_cost:
             return self
         metric = find_metric(task.metric, task.metric_options)

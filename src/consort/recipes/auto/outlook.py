@@ -101,10 +101,11 @@ def outlook(
     allow_task_code: bool = False,
 ) -> Outlook:
     """What `auto` would try with these arguments. Raises ConsortError for what it would refuse; writes nothing."""
+    aim, bound = Aim(maximize, max_cost, max_latency), Hours(hours).limit
     loaded, members, _ = open_inputs(models, task, base, budget, seed, allow_remote_code, allow_task_code)
-    Aim(maximize, max_cost, max_latency).check(loaded)
+    aim.check(loaded)
     check_rates(members, price or {})
-    asked: dict[str, Any] = {"base": base, "budget": budget, "seed": seed, "hours": Hours(hours).limit}
+    asked: dict[str, Any] = {"base": base, "budget": budget, "seed": seed, "hours": bound}
     return ahead(members, loaded, given=open_given(loaded, docs, train), **asked)
 
 
