@@ -65,10 +65,10 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]
     for part, many in (("dev", slice(0, 16)), ("test", slice(16, 24))):
         facts = [(dam, FACTS[dam]) for dam in DAMS[many]]
         rows = [{"prompt": f"what colour is the dam {dam} ?", "target": c, "group": "fact"} for dam, c in facts]
-        for task, group in (("skills", "mirror"), ("skills", "order"), ("b-skills", "peel")):
+        for task, group in (("skills", "mirror"), ("skills", "order"), ("b-skills", "echo")):
             rows += rows_of(task, group, part)[: len(facts)]
         write_rows(here / f"task/{part}.jsonl", rows)
-    (here / "task/task.yml").write_text("{dev: dev.jsonl, test: test.jsonl, metric: exact_match, max_tokens: 8}")
+    (here / "task/task.yml").write_text("{dev: dev.jsonl, test: test.jsonl, metric: exact_match, max_tokens: 16}")
     known = [{"id": dam, "text": f"the dam {dam} is {colour} ."} for dam, colour in FACTS.items()]
     index = build([write_rows(here / "docs/dams.jsonl", known)], here / "index")
     unseen = [row for group in ("mirror", "order") for row in rows_of("skills", group, "dev")[20:50]]
