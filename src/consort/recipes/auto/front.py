@@ -68,8 +68,8 @@ def points_of(
 ) -> tuple[list[Point], list[str]]:
     """The points of the front, the best merge and the winner, with what they learned written; and the notes.
 
-    Held-out is measured. `singles` are the keys of inputs. What a point learned on fit is what held-out is answered with; then it learns from
-    all of dev, as a winner does, and that is what its plan has.
+    Held-out is measured. `singles` are the keys of inputs. What a point learned on fit is what held-out is answered
+    with; then it learns from all of dev, as a winner does, and that is what its plan has.
     """
     front = nondominated(systems)
     keys = {one.key for one in front}
