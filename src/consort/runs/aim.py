@@ -53,10 +53,16 @@ class Aim:
             raise _no_ratio(metric.name)
         return self
 
-    def check_scores(self, results: Sequence[Result]) -> None:
-        """Raise Unsupported for scores below 0 of a metric that does not tell its range."""
-        if self.per_cost and any(row[0] < 0 for result in results for row in result.statistics):
+    def check_results(self, results: Sequence[Result], prices: Sequence[float | None]) -> None:
+        """Raise Unsupported for scores below 0 of a metric that does not tell its range, and for answers for nothing."""
+        if not self.per_cost:
+            return
+        if any(row[0] < 0 for result in results for row in result.statistics):
             raise _no_ratio(results[0].metric)
+        free = [result.model for result, price in zip(results, prices, strict=True) if price == 0]
+        if free:
+            what = f"answers of {', '.join(free)} cost nothing, so no quality for their cost can be told"
+            raise Unsupported(what, field="maximize", hint="give it a price above 0, or maximise quality")
 
     def allows(self, price: float | None, seconds: float | None) -> bool:
         """Whether a system of this price and time keeps the limits; what has to be known and is not does not."""

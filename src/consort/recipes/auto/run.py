@@ -137,9 +137,9 @@ def search(
     keep the limits. Raises BadParameter where no system keeps them.
     """
     fit = {m.reference: trials.result(m.label, m.reference, "fit") for m in members}
-    aim.check_scores(list(fit.values()))
     singles = tuple(trials.result(m.label, m.reference, "held_out") for m in members)
     trials.tariff = tariff_of(members, list(fit.values()), rates)
+    aim.check_results(list(fit.values()), [trials.tariff.price(result) for result in fit.values()])
     groups, notes = families(members, base)
     pool = Pool(trials, members, groups, fit, base, force)
     trials.hours.reserve_s = end_s(list(fit.values()), len(singles[0].statistics), len(trials.task.test))
