@@ -137,17 +137,26 @@ class Trials:
         """What `expression` scores on a split of the task; remembered."""
         return self._result(name, expression, split, self.key(expression, split), expression)
 
+    def answered(self, name: str, expression: Any, split: str) -> Result:
+        """The same with its answers, for which it is asked once more where they were not kept."""
+        key = self.key(expression, split)
+        if not self._known.get(key, {}).get("result", {}).get("answers"):
+            self._measure(name, expression, split, key, expression, keep=True)
+        return self.result(name, expression, split)
+
     def saved(self, name: str, plan: Any, folder: Path, split: str) -> Result:
         """What the folder that was made by `plan` scores; remembered by the plan, for the folder is written anew."""
         return self._result(name, str(folder), split, self.key({"saved": plan}, split), plan)
 
     def _result(self, name: str, expression: Any, split: str, key: str, told: Any) -> Result:
         if key not in self._known:
-            model = self.model(expression)
             keep = split == "test" or isinstance(expression, str)
-            found = evaluate(model, self.task, split=split, seed=self.seed, keep_answers=keep)
-            self._remember({"key": key, "name": name, "plan": told, "result": found.to_json()})
+            self._measure(name, expression, split, key, told, keep=keep)
         return replace(Result.from_json(self._known[key]["result"]), model=name)
+
+    def _measure(self, name: str, expression: Any, split: str, key: str, told: Any, *, keep: bool) -> None:
+        found = evaluate(self.model(expression), self.task, split=split, seed=self.seed, keep_answers=keep)
+        self._remember({"key": key, "name": name, "plan": told, "result": found.to_json()})
 
     def admit(self, name: str, reference: str) -> Result:
         """What a single model scores on fit. Raises ConsortError where it cannot be run on some example of the task.

@@ -8,7 +8,7 @@ import pytest
 from consort.core.types import Example
 from consort.ensemble.learning.fitting import load_learned
 from consort.evaluate import Result
-from consort.recipes.auto.learners import keep, learners
+from consort.recipes.auto.learners import complementary, keep, learners
 from consort.recipes.auto.stage import Proposal
 
 SIZE = 60
@@ -93,3 +93,20 @@ def test_a_router_chosen_among_routers_where_there_are_enough_examples():
     assert not found and "always choose most" in notes[0]
     few = [of_many(odd, 60), of_many(even, 60)]
     assert learners(few, EXAMPLES, 0, ("auto_router",)) == ([], [])
+
+
+def test_thrifty_strategies_ask_the_dear_one_only_where_it_pays():
+    members = [model("cheap", ODD, price=1.0), model("dear", ODD | EVEN, price=10.0)]
+    arguments = {"frugal_gpt": {"budget": 6.0}, "ridge": {"lambda_": 0.02}}
+    teams, _ = learners(members, EXAMPLES, 0, tuple(arguments), called="thrifty", arguments=arguments)
+    assert [team.name for team in teams] == ["thrifty frugal_gpt of 2 models", "thrifty ridge of 2 models"]
+    assert all(team.price < 7 and team.score >= 0.9 for team in teams)
+    assert teams[1].expression["ridge"]["lambda"] == 0.02
+    assert teams[1].expression["ridge"]["state"].startswith("states/thrifty_ridge.")
+
+
+def test_of_many_members_those_stay_that_know_what_no_other_does():
+    many = [model(f"m{i}", ODD - {2 * i + 1}) for i in range(9)]
+    kept = complementary([*many, model("odd one out", {0, 2})])
+    assert len(kept) == 8 and kept[-1].name == "odd one out"
+    assert complementary(many[:3]) == many[:3]

@@ -9,6 +9,7 @@ import pytest
 from consort import lab
 from consort.core.errors import BadParameter, ConsortError
 from consort.recipes.auto import outlook as foreseen
+from consort.recipes.auto.inputs import STAGES
 from consort.recipes.auto.outlook import outlook
 
 MODELS = ["lab:base", "lab:mirror", "lab:order", "lab:b-peel"]
@@ -26,11 +27,7 @@ def test_every_stage_is_foretold_within_the_budget(task):
     found = outlook(MODELS, task=task, budget=40)
     assert [part.name for part in found.parts] == [
         "single models",
-        "merging",
-        "model_glue",
-        "teams",
-        "shorter prompts",
-        "learning",
+        *(stage.name for stage in STAGES),
         "the end",
     ]
     assert sum(part.trials for part in found.parts) == 40

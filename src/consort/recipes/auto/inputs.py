@@ -10,15 +10,37 @@ from consort.data import Task
 from consort.plan.build import Builder
 from consort.plan.references import open_task
 from consort.recipes.auto.stage import Stage
+from consort.recipes.auto.stages.bytewise import Bytewise
+from consort.recipes.auto.stages.cascades import Cascades
+from consort.recipes.auto.stages.faster import Faster
+from consort.recipes.auto.stages.fused import Fused
+from consort.recipes.auto.stages.guards import Guards
 from consort.recipes.auto.stages.learned import Learned
+from consort.recipes.auto.stages.looked_up import LookedUp
 from consort.recipes.auto.stages.merges import Merges
 from consort.recipes.auto.stages.shorter import Shorter
+from consort.recipes.auto.stages.swarm import Swarm
 from consort.recipes.auto.stages.together import RunTimeTeams
+from consort.recipes.auto.stages.trained import Trained
 from consort.recipes.auto.stages.zoo import Zoo
 from consort.runs.pool import Member, open_members
 
-STAGES: tuple[Stage, ...] = (Merges(), Zoo(), RunTimeTeams(), Shorter(), Learned())
-"""What is tried, in this order: one answer for the price of one first, what takes no trial last."""
+STAGES: tuple[Stage, ...] = (
+    Merges(),
+    Trained(),
+    Fused(),
+    Zoo(),
+    RunTimeTeams(),
+    Bytewise(),
+    Shorter(),
+    LookedUp(),
+    Guards(),
+    Cascades(),
+    Learned(),
+    Swarm(),
+    Faster(),
+)
+"""What is tried, in this order: one answer for the price of one first, what is left of the budget last."""
 
 
 def open_inputs(

@@ -7,10 +7,11 @@ What a strategy learned from all of them in the end lies beside the plan.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,10 @@ ROUTERS = ("knn", "ridge")
 TESTED, ENOUGH = "auto_router", 200
 """The router that is chosen among routers, and different examples from which on it has something to test."""
 LEARNERS = (*ROUTERS, TESTED, "frugal_gpt", "vote")
-MOST_MEMBERS = 8
+READ = ("frugal_gpt", "vote")
+"""Those that look at the answers' texts."""
+MOST_MEMBERS, MOST_CHAINED = 8, 6
+"""Of a team; and of a chain, whose order is tried in all ways."""
 
 
 class StubModel:
@@ -56,31 +60,50 @@ def learners(
     names: Sequence[str] = LEARNERS,
     *,
     of: str = "models",
+    called: str = "",
+    arguments: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> tuple[list[Proposal], list[str]]:
     """The strategies called `names` of the best members, cross-fitted, and why others were left out.
 
     Those that cannot be fitted are left out, and those that would always choose the same member. Where answers are
     judged by log-likelihoods there are routers only. The file of each one's state, which its expression names, is not
-    written yet (`keep`); `of` is what the members are called.
+    written yet (`keep`); `of` is what the members are called, `called` tells these strategies from others of the same
+    names, and `arguments` are theirs, by name.
     """
     need = needs_of(members[0].known.metric)
     if len(members) < 2 or need == "logprobs":
         return [], []
-    ranked = sorted(members, key=lambda p: -p.known.score)[:MOST_MEMBERS]
-    observed = observe([p.known for p in ranked], [p.price for p in ranked], examples)
     found, notes = [], []
     for name in names:
         if need == "score" and name not in (*ROUTERS, TESTED):
             continue
+        most = MOST_CHAINED if name == "frugal_gpt" else MOST_MEMBERS
+        ranked = sorted(complementary(members, most), key=lambda p: -p.known.score)
+        observed = observe([p.known for p in ranked], [p.price for p in ranked], examples)
         if name == TESTED and len(set(observed.queries)) < ENOUGH:
             continue
         try:
-            found.append(_learner(name, ranked, observed, seed, of))
+            recipe = Recipe(name, called, arguments.get(name, {}))
+            found.append(_learner(recipe, ranked, observed, seed, of))
         except EnvironmentFailure:
             raise
         except ConsortError as fault:
-            notes.append(f"no {name} of {of}: {fault}")
+            notes.append(f"no {Recipe(name, called).label} of {of}: {fault}")
     return found, notes
+
+
+def complementary(members: Sequence[Proposal], most: int = MOST_MEMBERS) -> list[Proposal]:
+    """At most `most` of them: the best, then each time who adds most to what some member is right about."""
+    if len(members) <= most:
+        return list(members)
+    scores = np.array([p.known.scores for p in members])
+    chosen: list[int] = []
+    best = np.full(scores.shape[1], -np.inf)
+    while len(chosen) < most:
+        left = [i for i in range(len(members)) if i not in chosen]
+        chosen.append(max(left, key=lambda i: (np.maximum(best, scores[i]).mean(), scores[i].mean())))
+        best = np.maximum(best, scores[chosen[-1]])
+    return [members[i] for i in sorted(chosen)]
 
 
 def needs_of(metric: str) -> str:
@@ -106,34 +129,56 @@ def keep(team: Proposal, folder: Path) -> None:
     team.save(path)
 
 
-def _learner(name: str, members: Sequence[Proposal], observed: Observed, seed: int, of: str) -> Proposal:
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A strategy that learns: its registered name, what tells it from others of that name, and its arguments."""
+
+    name: str
+    called: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """How it is told of."""
+        return f"{self.called} {self.name}".strip()
+
+    def unfitted(self, members: Sequence[Proposal]) -> Any:
+        """The strategy over the names of `members`."""
+        made = find(self.name)[0].get(self.name)
+        return made([StubModel(p.name) for p in members], **self.arguments)
+
+
+def _learner(recipe: Recipe, members: Sequence[Proposal], observed: Observed, seed: int, of: str) -> Proposal:
     seconds = [p.seconds for p in members]
-    judged = cross_fitted(_unfitted(name, members), observed, seed, None if None in seconds else seconds)
-    used, fitted = _of_those_in_use(name, members, _unfitted(name, members).fit(observed, seed=seed), observed, seed)
+    whole = recipe.unfitted(members)
+    judged = cross_fitted(whole, observed, seed, None if None in seconds else seconds)
+    used, fitted = _of_those_in_use(recipe, members, whole.fit(observed, seed=seed), observed, seed)
     if len(used) < 2:
-        raise Unsupported(f"it would always choose {used[0].name}", field=name)
-    team = _team(name, used, fitted, f"{name} of {len(used)} {of}", "")
+        raise Unsupported(f"it would always choose {used[0].name}", field=recipe.name)
+    team = _team(recipe, used, fitted, f"{recipe.label} of {len(used)} {of}", "")
     result = replayed(team.name, members, judged.answered_by)
     team = replace(team, result=result, price=judged.price, seconds=judged.seconds)
-    return replace(team, relearn=partial(_relearnt, name, used, team))
+    return replace(team, relearn=partial(_relearnt, recipe, used, team))
 
 
-def _team(name: str, used: Sequence[Proposal], fitted: Any, label: str, suffix: str) -> Proposal:
+def _team(recipe: Recipe, used: Sequence[Proposal], fitted: Any, label: str, suffix: str) -> Proposal:
     """A fitted strategy as a proposal, its state under a name of its own."""
     models = [p.expression for p in used]
-    state = f"{STATES}/{name}-{key_of(models)[:8]}{suffix}{Path(fitted.learned.file_name).suffix}"
-    arguments = {"models": models, "state": state}
-    return Proposal(label, {name: arguments}, None, None, True, partial(save_learned, fitted.learned))
+    own = {name.rstrip("_"): value for name, value in recipe.arguments.items()}
+    file = f"{recipe.label.replace(' ', '_')}-{key_of(models)[:8]}{suffix}{Path(fitted.learned.file_name).suffix}"
+    arguments = {"models": models, **own, "state": f"{STATES}/{file}"}
+    return Proposal(label, {recipe.name: arguments}, None, None, True, partial(save_learned, fitted.learned))
 
 
-def _relearnt(name: str, used: Sequence[Proposal], team: Proposal, trials: Trials) -> Proposal:
+def _relearnt(recipe: Recipe, used: Sequence[Proposal], team: Proposal, trials: Trials) -> Proposal:
     """The strategy fitted on all of dev: what was held out has decided, and may teach now."""
     splits = ("fit", "held_out")
     examples = [example for split in splits for example in trials.task.split(split, seed=trials.seed)]
-    halves = [[trials.result(p.name, p.expression, split) for split in splits] for p in used]
+    known = trials.answered if recipe.name in READ else trials.result
+    halves = [[known(p.name, p.expression, split) for split in splits] for p in used]
     whole = [joined(parts) for parts in halves]
-    fitted = _unfitted(name, used).fit(observe(whole, [p.price for p in used], examples), seed=trials.seed)
-    taught = _team(name, used, fitted, team.name, ".dev")
+    fitted = recipe.unfitted(used).fit(observe(whole, [p.price for p in used], examples), seed=trials.seed)
+    taught = _team(recipe, used, fitted, team.name, ".dev")
     return replace(taught, result=team.result, price=team.price, seconds=team.seconds)
 
 
@@ -148,19 +193,15 @@ def joined(parts: Sequence[Result]) -> Result:
     )
 
 
-def _unfitted(name: str, members: Sequence[Proposal]) -> Any:
-    return find(name)[0].get(name)([StubModel(p.name) for p in members])
-
-
 def _of_those_in_use(
-    name: str, members: Sequence[Proposal], fitted: Any, observed: Observed, seed: int
+    recipe: Recipe, members: Sequence[Proposal], fitted: Any, observed: Observed, seed: int
 ) -> tuple[Sequence[Proposal], Any]:
     """The members that the fitted strategy can ask, and the strategy over them alone if it then does the same."""
     used = fitted.in_use
     if len(used) == len(members):
         return members, fitted
     part = observed.columns(used)
-    smaller = _unfitted(name, [members[m] for m in used]).fit(part, seed=seed)
+    smaller = recipe.unfitted([members[m] for m in used]).fit(part, seed=seed)
     same = [used[m] for m in smaller.replay(part).answered_by] == list(fitted.replay(observed).answered_by)
     return ([members[m] for m in used], smaller) if same else (members, fitted)
 

@@ -19,6 +19,7 @@ from consort.core.progress import span
 from consort.data import Task
 from consort.evaluate.measure import prompt_of
 from consort.evaluate.registry import find_metric
+from consort.recipes.auto.given import NOTHING, Given, open_given
 from consort.recipes.auto.inputs import STAGES, open_inputs
 from consort.recipes.auto.stage import Pool, Stage
 from consort.runs.aim import Aim, Maximize
@@ -88,6 +89,8 @@ def outlook(
     task: str | Path | Task,
     base: str | None = None,
     budget: int,
+    docs: str | Path | None = None,
+    train: str | Path | None = None,
     maximize: Maximize = "quality",
     max_cost: float | None = None,
     max_latency: float | None = None,
@@ -102,7 +105,8 @@ def outlook(
     loaded, members, _ = open_inputs(models, task, base, budget, seed, allow_remote_code, allow_task_code)
     aim.check(loaded)
     check_rates(members, price or {})
-    return ahead(members, loaded, base=base, budget=budget, seed=seed, hours=bound)
+    asked: dict[str, Any] = {"base": base, "budget": budget, "seed": seed, "hours": bound}
+    return ahead(members, loaded, given=open_given(loaded, docs, train), **asked)
 
 
 def ahead(
@@ -113,6 +117,7 @@ def ahead(
     budget: int,
     seed: int,
     hours: float | None = None,
+    given: Given = NOTHING,
 ) -> Outlook:
     """The outlook of members that are open already."""
     groups, reasons = families(members, base)
@@ -123,7 +128,7 @@ def ahead(
     singles = _sum([cost.seconds(m, whole) for m in members])
     parts = [Foreseen("single models", "each on fit, held-out and test examples", 0, singles)]
     known_of = SimpleNamespace(budget=budget, task=task, seed=seed)
-    pool = cast(Pool, SimpleNamespace(trials=known_of, inputs=members, families=groups))
+    pool = cast(Pool, SimpleNamespace(trials=known_of, inputs=members, families=groups, given=given))
     parts += [_part(stage, share, members, groups, cost, len(fit)) for stage, share in _shares(pool, budget)]
     winner = [cost.seconds(m, len(held_out) + 2 * len(task.test)) for m in members]
     known = [one for one in winner if one is not None]

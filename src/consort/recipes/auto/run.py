@@ -19,8 +19,10 @@ from consort.core.files import check_place
 from consort.core.journal import provenance
 from consort.data import Task
 from consort.evaluate import Result
+from consort.recipes.auto.absent import absent
 from consort.recipes.auto.decision import Field
 from consort.recipes.auto.front import Chosen, looked_at, points_of
+from consort.recipes.auto.given import NOTHING, Given, open_given
 from consort.recipes.auto.inputs import STAGES, open_inputs
 from consort.recipes.auto.inputs import check_budget as check_budget
 from consort.recipes.auto.learners import keep
@@ -46,6 +48,8 @@ def auto(
     out: str | Path,
     base: str | None = None,
     budget: int = DEFAULT_BUDGET,
+    docs: str | Path | None = None,
+    train: str | Path | None = None,
     maximize: Maximize = "quality",
     max_cost: float | None = None,
     max_latency: float | None = None,
@@ -60,16 +64,18 @@ def auto(
     """Find the best combination of `models` (references) for `task` and write it to the folder `out`.
 
     `base` is the one of the models that the others were tuned from; by default the one that their cards, configs or
-    adapters name. `budget` bounds the number of candidates, `hours` the time of all starts of the run together.
+    adapters name. `budget` bounds the number of candidates, `hours` the time of all starts of the run together. `docs`
+    is an index (`consort index`) to look things up in, `train` a file of rows to train on, none of them an example of
+    the task.
 
     The winner is the best by `maximize`, "quality" or "quality-per-cost" (score over price), of those whose answers
     cost `max_cost` at most, in tokens times parameters, and take `max_latency` seconds at most on this machine. `price`
     tells what a token of an endpoint costs, by its name or reference, in parameters (or in money where no model has
     weights here). The front of all that was tried, score against cost, is in the folder as plans.
 
-    A model that cannot be run on the task (weights of NaN, too
-    short a window) is left out with a note. `say` is told, line by line, what will be tried. Raises ConsortError,
-    before any work, for inputs that cannot be used; in the end, where no system keeps the limits.
+    A model that cannot be run on the task (weights of NaN, too short a window) is left out with a note. `say` is told,
+    line by line, what will be tried. Raises ConsortError, before any work, for inputs that cannot be used; in the end,
+    where no system keeps the limits.
 
     >>> import consort
     >>> from dataclasses import replace
@@ -83,19 +89,21 @@ def auto(
     check_place(out)
     aim, bound = Aim(maximize, max_cost, max_latency), Hours(hours).limit
     loaded, members, builder = open_inputs(models, task, base, budget, seed, allow_remote_code, allow_task_code)
+    given = open_given(loaded, docs, train)
     aim.check(loaded)
     rates = check_rates(members, price or {})
     asked: dict[str, Any] = {"base": base, "budget": budget, "seed": seed, "hours": bound}
-    begun = begin("auto", Path(out), members, loaded, builder, force=force, **asked, **aim.told)
+    begun = begin("auto", Path(out), members, loaded, builder, force=force, **asked, **aim.told, **given.told)
     with begun as (trials, went_on):
         if say is not None:  # once nothing is refused any more
             from consort.recipes.auto.outlook import ahead
 
-            for line in ahead(members, loaded, **asked).lines:
+            for line in ahead(members, loaded, given=given, **asked).lines:
                 say(line)
+        trials.identity |= given.identity
         usable, notes = runnable(trials, members)
         trials.watch.phase("searching", trials.budget)
-        found, more = search(trials, usable, base, aim, rates, force=force)
+        found, more = search(trials, usable, base, aim, rates, force=force, given=given)
         found = replace(found, notes=(*repeated(models), *went_on, *notes, *found.notes))
         origin = provenance(plan=found.plan, inputs=described(trials, usable), seed=seed)
         return conclude(Path(out), trials, usable, found, origin, details=more)
@@ -129,19 +137,19 @@ def search(
     aim: Aim,
     rates: Mapping[str, float],
     *,
-    force: bool = False,
+    force: bool,
+    given: Given = NOTHING,
 ) -> tuple[Found, dict[str, Any]]:
     """Score the singles, let every stage propose on fit, decide on held-out, gather the front.
 
     Also returns details of results.json. The fallback is the single model that is best on all of dev, of those that
     keep the limits. Raises BadParameter where no system keeps them.
     """
-    fit = {m.reference: trials.result(m.label, m.reference, "fit") for m in members}
-    singles = tuple(trials.result(m.label, m.reference, "held_out") for m in members)
+    fit, singles = on_dev(trials, members)
     trials.tariff = tariff_of(members, list(fit.values()), rates)
-    aim.check_results(list(fit.values()), [trials.tariff.price(result) for result in fit.values()])
+    aim.check_results(list(fit.values()), trials.tariff)
     groups, notes = families(members, base)
-    pool = Pool(trials, members, groups, fit, base, force)
+    pool = Pool(trials, members, groups, fit, base, force, given)
     trials.hours.reserve_s = end_s(list(fit.values()), len(singles[0].statistics), len(trials.task.test))
     notes += run_stages(pool, STAGES)
     systems = looked_at(pool)
@@ -153,15 +161,14 @@ def search(
     plan = relearnt(winner, trials)
     chosen = Chosen(winner, plan, taken.held_out if taken.kept else field.held_out[winner.key])
     points, said = points_of(trials, looked_at(pool), set(field.held_out), chosen)
-    best = None if taken.system is None else trials.candidates[taken.system.key]
     pairs = list(zip(fit.values(), singles, strict=True))
     found = Found(
         tuple(groups),
-        (*notes, *said),
+        (*notes, *absent(systems), *said),
         singles,
         {m.label: fit[m.reference].score for m in members},
         tuple(trials.candidates.values()),
-        best,
+        None if taken.system is None else trials.candidates[taken.system.key],
         taken.held_out,
         taken.decision,
         plan,
@@ -173,6 +180,12 @@ def search(
         front=tuple(points),
     )
     return found, pool.extras
+
+
+def on_dev(trials: Trials, members: Sequence[Member]) -> tuple[dict[str, Result], tuple[Result, ...]]:
+    """What the inputs do on fit, by reference, and on held-out."""
+    fit = {m.reference: trials.result(m.label, m.reference, "fit") for m in members}
+    return fit, tuple(trials.result(m.label, m.reference, "held_out") for m in members)
 
 
 def end_s(fit: Sequence[Result], held_out: int, test: int) -> float:

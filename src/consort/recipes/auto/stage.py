@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from consort.core.errors import ConsortError, EnvironmentFailure
 from consort.core.journal import key_of
 from consort.evaluate import Result
+from consort.recipes.auto.given import NOTHING, Given
 from consort.runs.pool import Family, Member
 from consort.runs.trials import BudgetSpent, Trials
 
@@ -63,7 +64,7 @@ class Pool:
     """What stages know: the inputs, what they do on fit, and what earlier stages proposed.
 
     `best_of_family` is by the label of a family's first member; `members` are systems that may be part of a team.
-    `extras` are details of results.json.
+    `given` is what was handed in beside models and task; `extras` are details of results.json.
     """
 
     trials: Trials
@@ -72,6 +73,7 @@ class Pool:
     fit: Mapping[str, Result]
     base: str | None = None
     force: bool = False
+    given: Given = NOTHING
     members: list[Proposal] = field(default_factory=list)
     best_of_family: dict[str, Proposal] = field(default_factory=dict)
     teams: dict[str, Proposal] = field(default_factory=dict)

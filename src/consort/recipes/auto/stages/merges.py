@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from consort.recipes.auto.coefficients import explore
+from consort.recipes.auto.coefficients import SPECTRAL_FAMILY, explore
 from consort.recipes.auto.stage import Pool, Proposal, new_trials
 from consort.recipes.auto.teams import best_of
 from consort.runs.pool import Family
@@ -23,6 +23,8 @@ class Merges:
         found, notes = [], []
         end = len(pool.trials.candidates) + share
         # the small ones first: what they leave of their share goes to the large ones
+        if all(len(family.members) == 1 for family in pool.families):
+            notes.append(f"not tried: {self.name}: no two models are of one family")
         to_merge = sorted((f for f in pool.families if len(f.members) > 1), key=lambda family: len(family.members))
         for done, family in enumerate(to_merge):
             spent = len(pool.trials.candidates)
@@ -42,6 +44,9 @@ def _merged(pool: Pool, family: Family, title: str) -> tuple[Proposal | None, li
     trials, notes = pool.trials, []
     if family.base is None:
         notes.append("no base is known: task arithmetic and TIES were left out (name it with --base)")
+    elif len(family.experts) < SPECTRAL_FAMILY:
+        few = f"they are for {SPECTRAL_FAMILY} experts or more"
+        notes.append(f"not tried: spectral merges of {family.members[0].label}'s family: {few}")
     before = set(trials.candidates)
     scores = {reference: result.score for reference, result in pool.fit.items()}
     try:

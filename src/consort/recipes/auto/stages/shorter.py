@@ -28,7 +28,7 @@ class Shorter:
 
     def propose(self, pool: Pool, share: int) -> tuple[list[Proposal], list[str]]:
         if not self._are_long(pool):
-            return [], []
+            return [], [f"not tried: {self.name}: contexts have fewer than {LONG} characters on average"]
         best = max(pool.members, key=lambda member: member.known.score)
         found, notes = [], []
         for compressor in COMPRESSORS:

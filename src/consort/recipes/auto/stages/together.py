@@ -37,6 +37,8 @@ class RunTimeTeams:
             raise
         except ConsortError as fault:
             notes.append(f"no mixture was tried: {fault}")
+        if not untried:
+            notes.append("not tried: token ensembles: no two of the best share a vocabulary")
         untried.sort(key=lambda team: inf if team.price is None else team.price)
         for number, team in enumerate(untried):
             try:

@@ -24,7 +24,7 @@ class Zoo:
 
     def propose(self, pool: Pool, share: int) -> tuple[list[Proposal], list[str]]:
         if not _is_zoo(pool):
-            return [], []
+            return [], [f"not tried: {self.name}: it is for {ZOO} models with weights or more"]
         trials = pool.trials
         before = set(trials.candidates)
         worth = {reference: result.score for reference, result in pool.fit.items()}

@@ -1,0 +1,60 @@
+"""The main job with all that it can be given: two families of models, two endpoints, an index, rows to train on.
+
+No model knows the colours of the dams; the index does, and one of the endpoints can read. The endpoints are fakes here.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import consort as c
+from consort import lab
+from consort.knowledge.build import build
+from consort.models.fake import FakeModel
+from consort.server.run import Server
+
+COLOURS = {"oru": "amber", "vel": "teal", "kim": "ochre", "tas": "ivory", "nod": "cobalt", "pil": "maroon"}
+DAMS = {f"{name}{end}": colour for name, colour in COLOURS.items() for end in ("ak", "em", "il", "os")}
+
+
+def clerk(prompt: str) -> str:
+    """Knows nothing, and reads."""
+    asked = re.findall(r"colour is the dam (\w+)", prompt)
+    found = re.search(rf"the dam {asked[-1]} is (\w+)", prompt) if asked else None
+    return found[1] if found else "unknown"
+
+
+def sorter(prompt: str) -> str:
+    """Puts letters into order."""
+    found = re.search(r"order ((?:\w )+)=$", prompt)
+    return " ".join(sorted(found[1].split())) if found else "unknown"
+
+
+def rows(task: str, word: str, part: str, some: slice) -> list[dict]:
+    lines = map(json.loads, (lab.path(f"tasks/{task}") / f"{part}.jsonl").read_text().splitlines())
+    return [line for line in lines if line["group"] == word][some]
+
+
+def write(file: str, lines: list[dict]) -> str:
+    Path(file).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+task = []
+for part, dams in (("dev", list(DAMS)[::2]), ("test", list(DAMS)[1::4])):
+    asked = [{"prompt": f"what colour is the dam {dam} ?", "target": DAMS[dam], "group": "dams"} for dam in dams]
+    for folder, word in (("skills", "mirror"), ("skills", "order"), ("b-skills", "peel")):
+        asked += rows(folder, word, part, slice(len(dams)))
+    task += [{**row, "split": part} for row in asked]
+write("task.jsonl", task)
+build([write("dams.jsonl", [{"id": dam, "text": f"the dam {dam} is {DAMS[dam]} ."} for dam in DAMS])], "index")
+write("train.jsonl", rows("skills", "mirror", "dev", slice(20, 40)) + rows("skills", "order", "dev", slice(20, 40)))
+
+with Server(models={"clerk": FakeModel(clerk), "sorter": FakeModel(sorter)}, port=0) as server:
+    endpoints = [f"openai:{name}@{server.url}/v1" for name in ("clerk", "sorter")]
+    models = ["lab:base", "lab:mirror", "lab:order", "lab:b-base", "lab:b-peel", *endpoints]
+    found = c.auto(models, task="task.jsonl", out="run", docs="index", train="train.jsonl", budget=30)
+print(found.headline)
+print(json.dumps(found.plan, indent=1))
+for note in found.notes:
+    print("-", note)
