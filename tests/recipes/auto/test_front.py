@@ -186,6 +186,12 @@ def test_scores_below_zero_have_no_quality_per_cost(tmp_path):
         auto(["lab:mirror", "lab:order"], task=tmp_path / "t.jsonl", out=tmp_path / "run", maximize="quality-per-cost")
 
 
+def test_what_costs_nothing_has_no_quality_per_cost(priced, tmp_path):
+    path = priced(lambda i: {"a": (i % 2, 0.0), "b": (1 - i % 2, 1.0)})
+    with pytest.raises(Unsupported, match="answers of a cost nothing"):
+        run_on(path, tmp_path / "run", maximize="quality-per-cost")
+
+
 def test_prices_that_are_given_replace_those_that_are_told(priced, tmp_path):
     def row(i):
         return {name: (score, None) for name, (score, _) in split(i).items()}

@@ -145,8 +145,9 @@ def search(
     Also returns details of results.json. The fallback is the single model that is best on all of dev, of those that
     keep the limits. Raises BadParameter where no system keeps them.
     """
-    fit, singles = on_dev(trials, members, aim)
+    fit, singles = on_dev(trials, members)
     trials.tariff = tariff_of(members, list(fit.values()), rates)
+    aim.check_results(list(fit.values()), trials.tariff)
     groups, notes = families(members, base)
     pool = Pool(trials, members, groups, fit, base, force, given)
     trials.hours.reserve_s = end_s(list(fit.values()), len(singles[0].statistics), len(trials.task.test))
@@ -160,7 +161,6 @@ def search(
     plan = relearnt(winner, trials)
     chosen = Chosen(winner, plan, taken.held_out if taken.kept else field.held_out[winner.key])
     points, said = points_of(trials, looked_at(pool), set(field.held_out), chosen)
-    best = None if taken.system is None else trials.candidates[taken.system.key]
     pairs = list(zip(fit.values(), singles, strict=True))
     found = Found(
         tuple(groups),
@@ -168,7 +168,7 @@ def search(
         singles,
         {m.label: fit[m.reference].score for m in members},
         tuple(trials.candidates.values()),
-        best,
+        None if taken.system is None else trials.candidates[taken.system.key],
         taken.held_out,
         taken.decision,
         plan,
@@ -182,10 +182,9 @@ def search(
     return found, pool.extras
 
 
-def on_dev(trials: Trials, members: Sequence[Member], aim: Aim) -> tuple[dict[str, Result], tuple[Result, ...]]:
+def on_dev(trials: Trials, members: Sequence[Member]) -> tuple[dict[str, Result], tuple[Result, ...]]:
     """What the inputs do on fit, by reference, and on held-out."""
     fit = {m.reference: trials.result(m.label, m.reference, "fit") for m in members}
-    aim.check_scores(list(fit.values()))
     return fit, tuple(trials.result(m.label, m.reference, "held_out") for m in members)
 
 
