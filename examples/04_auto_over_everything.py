@@ -1,6 +1,7 @@
-"""The main job with all that it can be given: two families of models, two endpoints, an index, rows to train on.
+"""The main job over more than models of one family: two families, two endpoints, an index.
 
 No model knows the colours of the dams; the index does, and one of the endpoints can read. The endpoints are fakes here.
+`train=` would name rows to train on, none of which the task asks.
 """
 
 import json
@@ -48,13 +49,14 @@ for part, dams in (("dev", list(DAMS)[::2]), ("test", list(DAMS)[1::4])):
     task += [{**row, "split": part} for row in asked]
 write("task.jsonl", task)
 build([write("dams.jsonl", [{"id": dam, "text": f"the dam {dam} is {DAMS[dam]} ."} for dam in DAMS])], "index")
-write("train.jsonl", rows("skills", "mirror", "dev", slice(20, 40)) + rows("skills", "order", "dev", slice(20, 40)))
 
 with Server(models={"clerk": FakeModel(clerk), "sorter": FakeModel(sorter)}, port=0) as server:
     endpoints = [f"openai:{name}@{server.url}/v1" for name in ("clerk", "sorter")]
-    models = ["lab:base", "lab:mirror", "lab:order", "lab:b-base", "lab:b-peel", *endpoints]
-    found = c.auto(models, task="task.jsonl", out="run", docs="index", train="train.jsonl", budget=30)
+    models = ["lab:base", "lab:mirror", "lab:order", "lab:b-peel", *endpoints]
+    prices = {"clerk": 4e6, "sorter": 1e7}
+    found = c.auto(models, task="task.jsonl", out="run", docs="index", price=prices, hours=0.5, budget=24)
 print(found.headline)
-print(json.dumps(found.plan, indent=1))
+for point in found.front:
+    print(f"{point['name']}: {point['test']:.2f} on test at {point['cost']:.3g}, {point['plan']}")
 for note in found.notes:
     print("-", note)

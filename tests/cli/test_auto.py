@@ -35,6 +35,14 @@ def here(tmp_path, monkeypatch):
         (["lab:mirror", "--task", "empty.jsonl", "--out", "run"], "no examples"),
         (["lab:mirror", "--task", "one.jsonl", "--out", "run"], "too few"),
         (["lab:mirror", "--task", "t.jsonl", "--out", "full"], "not empty"),
+        (["lab:mirror", "--task", "t.jsonl", "--out", "run", "--maximize", "speed"], "'speed' cannot be maximised"),
+        (["lab:mirror", "--task", "t.jsonl", "--out", "run", "--max-cost", "0"], "max-cost"),
+        (["lab:mirror", "--task", "t.jsonl", "--out", "run", "--max-latency", "nan"], "max-latency"),
+        (["lab:mirror", "--task", "t.jsonl", "--out", "run", "--hours", "-1"], "hours"),
+        (["lab:mirror", "--task", "t.jsonl", "--out", "run", "--hours", "1", "--recipe", "model_glue"], "--hours"),
+        (["lab:mirror", "--task", "t.jsonl", "--out", "run", "--price", "mirror"], "is no price"),
+        (["lab:mirror", "--task", "t.jsonl", "--out", "run", "--price", "mirror=dear"], "is no price"),
+        (["lab:mirror", "--task", "t.jsonl", "--out", "run", "--price", "mirror=1"], "has weights"),
         (["plan.yml", "lab:mirror", "--task", "t.jsonl", "--out", "run"], "plan.yml"),
         (["lab:mirror", "bad", "lab:nope", "--task", "t.jsonl", "--out", "run"], "lab:nope"),
         (["lab:mirror", "lab:order", "--base", "lab:bse", "--task", "t.jsonl", "--out", "run"], "no lab model"),
@@ -80,6 +88,29 @@ def test_a_moved_run_of_models_in_folders_is_evaluated_from_there(here, consort,
     monkeypatch.chdir(moved)
     assert consort("eval", "plan.yml", "--task", here / "t.jsonl").code == 0
     assert consort("generate", "model", "mirror a b =").code == 0
+
+
+def test_the_front_is_printed_and_its_plans_are_evaluated(here, consort):
+    command = ["auto", "lab:mirror", "lab:order", "--task", "t.jsonl", "--out", "run", "--budget", "2"]
+    shown = consort(*command, "--max-cost", "1e9", "--hours", "5")
+    assert shown.code == 0 and "looked at: " in shown.out
+    [title] = [line for line in shown.out.splitlines() if line.startswith("front ")]
+    assert title.split()[-1] == "plan"
+    plans = sorted((here / "run" / "plans").iterdir())
+    assert plans and all(f"plans/{plan.name}" in shown.out for plan in plans)
+    again = consort("eval", plans[0], "--task", "t.jsonl", "--json")
+    [system] = json.loads(again.out)["systems"]
+    [point] = [p for p in json.loads((here / "run/results.json").read_text())["front"] if plans[0].name in p["plan"]]
+    assert system["score"] == point["test"]
+
+
+def test_where_no_system_keeps_a_limit_the_nearest_is_named(here, consort):
+    shown = consort(
+        "auto", "lab:mirror", "lab:order", "--task", "t.jsonl", "--out", "run", "--max-cost", "10", "--budget", "1"
+    )
+    error, hint = shown.err.splitlines()[-2:]
+    assert shown.code == 2 and error == "error: --max-cost 10: no system keeps it"
+    assert hint.startswith("hint: the cheapest is ")
 
 
 def test_a_model_named_twice_in_a_zoo_is_refused(refused):

@@ -6,7 +6,7 @@ from consort.core.types import Usage
 from consort.ensemble.after.cascade import Cascade
 from consort.ensemble.during.average import Average
 from consort.models import FakeTokenModel, labels
-from consort.models.cost import Meter, distinct, joined
+from consort.models.cost import Meter, distinct, joined, sizes
 
 
 def test_a_meter_counts_an_answer_of_n_tokens_as_n() -> None:
@@ -45,3 +45,16 @@ def test_costs_of_members_are_summed() -> None:
     team = Average([a, b])
     parts = [(a, {"x": Usage(1)}), (b, {"x": Usage(10)}), (a, {"x": Usage(100)})]
     assert joined(team, parts) == {"x": Usage(101), "x#2": Usage(10)}
+
+
+def test_weights_that_work_for_a_token_are_told_by_model() -> None:
+    import consort as c
+
+    model = c.model("lab:mirror")
+    size = sum(c.load("lab:mirror")[name].numel() for name in c.load("lab:mirror").keys())
+    assert sizes(Cascade([model, FakeTokenModel.random(1, name="x")], threshold=0.5)) == {"lab:mirror": size}
+    base, *experts = map(c.load, ("lab:base", "lab:mirror", "lab:order"))
+    mixture = c.model(c.sparse_mixture(base, experts, gate="random", experts_per_token=1))
+    whole = sum(p.numel() for p in mixture.module.parameters())
+    mlp = sum(p.numel() for n, p in mixture.module.named_parameters() if ".experts." in n)
+    assert mlp > 0 and mixture.parameters == whole - mlp // 2

@@ -112,7 +112,9 @@ def test_a_cut_run_has_the_time_that_is_left(task, tmp_path, clock, monkeypatch)
 
 def test_with_no_time_at_all_only_what_takes_none_is_tried(task, tmp_path, clock):
     outcome = auto(MODELS, task=task, out=tmp_path / "run", budget=20, hours=0.01)
-    assert all(c["note"] == "cross-fitted" for c in results(tmp_path / "run")["candidates"])  # of answers that are known
+    assert all(
+        c["note"] == "cross-fitted" for c in results(tmp_path / "run")["candidates"]
+    )  # of answers that are known
     assert outcome.headline and any("more merges of base's family" in note for note in late(tmp_path / "run"))
 
 

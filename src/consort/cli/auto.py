@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from consort.cli.options import Debug, Force, Json, Out, RemoteCode, Seed, Task, TaskCode
-from consort.cli.output import note, print_json, print_results, print_table
+from consort.cli.output import note, print_json, print_results
+from consort.cli.wanted import Docs, HoursOf, MaxCost, MaximizeOf, MaxLatency, Prices, Train, given_beside, wanted
 from consort.core.errors import BadParameter, UnknownName, did_you_mean
 
 if TYPE_CHECKING:
     from consort.runs.results import Outcome
 
 RECIPES = ("auto", "model_glue")
-Docs = Annotated[
-    str | None, typer.Option("--docs", metavar="INDEX", help="An index (consort index) to look things up in.")
-]
-Train = Annotated[
-    str | None, typer.Option("--train", metavar="FILE", help="JSON lines to train on; none may be in the task.")
-]
 
 
 def auto(
@@ -34,25 +29,11 @@ def auto(
     budget: Annotated[int, typer.Option("--budget", min=1, help="Candidates to run at most.")] = 100,
     docs: Docs = None,
     train: Train = None,
-    maximize: Annotated[
-        str,
-        typer.Option("--maximize", help="quality | quality-per-cost: what the winner is best by."),
-    ] = "quality",
-    max_cost: Annotated[
-        float | None, typer.Option("--max-cost", help="Most that an answer may cost: tokens times parameters.")
-    ] = None,
-    max_latency: Annotated[
-        float | None, typer.Option("--max-latency", help="Most seconds that an answer may take, on this machine.")
-    ] = None,
-    price: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--price", metavar="NAME=NUMBER", help="What a token of an endpoint costs, as of so many parameters."
-        ),
-    ] = None,
-    hours: Annotated[
-        float | None, typer.Option("--hours", help="Time for all starts of the run; what does not fit is told.")
-    ] = None,
+    maximize: MaximizeOf = "quality",
+    max_cost: MaxCost = None,
+    max_latency: MaxLatency = None,
+    price: Prices = None,
+    hours: HoursOf = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be tried, with time and memory; run and write nothing.")
     ] = False,
@@ -64,13 +45,12 @@ def auto(
     debug: Debug = False,
 ) -> None:
     """Find the best combination of models for a task; never worse than the best single on held-out examples."""
-    from consort.cli.front import front_table, selection_line
-    from consort.evaluate import comparison_table
+    from consort.cli.front import show
 
     run = _found(recipe)
     told: dict[str, Any] = {"task": task, "base": base, "budget": budget, "seed": seed}
-    told |= _given(recipe, docs, train)
-    told |= _wanted(recipe, maximize, max_cost, max_latency, price or [], hours)
+    told |= given_beside(recipe, docs, train)
+    told |= wanted(recipe, maximize, max_cost, max_latency, price or [], hours)
     told |= {"allow_remote_code": allow_remote_code, "allow_task_code": allow_task_code}
     if dry_run:
         _foretell(recipe, models, told, json)
@@ -80,63 +60,10 @@ def auto(
     if json:
         print_results(outcome.folder)
         return
-    columns, rows = comparison_table(outcome.comparison)
-    print_table(columns, rows)
-    if outcome.front:
-        print_table(*front_table(outcome.front))
-    print(outcome.headline)
-    if (chosen := selection_line(outcome.selection)) is not None:
-        print(chosen)
+    show(outcome)
     for line in outcome.notes:
         note(f"note: {line}")
     note(f"winner: {outcome.place}   report: {outcome.folder / 'report.html'}")
-
-
-def _given(recipe: str, docs: str | None, train: str | None) -> dict[str, str | None]:
-    """Index and rows, which only `auto` takes."""
-    if recipe == "auto":
-        return {"docs": docs, "train": train}
-    if docs or train:
-        hint = "leave it out, or leave --recipe out"
-        raise BadParameter(f"{recipe} takes none", field="--docs" if docs else "--train", hint=hint)
-    return {}
-
-
-def _wanted(
-    recipe: str,
-    maximize: str,
-    max_cost: float | None,
-    max_latency: float | None,
-    price: list[str],
-    hours: float | None,
-) -> dict[str, Any]:
-    """What is asked of the winner and of the run, where that is not the usual."""
-    usual: dict[str, Any] = {"maximize": "quality", "max_cost": None, "max_latency": None, "price": {}, "hours": None}
-    given = {
-        "maximize": maximize,
-        "max_cost": max_cost,
-        "max_latency": max_latency,
-        "price": dict(map(_price, price)),
-        "hours": hours,
-    }
-    found = {name: value for name, value in given.items() if value != usual[name]}
-    if found and recipe != "auto":
-        name = next(iter(found)).replace("_", "-")
-        raise BadParameter("is of `auto` alone", field=f"--{name}", hint=f"leave out --recipe {recipe}, or --{name}")
-    return found
-
-
-def _price(text: str) -> tuple[str, float]:
-    """A name and its price, of NAME=NUMBER."""
-    name, _, number = text.rpartition("=")
-    try:
-        return (name, float(number)) if name else _no_price(text)
-    except ValueError:
-        return _no_price(text)
-
-
-def _no_price(text: str) -> NoReturn:
-    raise BadParameter(f"{text!r} is no price", field="--price", hint="NAME=NUMBER, such as --price gpt=70e9")
 
 
 def _foretell(recipe: str, models: list[str], told: dict[str, Any], json: bool) -> None:

@@ -1,11 +1,28 @@
-"""The front of a run as lines for a terminal."""
+"""What `consort auto` ended with, as lines for a terminal: all systems on test, the front, the outcome."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from consort.cli.output import print_table
+
+if TYPE_CHECKING:
+    from consort.runs.results import Outcome
 
 COLUMNS = ("front", "fit", "held out", "test", "95 % interval", "cost", "s/answer", "plan")
+
+
+def show(outcome: Outcome) -> None:
+    """Print how all compare on test, the front, the outcome in a sentence and how far the choice was flattered."""
+    from consort.evaluate import comparison_table
+
+    print_table(*comparison_table(outcome.comparison))
+    if outcome.front:
+        print_table(*front_table(outcome.front))
+    print(outcome.headline)
+    if (chosen := selection_line(outcome.selection)) is not None:
+        print(chosen)
 
 
 def front_table(points: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -11,6 +11,7 @@ from consort.core.errors import BadParameter, Unsupported
 from consort.data import Task
 from consort.evaluate import Decision, Result, gate
 from consort.evaluate.registry import find_metric
+from consort.runs.tariff import Tariff
 
 Maximize = Literal["quality", "quality-per-cost"]
 OBJECTIVES: tuple[Maximize, ...] = ("quality", "quality-per-cost")
@@ -27,6 +28,15 @@ class Aim:
     max_cost: float | None = None
     max_latency: float | None = None
 
+    def __post_init__(self) -> None:
+        """Raise BadParameter for an objective or a limit that is none."""
+        if self.maximize not in OBJECTIVES:
+            what = f"{self.maximize!r} cannot be maximised"
+            raise BadParameter(what, field="maximize", hint=f"one of {', '.join(OBJECTIVES)}")
+        for name, limit in (("max-cost", self.max_cost), ("max-latency", self.max_latency)):
+            if limit is not None and not 0 < limit < inf:
+                raise BadParameter(f"{limit} is no limit", field=name, hint="give a number above 0")
+
     @property
     def has_limits(self) -> bool:
         return self.max_cost is not None or self.max_latency is not None
@@ -36,13 +46,7 @@ class Aim:
         return self.maximize == "quality-per-cost"
 
     def check(self, task: Task) -> Aim:
-        """Raise BadParameter for an objective or a limit that is none, Unsupported for scores without such a ratio."""
-        if self.maximize not in OBJECTIVES:
-            what = f"{self.maximize!r} cannot be maximised"
-            raise BadParameter(what, field="maximize", hint=f"one of {', '.join(OBJECTIVES)}")
-        for name, limit in (("max-cost", self.max_cost), ("max-latency", self.max_latency)):
-            if limit is not None and not 0 < limit < inf:
-                raise BadParameter(f"{limit} is no limit", field=name, hint="give a number above 0")
+        """Raise Unsupported for a task whose scores have no ratio to a price that says anything."""
         if not self.per_cost:
             return self
         metric = find_metric(task.metric, task.metric_options)
@@ -50,10 +54,16 @@ class Aim:
             raise _no_ratio(metric.name)
         return self
 
-    def check_scores(self, results: Sequence[Result]) -> None:
-        """Raise Unsupported for scores below 0 of a metric that does not tell its range."""
-        if self.per_cost and any(row[0] < 0 for result in results for row in result.statistics):
+    def check_results(self, results: Sequence[Result], tariff: Tariff) -> None:
+        """Raise Unsupported where scores are below 0, or answers cost nothing, and a ratio is asked for."""
+        if not self.per_cost:
+            return
+        if any(row[0] < 0 for result in results for row in result.statistics):
             raise _no_ratio(results[0].metric)
+        free = [result.model for result in results if tariff.price(result) == 0]
+        if free:
+            what = f"answers of {', '.join(free)} cost nothing, so no quality for their cost can be told"
+            raise Unsupported(what, field="maximize", hint="give it a price above 0, or maximise quality")
 
     def allows(self, price: float | None, seconds: float | None) -> bool:
         """Whether a system of this price and time keeps the limits; what has to be known and is not does not."""

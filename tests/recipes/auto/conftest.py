@@ -1,4 +1,4 @@
-"""What runs of `auto` are tried on: tables with prices, and a task that no one model can do with all that may be given.
+"""A task that no one model can do, with all that `auto` may be given.
 
 The colours of the dams are known to no model, an index has them, and one of two endpoints (fakes) can read.
 """
@@ -22,23 +22,6 @@ from consort.server.run import Server
 COLOURS = ("amber", "cobalt", "ochre", "teal", "ivory", "maroon")
 DAMS = [f"{first}{last}" for first in ("oru", "vel", "kim", "tas", "nod", "pil") for last in ("ak", "em", "il", "os")]
 FACTS = {dam: COLOURS[(5 * i + i // 6) % len(COLOURS)] for i, dam in enumerate(DAMS)}
-
-
-@pytest.fixture
-def priced(tmp_path):
-    """A table of rows by a function of their number, `{model: (score, cost)}`; returns its path."""
-
-    def made(row, rows=400, name="t"):
-        path = tmp_path / f"{name}.jsonl"
-        lines = []
-        for i in range(rows):
-            told = row(i)
-            scores, cost = {m: s for m, (s, _) in told.items()}, {m: p for m, (_, p) in told.items()}
-            lines.append({"prompt": f"{'add' if i % 2 else 'say'} {i}", "scores": scores, "cost": cost})
-        path.write_text("\n".join(map(json.dumps, lines)))
-        return str(path)
-
-    return made
 
 
 def rows_of(task: str, group: str, part: str) -> list[dict[str, Any]]:
@@ -82,10 +65,10 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]
     for part, many in (("dev", slice(0, 16)), ("test", slice(16, 24))):
         facts = [(dam, FACTS[dam]) for dam in DAMS[many]]
         rows = [{"prompt": f"what colour is the dam {dam} ?", "target": c, "group": "fact"} for dam, c in facts]
-        for task, group in (("skills", "mirror"), ("skills", "order"), ("b-skills", "peel")):
+        for task, group in (("skills", "mirror"), ("skills", "order"), ("b-skills", "echo")):
             rows += rows_of(task, group, part)[: len(facts)]
         write_rows(here / f"task/{part}.jsonl", rows)
-    (here / "task/task.yml").write_text("{dev: dev.jsonl, test: test.jsonl, metric: exact_match, max_tokens: 8}")
+    (here / "task/task.yml").write_text("{dev: dev.jsonl, test: test.jsonl, metric: exact_match, max_tokens: 16}")
     known = [{"id": dam, "text": f"the dam {dam} is {colour} ."} for dam, colour in FACTS.items()]
     index = build([write_rows(here / "docs/dams.jsonl", known)], here / "index")
     unseen = [row for group in ("mirror", "order") for row in rows_of("skills", group, "dev")[20:50]]

@@ -1,4 +1,4 @@
-"""The front: score against cost, decided on fit, each point a plan that does the same again; what is maximised; limits."""
+"""The front: score against cost, decided on fit, each point a plan of the same score; what is maximised; limits."""
 
 from __future__ import annotations
 
@@ -17,6 +17,23 @@ from consort.recipes.auto.run import auto
 from consort.recipes.auto.stage import Proposal
 from consort.report.schema import read_run
 from consort.runs.results import is_checkpoint
+
+
+@pytest.fixture
+def priced(tmp_path):
+    """A table of rows by a function of their number, `{model: (score, cost)}`; returns its path."""
+
+    def made(row, rows=400, name="t"):
+        path = tmp_path / f"{name}.jsonl"
+        lines = []
+        for i in range(rows):
+            told = row(i)
+            scores, cost = {m: s for m, (s, _) in told.items()}, {m: p for m, (_, p) in told.items()}
+            lines.append({"prompt": f"{'add' if i % 2 else 'say'} {i}", "scores": scores, "cost": cost})
+        path.write_text("\n".join(map(json.dumps, lines)))
+        return str(path)
+
+    return made
 
 
 def split(i):
@@ -169,6 +186,12 @@ def test_scores_below_zero_have_no_quality_per_cost(tmp_path):
         auto(["lab:mirror", "lab:order"], task=tmp_path / "t.jsonl", out=tmp_path / "run", maximize="quality-per-cost")
 
 
+def test_what_costs_nothing_has_no_quality_per_cost(priced, tmp_path):
+    path = priced(lambda i: {"a": (i % 2, 0.0), "b": (1 - i % 2, 1.0)})
+    with pytest.raises(Unsupported, match="answers of a cost nothing"):
+        run_on(path, tmp_path / "run", maximize="quality-per-cost")
+
+
 def test_prices_that_are_given_replace_those_that_are_told(priced, tmp_path):
     def row(i):
         return {name: (score, None) for name, (score, _) in split(i).items()}
@@ -235,3 +258,16 @@ def test_models_of_weights_cost_their_tokens_times_their_weights(tmp_path):
             sum(u.total_tokens for u in again.cost.values()) * size / again.count
         )
     assert any(is_checkpoint(one["plan"]) for one in results["candidates"])
+    serves(tmp_path / "run" / results["front"][-1]["plan"])
+
+
+def serves(plan):
+    """A server of the plan answers."""
+    import httpx
+
+    from consort.server.run import Server
+
+    with Server([str(plan)], port=0) as running:
+        [model, *_] = httpx.get(f"{running.url}/v1/models").json()["data"]
+        asked = {"model": model["id"], "prompt": "mirror a b =", "max_tokens": 4}
+        assert httpx.post(f"{running.url}/v1/completions", json=asked).json()["choices"][0]["text"]

@@ -35,6 +35,7 @@ def test_every_stage_is_foretold_within_the_budget(task):
     assert found.seconds == pytest.approx(sum(part.seconds for part in found.parts)) and found.seconds > 0
     assert found.bytes >= 4 * 4 * 400_000  # the models of a team of three, and the one that is made
     assert any(line.startswith("in all: time at most about ") for line in found.lines)
+    assert any(line.startswith("no trials are kept for: ") and "retrieval" in line for line in found.lines)
     assert json.loads(json.dumps(found.to_json()))["examples"]["fit"] == found.examples["fit"]
 
 

@@ -66,14 +66,15 @@ def _falling(ranked: Sequence[Proposal], apart: float) -> list[Proposal]:
 def points_of(
     trials: Trials, systems: Sequence[Proposal], singles: set[str], chosen: Chosen
 ) -> tuple[list[Point], list[str]]:
-    """The points of the front and the winner, with what they learned written and held-out measured; and the notes.
+    """The points of the front, the best merge and the winner, with what they learned written; and the notes.
 
-    `singles` are the keys of inputs. What a point learned on fit is what held-out is answered with; then it learns from
-    all of dev, as a winner does, and that is what its plan has.
+    Held-out is measured. `singles` are the keys of inputs. What a point learned on fit is what held-out is answered
+    with; then it learns from all of dev, as a winner does, and that is what its plan has.
     """
     front = nondominated(systems)
     keys = {one.key for one in front}
-    listed = front if chosen.system.key in keys else [*front, chosen.system]
+    beside = {one.key: one for one in (best_merge(systems, singles), chosen.system) if one and one.key not in keys}
+    listed = [*front, *beside.values()]
     found, notes = [], []
     for one, file in zip(listed, _files([one.name for one in listed]), strict=True):
         is_winner, is_single = one.key == chosen.system.key, one.key in singles
@@ -90,6 +91,14 @@ def points_of(
         else:
             found.append(replace(point, held_out=held_out, expression=saved))
     return found, [*notes, *_unpriced([one for one in systems if one.key in singles])]
+
+
+def best_merge(systems: Sequence[Proposal], singles: set[str]) -> Proposal | None:
+    """The best set of weights that was made, where it is better on fit than every input."""
+    made = [one for one in systems if one.key not in singles and is_checkpoint(one.expression)]
+    best = max(made, key=lambda one: one.known.score, default=None)
+    least = max((one.known.score for one in systems if one.key in singles), default=0.0)
+    return best if best is not None and best.known.score > least else None
 
 
 def _unpriced(singles: Sequence[Proposal]) -> list[str]:

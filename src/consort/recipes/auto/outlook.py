@@ -38,6 +38,8 @@ CHARACTERS = 4.0
 """Of one token, where no tokenizer tells."""
 OF_KIN = ("merging", "model_glue")
 """Stages that try nothing where no two models are of one family."""
+ASKING = {stage.name for stage in STAGES if stage.passes}
+"""Stages that ask models."""
 TEAM = 3
 """Members of a token ensemble at most, which are in memory together."""
 
@@ -74,10 +76,13 @@ class Outlook:
         sizes = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in self.examples.items())
         together = counted(len(self.families), "family", "families")
         found = [f"{counted(len(self.models), 'model')} in {together}; examples: {sizes}"]
-        for part in self.parts:
+        idle = [part.name for part in self.parts if part.name in ASKING and not part.trials]
+        for part in (part for part in self.parts if part.name not in idle):
             took = "" if part.seconds is None else f", at most about {span(part.seconds)}"
             amount = f"at most {counted(part.trials, 'trial')}" if part.trials else "no trial"
             found.append(f"{part.name}: {part.tries} ({amount}{took})")
+        if idle:
+            found.append(f"no trials are kept for: {', '.join(idle)}")
         time = "not known" if self.seconds is None else f"at most about {span(self.seconds)}"
         memory = "not known" if self.bytes is None else f"about {self.bytes / 1e9:.2g} GB"
         return [*found, f"in all: time {time} (rough), memory of models {memory}", *self.notes]
@@ -101,10 +106,11 @@ def outlook(
     allow_task_code: bool = False,
 ) -> Outlook:
     """What `auto` would try with these arguments. Raises ConsortError for what it would refuse; writes nothing."""
+    aim, bound = Aim(maximize, max_cost, max_latency), Hours(hours).limit
     loaded, members, _ = open_inputs(models, task, base, budget, seed, allow_remote_code, allow_task_code)
-    Aim(maximize, max_cost, max_latency).check(loaded)
+    aim.check(loaded)
     check_rates(members, price or {})
-    asked: dict[str, Any] = {"base": base, "budget": budget, "seed": seed, "hours": Hours(hours).limit}
+    asked: dict[str, Any] = {"base": base, "budget": budget, "seed": seed, "hours": bound}
     return ahead(members, loaded, given=open_given(loaded, docs, train), **asked)
 
 

@@ -19,6 +19,7 @@ from consort.core.files import check_place
 from consort.core.journal import provenance
 from consort.data import Task
 from consort.evaluate import Result
+from consort.recipes.auto.absent import absent
 from consort.recipes.auto.decision import Field
 from consort.recipes.auto.front import Chosen, looked_at, points_of
 from consort.recipes.auto.given import NOTHING, Given, open_given
@@ -86,11 +87,12 @@ def auto(
     (30, True)
     """
     check_place(out)
+    aim, bound = Aim(maximize, max_cost, max_latency), Hours(hours).limit
     loaded, members, builder = open_inputs(models, task, base, budget, seed, allow_remote_code, allow_task_code)
     given = open_given(loaded, docs, train)
-    aim = Aim(maximize, max_cost, max_latency).check(loaded)
+    aim.check(loaded)
     rates = check_rates(members, price or {})
-    asked: dict[str, Any] = {"base": base, "budget": budget, "seed": seed, "hours": Hours(hours).limit}
+    asked: dict[str, Any] = {"base": base, "budget": budget, "seed": seed, "hours": bound}
     begun = begin("auto", Path(out), members, loaded, builder, force=force, **asked, **aim.told, **given.told)
     with begun as (trials, went_on):
         if say is not None:  # once nothing is refused any more
@@ -98,6 +100,7 @@ def auto(
 
             for line in ahead(members, loaded, given=given, **asked).lines:
                 say(line)
+        trials.identity |= given.identity
         usable, notes = runnable(trials, members)
         trials.watch.phase("searching", trials.budget)
         found, more = search(trials, usable, base, aim, rates, force=force, given=given)
@@ -134,7 +137,7 @@ def search(
     aim: Aim,
     rates: Mapping[str, float],
     *,
-    force: bool = False,
+    force: bool,
     given: Given = NOTHING,
 ) -> tuple[Found, dict[str, Any]]:
     """Score the singles, let every stage propose on fit, decide on held-out, gather the front.
@@ -142,12 +145,10 @@ def search(
     Also returns details of results.json. The fallback is the single model that is best on all of dev, of those that
     keep the limits. Raises BadParameter where no system keeps them.
     """
-    fit = {m.reference: trials.result(m.label, m.reference, "fit") for m in members}
-    aim.check_scores(list(fit.values()))
-    singles = tuple(trials.result(m.label, m.reference, "held_out") for m in members)
+    fit, singles = on_dev(trials, members)
     trials.tariff = tariff_of(members, list(fit.values()), rates)
+    aim.check_results(list(fit.values()), trials.tariff)
     groups, notes = families(members, base)
-    trials.identity |= given.identity
     pool = Pool(trials, members, groups, fit, base, force, given)
     trials.hours.reserve_s = end_s(list(fit.values()), len(singles[0].statistics), len(trials.task.test))
     notes += run_stages(pool, STAGES)
@@ -160,15 +161,14 @@ def search(
     plan = relearnt(winner, trials)
     chosen = Chosen(winner, plan, taken.held_out if taken.kept else field.held_out[winner.key])
     points, said = points_of(trials, looked_at(pool), set(field.held_out), chosen)
-    best = None if taken.system is None else trials.candidates[taken.system.key]
     pairs = list(zip(fit.values(), singles, strict=True))
     found = Found(
         tuple(groups),
-        (*notes, *said),
+        (*notes, *absent(systems), *said),
         singles,
         {m.label: fit[m.reference].score for m in members},
         tuple(trials.candidates.values()),
-        best,
+        None if taken.system is None else trials.candidates[taken.system.key],
         taken.held_out,
         taken.decision,
         plan,
@@ -180,6 +180,12 @@ def search(
         front=tuple(points),
     )
     return found, pool.extras
+
+
+def on_dev(trials: Trials, members: Sequence[Member]) -> tuple[dict[str, Result], tuple[Result, ...]]:
+    """What the inputs do on fit, by reference, and on held-out."""
+    fit = {m.reference: trials.result(m.label, m.reference, "fit") for m in members}
+    return fit, tuple(trials.result(m.label, m.reference, "held_out") for m in members)
 
 
 def end_s(fit: Sequence[Result], held_out: int, test: int) -> float:
