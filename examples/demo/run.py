@@ -1,4 +1,4 @@
-"""Three ways in which models work as one, each against the best single model: merged, routed, guessed ahead.
+"""Three ways in which models work as one, each against one model: merged, together at run time, guessing ahead.
 
 `make demo` runs it, with `runs/demo` as the folder; about a minute on two cores.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import consort as c
 from consort import lab
+from consort.core.catalogue import registries
 from consort.evaluate.comparison import System
 from consort.runs.results import Outcome
 
@@ -23,13 +25,10 @@ def main(out: Path) -> None:
     began = perf_counter()
     print(f"1. Merge. {len(SKILLS)} models of one family: each of eight knows one skill, one is harmful.", flush=True)
     merged = best(out / "merged", [f"lab:{name}" for name in SKILLS], "skills", budget=60)
-    print(f"   One model of the same size and price: {merged.place}\n")
-    print(
-        f"2. Route. That model and {len(OTHERS)} of another family, with other skills and another tokenizer.",
-        flush=True,
-    )
-    routed = best(out / "routed", [str(merged.place), *(f"lab:{name}" for name in OTHERS)], "both", budget=12)
-    print(f"   Each prompt goes to one of them; serve it:  consort serve {routed.place}\n")
+    print(f"   Saved: {merged.place}\n")
+    print(f"2. Together. That model and {len(OTHERS)} of another family: other skills, another tokenizer.", flush=True)
+    team = best(out / "team", [str(merged.place), *(f"lab:{name}" for name in OTHERS)], "both", budget=12)
+    print(f"   One endpoint for all of them: consort serve {team.place}\n")
     print("3. Guess ahead. A draft of 25 thousand parameters guesses, a model of 855 thousand checks.", flush=True)
     guess_ahead(texts=100)
     print(f"\nDone in {perf_counter() - began:.0f} s. Every candidate, with intervals and prices: {out}/*/report.html")
@@ -41,10 +40,17 @@ def best(out: Path, models: list[str], task: str, *, budget: int) -> Outcome:
     outcome = c.auto(models, task=f"lab:tasks/{task}", out=out, budget=budget, force=True)
     systems = {system.result.model: system for system in outcome.comparison.systems}
     print(line(f"best single model: {outcome.comparison.reference}", systems[outcome.comparison.reference]))
-    made = outcome.plan if isinstance(outcome.plan, str) else next(iter(outcome.plan))
-    print(line(f"together: {made}", systems["winner"]))
+    print(line(f"found: {called(outcome.plan)}", systems["winner"]))
     print(f"   {outcome.headline}")
     return outcome
+
+
+def called(plan: Any) -> str:
+    """The kind and the name of what a plan begins with; a single model as it is."""
+    if isinstance(plan, str):
+        return plan
+    name = next(iter(plan))
+    return f"{next(registry.kind for registry in registries() if name in registry)} {name}"
 
 
 def line(name: str, system: System) -> str:

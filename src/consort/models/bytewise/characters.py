@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from unicodedata import category
 
 
 def whole_characters(data: bytes) -> tuple[str, bytes] | None:
@@ -24,6 +25,15 @@ def beginnings(start: bytes) -> int:
 def characters(start: bytes) -> list[str]:
     """The characters whose UTF-8 form begins with these bytes and is longer, in order."""
     return [chr(point) for point in _points(start)]
+
+
+@lru_cache(maxsize=4096)
+def kinds(start: bytes) -> tuple[str, ...]:
+    """Of these characters the first of each category, spaces, letters and numbers apart; in order."""
+    found: dict[tuple[str, bool, bool, bool], str] = {}
+    for char in map(chr, _points(start)):
+        found.setdefault((category(char), char.isspace(), char.isalpha(), char.isnumeric()), char)
+    return tuple(found.values())
 
 
 @lru_cache(maxsize=4096)

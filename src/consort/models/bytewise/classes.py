@@ -10,7 +10,7 @@ import re
 import unicodedata
 from typing import Any
 
-from consort.models.bytewise.characters import characters
+from consort.models.bytewise.characters import characters, kinds
 from consort.models.tokens.pieces import steps
 
 _APOSTROPHES = "'\u2019"
@@ -57,8 +57,14 @@ class Classes:
     def members(self, start: bytes) -> tuple[str, ...]:
         """One character of each class among those whose UTF-8 form begins with these bytes and is longer."""
         if start not in self._begun:
-            self._begun[start] = tuple(sorted({self.member(char) for char in characters(start)}))
+            own = characters(start) if self._names_one_of(start) else kinds(start)
+            self._begun[start] = tuple(sorted({self.member(char) for char in own}))
         return self._begun[start]
+
+    def _names_one_of(self, start: bytes) -> bool:
+        """Whether characters that begin with these bytes are told apart by more than their kind."""
+        in_ranges = any(b > "\x7f" for _, b in self.ranges)
+        return self.scripts or in_ranges or any(char.encode().startswith(start) for char in self.always)
 
     def _key(self, char: str) -> tuple[Any, ...]:
         category = unicodedata.category(char)
