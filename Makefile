@@ -7,7 +7,7 @@ TORCH := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 LINKS := $(if $(wildcard $(PIP_FIND_LINKS)/.),$(PIP_FIND_LINKS))
 export HF_HUB_OFFLINE := 1
 
-.PHONY: setup demo test check attack bench docs clean matrix matrix-oldest matrix-newest
+.PHONY: setup demo test check attack bench docs release soak clean matrix matrix-oldest matrix-newest
 
 setup: .venv/done
 
@@ -72,6 +72,15 @@ build/transformers-newest/done: pyproject.toml
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) -e . $(MATRIX_NEEDS)
 	@touch $@
+
+# wheel, sdist and parts list in dist/, tried in fresh environments
+release:
+	$(PYTHON) release/check.py
+
+# minutes: every strategy served under mixed load; runs killed at fifty moments
+soak: .venv/done
+	$(BIN)/python benchmarks/soak.py
+	$(BIN)/python benchmarks/kill_anywhere.py
 
 docs: .venv/done
 	$(BIN)/python docs/build.py
