@@ -2,8 +2,8 @@
 
     python release/check.py [--keep]
 
-In `build/release`: an environment that builds, one with the wheel and all it needs, one with what a merge imports. Extra
-options of pip are taken from its own variables (PIP_CONSTRAINT, PIP_EXTRA_INDEX_URL) and TORCH_INDEX. The figures
+In `build/release`: an environment that builds, one with the wheel and all it needs, one with what a merge imports.
+Options of pip are taken from its own variables (PIP_CONSTRAINT, PIP_EXTRA_INDEX_URL) and TORCH_INDEX. The figures
 go to `dist/release.json`, the parts list beside it. Standard library only. Exit code 1 where something is not right.
 """
 
