@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE := 1
 # two processes on two cores; each that is done takes over what the other has not begun
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: setup demo test test-slow test-all check attack bench docs clean matrix matrix-oldest matrix-newest
+.PHONY: setup demo test test-slow test-all check attack bench docs release soak clean matrix matrix-oldest matrix-newest
 
 setup: .venv/done
 
@@ -80,6 +80,15 @@ build/transformers-newest/done: pyproject.toml
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) -e . $(MATRIX_NEEDS)
 	@touch $@
+
+# wheel, sdist and parts list in dist/, tried in fresh environments
+release:
+	$(PYTHON) release/check.py
+
+# minutes: every strategy served under mixed load; runs killed at fifty moments
+soak: .venv/done
+	$(BIN)/python benchmarks/soak.py
+	$(BIN)/python benchmarks/kill_anywhere.py
 
 docs: .venv/done
 	$(BIN)/python docs/build.py

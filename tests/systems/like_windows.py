@@ -99,6 +99,7 @@ def imitate() -> None:
                 delattr(owner, name)
     sys.platform = "win32"
     socket.SO_EXCLUSIVEADDRUSE = socket.SO_REUSEADDR
+    asyncio.ProactorEventLoop = asyncio.SelectorEventLoop
     real = os.open
 
     def opens(path, flags, *more, **named):

@@ -60,6 +60,7 @@ def commands(folder: Path, url: str) -> Mapping[str, Sequence[str]]:
         "merge again": ["merge", "merge.yml", "out"],
         "replace": ["merge", "merge.yml", "out", "--force", "--threads", "2"],
         "into an empty folder": ["merge", "merge.yml", "empty"],
+        "a model at work": ["generate", "lab:mirror", "mirror: a b ="],
         "endpoint": ["generate", f"openai:echo@{url}", "say it"],
         "endpoints compared": ["eval", f"openai:echo@{url}", "--task", "task.jsonl", "--json"],
         "table": ["eval", "table:table.jsonl#a", "table:table.jsonl#b", "--task", "table:table.jsonl", "--json"],
@@ -83,7 +84,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return folder, answers
 
 
-WORKS = ("merge", "replace", "into an empty folder", "endpoint", "endpoints compared", "table",
+WORKS = ("a model at work", "merge", "replace", "into an empty folder", "endpoint", "endpoints compared", "table",
          "auto over a table", "status", "sql", "doctor")  # fmt: skip
 
 
@@ -107,6 +108,20 @@ def test_it_is_refused_by_name(name: str, found: Any) -> None:
     assert code == 2 and not told and REFUSED[name] in said, said
     lines = [line.split(":")[0] for line in said.splitlines() if line.startswith(("error:", "hint:"))]
     assert lines == ["error", "hint"], said
+
+
+SERVED = """
+import httpx
+from consort.models.fake import FakeModel
+from consort.server.run import Server
+with Server(models={"echo": FakeModel(lambda text: text, name="echo")}, port=0) as running:
+    body = {"model": "echo", "messages": [{"role": "user", "content": "hi"}]}
+    print(httpx.post(f"{running.url}/v1/chat/completions", json=body).status_code)
+"""
+
+
+def test_one_process_serves(tmp_path: Path) -> None:
+    assert in_windows(SERVED, tmp_path).split() == ["200"]
 
 
 def test_a_merge_is_what_it_is_elsewhere(found: Any, tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def is_same(one: Path, other: Path) -> bool:
     """Whether two names are of one existing file or folder, be it by case, a link, or another mount."""
     try:
         return os.path.samestat(os.stat(one), os.stat(other))
-    except FileNotFoundError:
+    except OSError:  # one is not there, or cannot be
         return False
 
 
