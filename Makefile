@@ -7,7 +7,7 @@ TORCH := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 LINKS := $(if $(wildcard $(PIP_FIND_LINKS)/.),$(PIP_FIND_LINKS))
 export HF_HUB_OFFLINE := 1
 
-.PHONY: setup demo test check attack bench docs clean matrix matrix-oldest matrix-newest
+.PHONY: setup demo test check attack bench docs site clean matrix matrix-oldest matrix-newest
 
 setup: .venv/done
 
@@ -74,7 +74,16 @@ build/transformers-newest/done: pyproject.toml
 	@touch $@
 
 docs: .venv/done
-	$(BIN)/python docs/build.py
+	$(BIN)/python -m docs.build
+
+# the pages of docs/ as a site in build/site, every link and anchor checked
+site: .venv/done
+	@test -x $(BIN)/zensical || if command -v uv >/dev/null; then \
+	  uv pip install --quiet --python $(BIN)/python -e ".[docs]"; \
+	else \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"; \
+	fi
+	$(BIN)/zensical build --strict
 
 clean:
 	rm -rf .venv runs build dist
