@@ -1,5 +1,5 @@
-"""Write the generated pages (`python -m docs.build`): from the registries methods.md, map.md and what is in api/, from the
-help cli.md, from the tutorials their notebooks."""
+"""Write the generated pages (`python -m docs.build`): from the registries methods.md, map.md and api/, from the help
+cli.md, from the tutorials their notebooks."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """A page as what a reader does with it: texts, files to write, Python to run, commands to type and what they print.
 
-    ```yaml                 a file, where its first line is a comment with its name (`# team.yml`)
-    ```json title="a.json"  a file, where a comment is not possible
-    ```python               Python; a ```text block right below is what it prints
-    ```console              `$ command` lines, each with what it prints below (nothing: not shown)
+```yaml                 a file, where its first line is a comment with its name (`# team.yml`)
+```json title="a.json"  a file, where a comment is not possible
+```python               Python; a ```text block right below is what it prints
+```console              `$ command` lines, each with what it prints below (nothing: not shown)
 """
 
 from __future__ import annotations

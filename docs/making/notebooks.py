@@ -38,14 +38,15 @@ def cells_of(block: Block, folder: str) -> list[dict[str, object]]:
 
 SERVE = """import subprocess
 
-server = subprocess.Popen({words!r}, stderr=subprocess.PIPE, text=True)
+words = {words}
+server = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
 print(server.stderr.readline())  # once it serves"""
 
 
 def typed(command: str) -> str:
     """A command in a cell; a server in the background is a process of the notebook's."""
     if command.endswith("&"):
-        return SERVE.format(words=shlex.split(command.rstrip("& ")))
+        return SERVE.format(words=json.dumps(shlex.split(command.rstrip("& "))))
     return "server.terminate()" if command == "kill %1" else f"!{command}"
 
 

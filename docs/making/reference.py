@@ -75,14 +75,18 @@ def tree(module: str) -> ast.Module:
 def python_page(mark: str) -> str:
     """What `import consort` gives."""
     lines = ["# Python reference", "", mark]
-    lines += ["`import consort` gives these names. Every strategy that is a model or a checkpoint is there too, under its"]
-    lines += ["plan's name: `consort.cascade([...])`, `consort.speculate(...)`; a merge is `consort.merge(NAME, [...])`."]
+    lines += [
+        "`import consort` gives these names. Every strategy that is a model or a checkpoint is there too, under its"
+    ]
+    lines += [
+        "plan's name: `consort.cascade([...])`, `consort.speculate(...)`; a merge is `consort.merge(NAME, [...])`."
+    ]
     for name in consort.__all__:
         made = getattr(consort, name)
         made = getattr(made, name) if inspect.ismodule(made) else made  # a package that is called like its function
         home = tree(made.__module__)
         node = next(n for n in home.body if isinstance(n, Definition) and n.name == made.__name__)
-        lines += ["", f"## {name}", "", "```py", signature(node, name), "```", "", *prose(inspect.getdoc(made) or "")]
+        lines += ["", f"## {name}", "", "```py", signature(node, name).replace("'", '"'), "```", "", *prose(inspect.getdoc(made) or "")]
         lines += [line for member in members(node) for line in member]
         lines += ["", f"Source: `{made.__module__.replace('.', '/')}.py`."]
     return "\n".join([*lines, ""])

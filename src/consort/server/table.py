@@ -155,7 +155,7 @@ def table_of(models: Mapping[str, Any], members: Members, *, options: Mapping[st
 def _add_inner(table: Table, plan: str, model: Any, members: Members, created: int, options: dict[str, Any]) -> None:
     for member in getattr(model, "members", ()):
         known = any(served.model is member for served in table.models.values())
-        if not known:
+        if not known and answers(member):  # a reward model has a price and no answers
             label = id_of(member, plan)
             name, number = label, 1
             while name in table.models:
@@ -165,8 +165,12 @@ def _add_inner(table: Table, plan: str, model: Any, members: Members, created: i
         _add_inner(table, plan, member, members, created, options)
 
 
+def answers(model: Any) -> bool:
+    return callable(getattr(model, "generate", None))
+
+
 def served_as(name: str, model: Any, members: Members, created: int, options: Mapping[str, Any]) -> Served:
-    if not callable(getattr(model, "generate", None)):
+    if not answers(model):
         raise BadParameter("does not answer prompts", field=name, hint="serve a model or a strategy")
     own = type(model)
     strategy = name_of(own.__name__) if getattr(model, "members", ()) else "model"
