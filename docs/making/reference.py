@@ -86,7 +86,8 @@ def python_page(mark: str) -> str:
         made = getattr(made, name) if inspect.ismodule(made) else made  # a package that is called like its function
         home = tree(made.__module__)
         node = next(n for n in home.body if isinstance(n, Definition) and n.name == made.__name__)
-        lines += ["", f"## {name}", "", "```py", signature(node, name).replace("'", '"'), "```", "", *prose(inspect.getdoc(made) or "")]
+        head = signature(node, name).replace("'", '"')
+        lines += ["", f"## {name}", "", "```py", head, "```", "", *prose(inspect.getdoc(made) or "")]
         lines += [line for member in members(node) for line in member]
         lines += ["", f"Source: `{made.__module__.replace('.', '/')}.py`."]
     return "\n".join([*lines, ""])
