@@ -58,7 +58,8 @@ def method(entry: Entry, registry: Registry[object]) -> list[str]:
 def default(parameter: dict[str, object]) -> str:
     if parameter["required"]:
         return "required"
-    return "" if parameter["default"] is None else f"`{parameter['default']}`"
+    value = parameter["default"]
+    return "" if value is None else '`""`' if value == "" else f"`{value}`"
 
 
 def is_registered(node: Definition) -> bool:
