@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE := 1
 # two processes on two cores; each that is done takes over what the other has not begun
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: setup demo test test-slow test-all check attack bench docs release soak clean matrix matrix-oldest matrix-newest
+.PHONY: setup demo test test-slow test-all check attack bench docs site release soak clean matrix matrix-oldest matrix-newest
 
 setup: .venv/done
 
@@ -91,7 +91,16 @@ soak: .venv/done
 	$(BIN)/python benchmarks/kill_anywhere.py
 
 docs: .venv/done
-	$(BIN)/python docs/build.py
+	$(BIN)/python -m docs.build
+
+# the pages of docs/ as a site in build/site, every link and anchor checked
+site: .venv/done
+	@test -x $(BIN)/zensical || if command -v uv >/dev/null; then \
+	  uv pip install --quiet --python $(BIN)/python -e ".[docs]"; \
+	else \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"; \
+	fi
+	$(BIN)/zensical build --strict
 
 clean:
 	rm -rf .venv runs build dist

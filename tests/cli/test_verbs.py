@@ -7,6 +7,9 @@ import json
 
 import pytest
 
+from consort import Completion
+from consort.cli.generate import document
+
 MERGE = "{task_arithmetic: {models: [lab:mirror, lab:order], base: lab:base, weight: 0.8}}"
 TEAM = f"cascade: {{models: [lab:mirror, {{average: {{models: [lab:order, {MERGE}]}}}}], threshold: 0.7}}"
 
@@ -114,3 +117,8 @@ def test_a_merge_above_the_memory_that_there_is_is_refused_at_once(consort, plan
         "merge", plan, tmp_path / "out", "--max-memory", "much"
     )
     assert consort("merge", plan, tmp_path / "out", "--max-memory", "8GB").code == 0
+
+
+def test_the_bytes_of_remote_tokens_are_numbers_in_json():
+    found = document(Completion("é", details={"spelled": [b"\xc3", b"\xa9"]}))
+    assert json.loads(json.dumps(found))["details"] == {"spelled": [[195], [169]]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import runpy
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from consort.core.catalogue import registries
+from docs import build
 
 ROOT = Path(__file__).parents[2]
 SNIPPETS = [
@@ -20,23 +20,27 @@ SNIPPETS = [
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
-def built():
-    spec = importlib.util.spec_from_file_location("build_docs", ROOT / "docs" / "build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize("name", ["methods.md", "cli.md", "map.md"])
+@pytest.mark.parametrize("name", build.PAGES)
 def test_generated_pages_are_current(name):
-    assert (ROOT / "docs" / name).read_text("utf-8") == built().PAGES[name](), "run `make docs`"
+    assert (ROOT / "docs" / name).read_text("utf-8") == build.PAGES[name](), "run `make docs`"
+
+
+def test_no_page_is_left_of_what_is_generated_no_more():
+    found = {f"{folder}/{file.name}" for folder in ("api", "notebooks") for file in (ROOT / "docs" / folder).iterdir()}
+    assert found == {name for name in build.PAGES if "/" in name}
 
 
 def test_every_kind_and_no_empty_family_is_on_the_map():
-    module = built()
-    held = [kind for *_, kinds in module.SURVEY for kind in kinds]
+    held = [kind for *_, kinds in build.SURVEY for kind in kinds]
     assert sorted(held) == sorted(registry.kind for registry in registries())
-    assert all((ROOT / "docs" / page).is_file() for _, _, page, _ in module.SURVEY)
+    assert all((ROOT / "docs" / page).is_file() for _, _, page, _ in build.SURVEY)
+
+
+def test_every_method_on_the_map_has_its_entry():
+    links = re.findall(r"\]\((api/\w+\.md)#([\w-]+)\)", build.PAGES["map.md"]())
+    assert len(links) == sum(len(registry) for registry in registries())
+    for page, anchor in links:
+        assert f'<a id="{anchor}"></a>' in (ROOT / "docs" / page).read_text("utf-8")
 
 
 @pytest.mark.parametrize(("page", "block"), SNIPPETS, ids=[f"{p}-{i}" for i, (p, _) in enumerate(SNIPPETS)])

@@ -98,4 +98,4 @@ def usage_document(usage: Usage) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+    return [_plain(v) for v in value] if isinstance(value, list | tuple | bytes) else value

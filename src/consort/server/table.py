@@ -157,7 +157,7 @@ def _add_inner(table: Table, plan: str, model: Any, members: Members, created: i
         if not answers(member):  # a judge has no id of its own
             continue
         known = any(served.model is member for served in table.models.values())
-        if not known:
+        if not known and answers(member):  # a reward model has a price and no answers
             label = id_of(member, plan)
             name, number = label, 1
             while name in table.models:
@@ -165,6 +165,10 @@ def _add_inner(table: Table, plan: str, model: Any, members: Members, created: i
                 name = f"{label}-v{number}"
             table.models[name] = served_as(name, member, members, created, options)
         _add_inner(table, plan, member, members, created, options)
+
+
+def answers(model: Any) -> bool:
+    return callable(getattr(model, "generate", None))
 
 
 def served_as(name: str, model: Any, members: Members, created: int, options: Mapping[str, Any]) -> Served:
