@@ -154,8 +154,6 @@ def table_of(models: Mapping[str, Any], members: Members, *, options: Mapping[st
 
 def _add_inner(table: Table, plan: str, model: Any, members: Members, created: int, options: dict[str, Any]) -> None:
     for member in getattr(model, "members", ()):
-        if not answers(member):  # a judge has no id of its own
-            continue
         known = any(served.model is member for served in table.models.values())
         if not known and answers(member):  # a reward model has a price and no answers
             label = id_of(member, plan)
@@ -165,10 +163,6 @@ def _add_inner(table: Table, plan: str, model: Any, members: Members, created: i
                 name = f"{label}-v{number}"
             table.models[name] = served_as(name, member, members, created, options)
         _add_inner(table, plan, member, members, created, options)
-
-
-def answers(model: Any) -> bool:
-    return callable(getattr(model, "generate", None))
 
 
 def served_as(name: str, model: Any, members: Members, created: int, options: Mapping[str, Any]) -> Served:
