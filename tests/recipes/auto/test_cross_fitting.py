@@ -102,7 +102,7 @@ def test_thrifty_strategies_ask_the_dear_one_only_where_it_pays():
     assert [team.name for team in teams] == ["thrifty frugal_gpt of 2 models", "thrifty ridge of 2 models"]
     assert all(team.price < 7 and team.score >= 0.9 for team in teams)
     assert teams[1].expression["ridge"]["lambda"] == 0.02
-    assert teams[1].expression["ridge"]["state"].startswith("states/thrifty_ridge.")
+    assert teams[1].expression["ridge"]["state"].startswith("states/thrifty_ridge-")
 
 
 def test_of_many_members_those_stay_that_know_what_no_other_does():
