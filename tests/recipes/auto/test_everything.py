@@ -77,3 +77,15 @@ def test_a_second_run_measures_nothing_and_ends_the_same(whole, monkeypatch):
     again = auto(models, out=out, **given)
     assert (again.plan, again.notes) == (outcome.plan, outcome.notes)
     assert (out / "plan.yml").read_bytes() == plan
+
+
+def test_a_run_that_was_cut_goes_on_and_ends_the_same(whole):
+    outcome, out, (models, given) = whole
+    plans = {file.name: file.read_bytes() for file in (out / "plans").iterdir()}
+    lines = (out / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    half = len(lines) // 2
+    (out / "journal.jsonl").write_bytes(b"".join(lines[:half]) + lines[half][:20])
+    (out / "results.json").unlink()
+    again = auto(models, out=out, **given)
+    assert (again.plan, again.notes) == (outcome.plan, outcome.notes)
+    assert {file.name: file.read_bytes() for file in (out / "plans").iterdir()} == plans
