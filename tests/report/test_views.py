@@ -68,7 +68,7 @@ def test_details_that_a_view_cannot_read_leave_the_rest(run_json, write, registe
 
 def test_the_views_of_the_page_are_in_order():
     names = [one.name for one in views("run")]
-    assert names == ["scores", "groups", "winner", "tried", "who", "answers", "data", "provenance"]
+    assert names == ["scores", "front", "groups", "winner", "tried", "who", "answers", "data", "provenance"]
     assert {"zoo", "history"} <= {one.name for one in views("details")}
 
 
