@@ -162,3 +162,12 @@ def test_links_and_files_are_no_run_folders(tmp_path):
     with pytest.raises(OutputExists, match="is a link"):
         Journal(tmp_path / "real", "k1", force=True).open()
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_what_a_kill_left_half_written_goes_when_the_run_goes_on(tmp_path):
+    Journal(tmp_path, "k").open()
+    (tmp_path / "states").mkdir()
+    for torn in (tmp_path / ".plan.yml.82q9ess6.torn", tmp_path / "states" / ".a.json.x1.torn"):
+        torn.write_bytes(b"half")
+    Journal(tmp_path, "k").open()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["journal.jsonl", "states"]

@@ -28,8 +28,8 @@ def time_limit(seconds: float) -> Iterator[None]:
 
     clock = threading.Timer(seconds, stop)
     clock.daemon = True
-    clock.start()
     try:
+        clock.start()
         yield
         _end(running)
     except _Stopped:
