@@ -89,7 +89,11 @@ class Walk:
             code, printed = _in_process(words[1:])
         else:
             done = subprocess.run(
-                ["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self._environment()
+                ["bash", "-c", command],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=self._environment(),
             )
             code, printed = done.returncode, done.stdout
         if code != (2 if refused else 0):
