@@ -40,12 +40,14 @@ class Walk:
         self.printed = ""
         self.ports: dict[str, str] = {}
         self.left: list[subprocess.Popen[str]] = []
+        self.programs = tempfile.TemporaryDirectory(prefix="consort-pages-")
 
     def __enter__(self) -> Walk:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop()
+        self.programs.cleanup()
 
     def do(self, block: Block) -> Iterator[tuple[str, str, str]]:
         """What was done, what the page says that it prints, what it printed."""
@@ -87,7 +89,11 @@ class Walk:
             code, printed = _in_process(words[1:])
         else:
             done = subprocess.run(
-                ["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_environment()
+                ["bash", "-c", command],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=self._environment(),
             )
             code, printed = done.returncode, done.stdout
         if code != (2 if refused else 0):
@@ -97,10 +103,18 @@ class Walk:
     def _background(self, command: str) -> str:
         """Start a server; what it prints once it serves."""
         words = [*_program(), *shlex.split(command)[1:]]
-        process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=_environment())
+        process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=self._environment())
         self.left.append(process)
         assert process.stderr is not None
         return process.stderr.readline()
+
+    def _environment(self) -> dict[str, str]:
+        """A shell's, in which `consort` and `python` are those of this interpreter."""
+        for name, words in (("consort", _program()), ("python", [sys.executable])):
+            file = Path(self.programs.name) / name
+            file.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+            file.chmod(0o755)
+        return {**os.environ, "PATH": f"{self.programs.name}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "100"}
 
     def _stop(self) -> str:
         while self.left:
@@ -112,16 +126,6 @@ class Walk:
 
 def _program() -> list[str]:
     return [sys.executable, "-m", "consort"]
-
-
-def _environment() -> dict[str, str]:
-    """A shell's, in which `consort` and `python` are those of this interpreter."""
-    folder = Path(tempfile.gettempdir()) / f"consort-pages-{os.getpid()}"
-    folder.mkdir(exist_ok=True)
-    for name, words in (("consort", _program()), ("python", [sys.executable])):
-        (folder / name).write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
-        (folder / name).chmod(0o755)
-    return {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "100"}
 
 
 def _in_process(arguments: list[str]) -> tuple[int, str]:
