@@ -141,11 +141,21 @@ def compare(expected: str, printed: str) -> None:
     """Raises Differs where a page says something else than what was printed; figures may differ a little."""
     if not expected.strip():
         return
+    expected = _without_seconds(expected)
     pattern = "".join(_line(line) for line in expected.strip("\n").splitlines())
     found = re.fullmatch(pattern, "\n".join(line.rstrip() for line in printed.strip("\n").splitlines()) + "\n")
     said = re.findall(NUMBER, re.sub("…", " ", expected))
     if not found or not all(_near(*pair) for pair in zip(said, found.groups(), strict=True)):
         raise Differs(f"the page says\n{expected}\nand it was\n{printed}")
+
+
+def _without_seconds(expected: str) -> str:
+    """Its tables that end with seconds, which hang on the machine, with … in their place."""
+    lines, timed = [], False
+    for line in expected.splitlines():
+        timed = line.rstrip().endswith("s/example") or (timed and bool(re.search(rf"{NUMBER}$|─$", line.rstrip())))
+        lines.append(re.sub(rf"{NUMBER}$", "…", line.rstrip()) if timed else line)
+    return "\n".join(lines)
 
 
 def _line(line: str) -> str:

@@ -69,8 +69,8 @@ def guess_ahead(texts: int) -> None:
     passes = sum(answer.details["speculation"]["rounds"] + 1 for answer in both)
     same = sum(one.text == other.text for one, other in zip(alone, both, strict=True))
     print(f"   {'the large model alone':<58} {tokens} passes")
-    print(f"   {'with the draft':<58} {passes} passes, {tokens / passes:.1f} tokens each")
-    print(f"   The same answer to {same} of {texts} prompts.")
+    told = f"{passes} passes, {tokens / passes:.1f} tokens each; {same} of {texts} answers the same"
+    print(f"   {'with the draft':<58} {told}")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def auto(
     debug: Debug = False,
 ) -> None:
     """Find the best combination of models for a task; never worse than the best single on held-out examples."""
-    from consort.cli.front import show
+    from consort.cli.front import show, told_briefly
 
     run = _found(recipe)
     told: dict[str, Any] = {"task": task, "base": base, "budget": budget, "seed": seed}
@@ -61,7 +61,7 @@ def auto(
         print_results(outcome.folder)
         return
     show(outcome)
-    for line in outcome.notes:
+    for line in told_briefly(outcome.notes):
         note(f"note: {line}")
     note(f"winner: {outcome.place}   report: {outcome.folder / 'report.html'}")
 

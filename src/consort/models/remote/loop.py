@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
+CLOSING_S = 5
+"""Of patience with connections that are being closed; many may be at once."""
 PATIENCE_S = 0.05
 """How often someone who waits looks whether they have been called off."""
 
@@ -47,8 +52,10 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
 def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread, at_end: Callable[[], Awaitable[None]]) -> None:
     async def finish() -> None:
         try:
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(CLOSING_S):
                 await at_end()
+        except TimeoutError:
+            log.debug("connections were not closed within %d s", CLOSING_S)
         finally:
             others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
             for task in others:
