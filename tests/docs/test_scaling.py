@@ -76,7 +76,7 @@ def test_the_table_of_bytes_is_what_a_dry_run_says(size, tmp_path):
         assert seconds == pytest.approx(found["seconds"], rel=0.02)
         assert memory == "0.4 GB" and found["memory_bytes"] <= 0.4e9
     found = estimate(c.merge("tsv_m", models, base=c.load(str(tmp_path / "o"))), threads=1)
-    hours, most = ("12 core hours", "35 GB") if size == "7 B" else ("230 for three of 70 B", "282 GB")
+    hours, most = ("12 core hours", "16 GB") if size == "7 B" else ("230 for three of 70 B", "63 GB")
     assert hours in PAGE and found["seconds"] / 3600 == pytest.approx(float(hours.split()[0]), rel=0.05)
     assert most == f"{found['memory_bytes'] / 1e9:.0f} GB" and most in PAGE
 

@@ -78,9 +78,20 @@ def _whole_tensors(checkpoint: Checkpoint) -> int:
     inner = max(map(_whole_tensors, checkpoint.inputs), default=0)
     if not isinstance(checkpoint, Merged) or methods.get(checkpoint.method).grain != "tensor":
         return inner
-    count, wide = len(checkpoint.models), methods.get(checkpoint.method).of_matrices
-    entry = 4 * (count + 2) + 8 * (COPIES * count + FACTORS if wide else count)
-    return inner + entry * max((checkpoint.spec(name).numel for name in checkpoint.keys()), default=0)
+    count = len(checkpoint.models)
+    plain, decomposed = 4 * (count + 2) + 8 * count, 4 * (count + 2) + 8 * (COPIES * count + FACTORS)
+    each = (
+        checkpoint.spec(name).numel * (decomposed if _is_decomposed(checkpoint, name) else plain)
+        for name in checkpoint.keys()
+    )
+    return inner + max(each, default=0)
+
+
+def _is_decomposed(checkpoint: Merged, name: str) -> bool:
+    if not methods.get(checkpoint.method).of_matrices:
+        return False
+    kind = matrices_of(name, checkpoint.spec(name).shape, checkpoint.config).kind
+    return kind == "matrix" or (kind == "embedding" and checkpoint.params.get("embedding") == "spectral")
 
 
 def core_seconds(checkpoint: Checkpoint) -> float:
@@ -90,13 +101,12 @@ def core_seconds(checkpoint: Checkpoint) -> float:
         return sum(map(core_seconds, checkpoint.inputs)) + ENTRY_S * numbers
     method = methods.get(checkpoint.method)
     passes = 2 if method.statistic else 1
-    turned = SIDE_S * len(checkpoint.models) * _entries_times_sides(checkpoint) if method.of_matrices else 0.0
+    turned = SIDE_S * len(checkpoint.models) * _entries_times_sides(checkpoint)
     drawn = (RANK_S if method.grain == "row" else DRAW_S) * len(checkpoint.models) if method.random else 0.0
     return passes * sum(map(core_seconds, checkpoint.inputs)) + drawn * numbers + turned
 
 
-def _entries_times_sides(checkpoint: Checkpoint) -> int:
-    """Entries of each linear map times its shorter side, summed: what decompositions cost."""
-    specs = {name: checkpoint.spec(name) for name in checkpoint.keys()}
-    maps = [s for name, s in specs.items() if matrices_of(name, s.shape, checkpoint.config).kind == "matrix"]
-    return sum(spec.numel * min(spec.shape[-2:]) for spec in maps)
+def _entries_times_sides(checkpoint: Merged) -> int:
+    """Entries of each map that is decomposed times its shorter side, summed: what decompositions cost."""
+    specs = [checkpoint.spec(name) for name in checkpoint.keys() if _is_decomposed(checkpoint, name)]
+    return sum(spec.numel * min(spec.shape[-2:]) for spec in specs)
