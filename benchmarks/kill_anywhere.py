@@ -27,7 +27,7 @@ from typing import Any
 from consort import lab
 
 LIMIT_S = 900
-WALL_TIMES = {"seconds", "sum"}
+WALL_TIMES = {"seconds", "spent_s", "sum"}
 """Keys of what is measured by a clock, and of the checksums over it."""
 Words = list[str]
 

@@ -80,6 +80,7 @@ with whole_file(Path(sys.argv[1]) / "deeper" / "plan.yml") as file:
     (tmp_path / "deeper").mkdir()
     (tmp_path / ".gitignore.original").write_text("mine")
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
-    assert len(list((tmp_path / "deeper").iterdir())) == 1
+    (tmp_path / "deeper" / ".tmppshPoQ").write_bytes(b"half a file of safetensors")
+    assert len(list((tmp_path / "deeper").iterdir())) == 2
     clear_torn(tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*")) == [".gitignore.original", "deeper"]

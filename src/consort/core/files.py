@@ -26,6 +26,8 @@ MISTAKES = {
 """What the system says of a path that cannot be meant, and how to mend it."""
 TORN = ".torn"
 """How temporary names end: a kill in the middle of a write leaves one."""
+TORN_BY_OTHERS = ".tmp" + "[A-Za-z0-9]" * 6
+"""The temporary files of safetensors, which writes beside its file and renames."""
 PARTIAL_BYTES = 32
 """How much longer than an output's own name the temporary name beside it may be."""
 NAME_BYTES = 255
@@ -105,8 +107,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 def clear_torn(folder: Path) -> None:
     """Remove what a kill in the middle of a write left in a folder and those in it."""
     with machine_errors(folder):
-        for file in folder.rglob(f".*{TORN}"):
-            file.unlink(missing_ok=True)
+        for file in (*folder.rglob(f".*{TORN}"), *folder.rglob(TORN_BY_OTHERS)):
+            if file.is_file():
+                file.unlink(missing_ok=True)
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
