@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from consort.core.errors import ConsortError, EnvironmentFailure
@@ -79,9 +79,6 @@ def points_of(
     for one, file in zip(listed, _files([one.name for one in listed]), strict=True):
         is_winner, is_single = one.key == chosen.system.key, one.key in singles
         kind = "single" if is_single else "merge" if is_checkpoint(one.expression) else "team"
-        point = Point(
-            one.name, file, kind, chosen.expression, one.known.score, one.price, one.seconds, is_winner, one.key in keys
-        )
         try:
             held_out, saved = (chosen.held_out, chosen.expression) if is_winner else _settled(trials, one, is_single)
         except EnvironmentFailure:
@@ -89,7 +86,8 @@ def points_of(
         except ConsortError as fault:
             notes.append(f"{one.name} was left out of the front: {fault}")
         else:
-            found.append(replace(point, held_out=held_out, expression=saved))
+            of_fit = one.known.score, one.price, one.seconds
+            found.append(Point(one.name, file, kind, saved, *of_fit, is_winner, one.key in keys, held_out))
     return found, [*notes, *_unpriced([one for one in systems if one.key in singles])]
 
 
